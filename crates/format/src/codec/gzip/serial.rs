@@ -1,0 +1,226 @@
+//! Inflation in order, in bounded memory, of whatever gzip writers write.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::{Error, MEMBER_HEADER};
+
+/// Whose gzip is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// The native profile's: each member begins with [`MEMBER_HEADER`] and holds at most 64 MiB, and nothing follows the
+    /// last one.
+    #[default]
+    Native,
+    /// Any tool's: any header fields, members of any length, and zero bytes up to the end, as `gzip` allows for the sake
+    /// of tapes.
+    Stock,
+}
+
+/// The most content of a member in the native profile.
+const NATIVE_MEMBER: u64 = 64 << 20;
+
+/// An incremental gzip decoder: any number of members, any header fields, members of any length.
+///
+/// The bytes it has produced are those of a member whose CRC may still turn out wrong, as with
+/// every streaming gunzip.
+#[derive(Debug)]
+pub struct SerialInflater {
+    inflate: Decompress,
+    state: State,
+    dialect: Dialect,
+    offset: u64,
+    members: u64,
+    /// How many bytes of the present member's fixed header have been seen, in the native dialect.
+    header: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the first member.
+    Start,
+    /// Inside a member's header, data or footer.
+    Member,
+    /// Just after a member.
+    Boundary,
+    /// In the zero bytes after the last member.
+    Zeros,
+}
+
+/// Why [`SerialInflater::inflate`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// All input is consumed and more is needed to go on.
+    Input,
+    /// The spare capacity of the output is used up.
+    Room,
+    /// A member ended just before the first byte that was not consumed.
+    Boundary,
+}
+
+/// What one call of [`SerialInflater::inflate`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of input consumed.
+    pub consumed: usize,
+    /// Why it stopped.
+    pub stop: Stop,
+}
+
+impl SerialInflater {
+    /// A decoder that starts at the beginning of a gzip stream.
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        Self::at(0, dialect)
+    }
+
+    /// A decoder that starts at a member boundary, `offset` bytes into the stream.
+    pub(super) fn at(offset: u64, dialect: Dialect) -> Self {
+        Self {
+            inflate: gzip_member(),
+            state: if offset == 0 { State::Start } else { State::Boundary },
+            dialect,
+            offset,
+            members: 0,
+            header: 0,
+        }
+    }
+
+    /// Decodes from `input` into the spare capacity of `out`, which is never grown: the caller's
+    /// bound on memory.
+    ///
+    /// # Errors
+    ///
+    /// Everything but [`Error::Truncated`], which only [`finish`](Self::finish) can know. What was
+    /// decoded before the damage is in `out`.
+    pub fn inflate(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Error> {
+        let mut consumed = 0;
+        loop {
+            let rest = &input[consumed..];
+            match self.state {
+                State::Start | State::Member => {
+                    if !rest.is_empty() {
+                        self.state = State::Member;
+                    }
+                    if self.dialect == Dialect::Native {
+                        self.native_header(rest)?;
+                    }
+                    let step = self.member(rest, out)?;
+                    return Ok(Progress { consumed: consumed + step.consumed, stop: step.stop });
+                }
+                State::Boundary => match rest.first() {
+                    None => break,
+                    Some(0x1f) => {
+                        self.inflate = gzip_member();
+                        self.state = State::Member;
+                        self.header = 0;
+                    }
+                    Some(0) if self.dialect == Dialect::Stock => self.state = State::Zeros,
+                    Some(_) => {
+                        return Err(Error::Trailing { offset: self.offset });
+                    }
+                },
+                State::Zeros => {
+                    let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+                    self.offset += zeros as u64;
+                    consumed += zeros;
+                    if consumed < input.len() {
+                        return Err(Error::Trailing { offset: self.offset });
+                    }
+                    break;
+                }
+            }
+        }
+        Ok(Progress { consumed, stop: Stop::Input })
+    }
+
+    /// Demands that the member's first ten bytes are the fixed ones, in whatever cuts they come.
+    fn native_header(&mut self, input: &[u8]) -> Result<(), Error> {
+        for byte in input.iter().take(MEMBER_HEADER.len() - self.header) {
+            if *byte != MEMBER_HEADER[self.header] {
+                return Err(match self.header {
+                    1 if self.members > 0 || self.offset > 1 => Error::Trailing { offset: self.offset },
+                    _ => self.invalid("a member does not begin as this format's members do"),
+                });
+            }
+            self.header += 1;
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Error> {
+        let mut consumed = 0;
+        loop {
+            let before = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self.inflate.decompress_vec(&input[consumed..], out, FlushDecompress::None);
+            let taken = self.inflate.total_in() - before.0;
+            self.offset += taken;
+            consumed += usize::try_from(taken).expect("no more than the input is consumed");
+            if self.dialect == Dialect::Native && self.inflate.total_out() > NATIVE_MEMBER {
+                let surplus = usize::try_from(self.inflate.total_out() - NATIVE_MEMBER).unwrap_or(usize::MAX);
+                out.truncate(out.len().saturating_sub(surplus));
+                return Err(Error::Limit { limit: NATIVE_MEMBER });
+            }
+            let stop = match status {
+                Err(error) => return Err(self.invalid(error.message().unwrap_or("undecodable"))),
+                Ok(Status::StreamEnd) => {
+                    self.state = State::Boundary;
+                    self.members += 1;
+                    Stop::Boundary
+                }
+                Ok(_) if out.len() == out.capacity() => Stop::Room,
+                Ok(_) if consumed == input.len() => Stop::Input,
+                // An inflater with input and room always moves; one that did not would be called
+                // for ever.
+                Ok(_) if before == (self.inflate.total_in(), self.inflate.total_out()) => {
+                    return Err(self.invalid("the inflater makes no progress"));
+                }
+                Ok(_) => continue,
+            };
+            return Ok(Progress { consumed, stop });
+        }
+    }
+
+    fn invalid(&self, reason: &str) -> Error {
+        Error::Invalid { offset: self.offset, reason: reason.to_owned() }
+    }
+
+    /// Whether the next byte would begin a member.
+    #[must_use]
+    pub fn at_boundary(&self) -> bool {
+        matches!(self.state, State::Start | State::Boundary)
+    }
+
+    /// Offset in the stream of the next byte to consume.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Members decoded to their end.
+    #[must_use]
+    pub fn members(&self) -> u64 {
+        self.members
+    }
+
+    /// Says that the input has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Truncated`] if it ended inside a member or before the first.
+    pub fn finish(&self) -> Result<(), Error> {
+        match self.state {
+            State::Boundary | State::Zeros => Ok(()),
+            // A lone first byte of a member's magic is no member.
+            State::Member if self.dialect == Dialect::Native && self.header == 1 && self.offset > 1 => {
+                Err(Error::Trailing { offset: self.offset })
+            }
+            State::Start | State::Member => Err(Error::Truncated { offset: self.offset }),
+        }
+    }
+}
+
+/// An inflater for one member; it reads and checks header and footer itself.
+fn gzip_member() -> Decompress {
+    // 15: the largest window, which reads every smaller one.
+    Decompress::new_gzip(15)
+}
