@@ -1,1 +1,59 @@
-//! store
+//! A URL becomes a [`Store`]: a flat set of named objects in a bucket, a container or a directory, in which an object is created
+//! once and never changed.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! use backstay_store::{Created, Store};
+//!
+//! let store = Store::memory();
+//! let sha256 = [0; 32]; // of the body; the store compares it where it can
+//! assert_eq!(store.create("a-0", "body".into(), sha256).await?, Created::New);
+//!
+//! // Sending the same bytes again is not an error, other bytes under the same name are.
+//! assert_eq!(store.create("a-0", "body".into(), sha256).await?, Created::Confirmed);
+//! assert_eq!(store.create("a-0", "other".into(), sha256).await.unwrap_err().code(), "name.taken");
+//!
+//! assert_eq!(store.get("a-0", 1024).await?.as_deref(), Some(&b"body"[..]));
+//! assert_eq!(store.get_range("a-0", 1..3).await?, "od");
+//! # Ok::<(), backstay_store::Error>(()) }).unwrap();
+//! ```
+//!
+//! What this crate is not: it knows nothing of archives and encryption, and it is no second abstraction over `object_store`. Faults, limits and
+//! counters are wrappers of [`object_store::ObjectStore`], put in with [`Store::with_wrapper`].
+
+#![forbid(unsafe_code)]
+
+mod attempt;
+#[cfg(feature = "azure")]
+mod azure;
+mod capabilities;
+mod commit;
+mod credentials;
+mod delete;
+mod download;
+#[cfg(feature = "cloud")]
+mod endpoint;
+mod error;
+#[cfg(feature = "gcs")]
+mod gcs;
+#[cfg(feature = "cloud")]
+mod http;
+mod list;
+mod local;
+mod location;
+mod open;
+mod requests;
+mod retry;
+#[cfg(feature = "s3")]
+mod s3;
+mod upload;
+
+pub use capabilities::probe_conditional_create;
+pub use commit::Created;
+pub use credentials::Environment;
+pub use download::ObjectInfo;
+pub use error::Error;
+pub use open::{Store, StoreOptions};
+pub use requests::RequestCounts;
+pub use retry::RetryOptions;
+pub use upload::StreamingCreate;

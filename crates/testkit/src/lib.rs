@@ -1,1 +1,22 @@
-//! testkit
+//! What Backstay's tests share: the contract that every store keeps, real servers in process, and ways to break them. Never shipped, so it may panic
+//! where a test would.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
+
+pub mod contract;
+pub mod faults;
+pub mod fuzz;
+pub mod proxy;
+mod runtime;
+pub mod s3_server;
+
+pub use faults::Faults;
+pub use proxy::Proxy;
+pub use s3_server::S3Server;
+
+/// The SHA-256 of `bytes`, from another implementation than the product's.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).into()
+}

@@ -1,0 +1,93 @@
+//! The address of a store that is not the cloud's own. Plain HTTP is spoken only when an endpoint says so, scheme included.
+
+use url::Url;
+
+use crate::Error;
+
+/// `http(s)://host[:port][/path]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    url: Url,
+    text: String,
+}
+
+impl Endpoint {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let invalid = |reason: &str| {
+            // The user info, if that is what is wrong with it, may be a secret.
+            let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
+            Error::Url { url: shown.into(), reason: reason.into() }
+        };
+        let url = Url::parse(text).map_err(|error| invalid(&format!("not an endpoint url: {error}")))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(invalid("an endpoint begins with https:// or http://"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(invalid("credentials do not belong in an endpoint url"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(invalid("an endpoint has no query and no fragment"));
+        }
+        let text = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { url, text })
+    }
+
+    /// Without a slash at the end.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Host and port as they stand in a request's URI.
+    pub(crate) fn authority(&self) -> String {
+        self.url.authority().to_owned()
+    }
+
+    /// Whether the host is an address or this machine, and not a name of the cloud's.
+    #[cfg(feature = "azure")]
+    pub(crate) fn is_address(&self) -> bool {
+        match self.url.host() {
+            Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => true,
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        }
+    }
+
+    #[cfg(feature = "azure")]
+    pub(crate) fn has_no_path(&self) -> bool {
+        self.url.path() == "/"
+    }
+
+    pub(crate) fn is_plain_http(&self) -> bool {
+        self.url.scheme() == "http"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_urls_of_a_host() {
+        let endpoint = Endpoint::parse("http://127.0.0.1:9000/").unwrap();
+        assert_eq!((endpoint.as_str(), endpoint.authority().as_str()), ("http://127.0.0.1:9000", "127.0.0.1:9000"));
+        assert!(endpoint.is_plain_http());
+        let endpoint = Endpoint::parse("https://s3.example.com/path").unwrap();
+        assert_eq!(
+            (endpoint.as_str(), endpoint.authority().as_str()),
+            ("https://s3.example.com/path", "s3.example.com")
+        );
+        assert!(!endpoint.is_plain_http());
+        assert_eq!(Endpoint::parse("https://h:443").unwrap().as_str(), "https://h");
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_refused() {
+        for text in
+            ["", "s3.example.com", "127.0.0.1:9000", "ftp://h", "http://h/?x", "http://h/#x", "http://user:hunter2@h"]
+        {
+            let error = Endpoint::parse(text).unwrap_err();
+            assert_eq!(error.code(), "usage.store-url", "{text}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+}

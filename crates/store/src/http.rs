@@ -1,0 +1,414 @@
+//! The one place where a store's requests leave and answers arrive. It counts them, signs them where the cloud is S3, notes what the
+//! answers say beyond what object_store passes on, and gives up a request whose body has stopped moving. There is no limit to the whole
+//! duration of a request: a large part over a thin line is slow, not stuck.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use http_body::{Body, Frame, SizeHint};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
+    HttpService,
+};
+use object_store::{ClientConfigKey, ClientOptions, RetryConfig};
+use tokio::time::{Instant, Sleep};
+
+use crate::attempt::Exchange;
+use crate::requests::{Counters, Request};
+
+/// Bytes handed to the connection at a time; how finely the progress of an upload is seen.
+const SLICE: usize = 64 * 1024;
+
+/// Most of an error's body that is read; the store's code and message are at its beginning.
+const ERROR_BODY: usize = 64 * 1024;
+
+/// Time to reach a host. object_store shortens it for a credential service, which is near or not there at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Changes a request on its way out; S3 signs here.
+#[async_trait]
+pub(crate) trait Outgoing: std::fmt::Debug + Send + Sync + 'static {
+    /// Called once for each attempt at a request to the store.
+    async fn prepare(&self, request: &mut HttpRequest) -> object_store::Result<()>;
+}
+
+/// Makes the HTTP clients of one store, and of the credential services that it needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Connector {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Host and port of the store; a request to anywhere else is one for credentials.
+    authority: String,
+    stall: Duration,
+    certificates: Vec<reqwest::Certificate>,
+    counters: Arc<Counters>,
+    outgoing: OnceLock<Arc<dyn Outgoing>>,
+}
+
+impl Connector {
+    pub(crate) fn new(
+        authority: String,
+        stall: Duration,
+        certificates: Vec<reqwest::Certificate>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let outgoing = OnceLock::new();
+        Self { shared: Arc::new(Shared { authority, stall, certificates, counters, outgoing }) }
+    }
+
+    /// Sets what prepares the requests; possible once the object store is built, which is where its credentials come from.
+    #[cfg(feature = "s3")]
+    pub(crate) fn prepare_with(&self, outgoing: Arc<dyn Outgoing>) {
+        let first = self.shared.outgoing.set(outgoing).is_ok();
+        debug_assert!(first, "a connector belongs to one store");
+    }
+}
+
+/// object_store's own retries, off: see `retry.rs`.
+pub(crate) fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}
+
+/// What the connector wants to be told by object_store's builders.
+pub(crate) fn client_options(allow_http: bool) -> ClientOptions {
+    ClientOptions::new().with_allow_http(allow_http).with_connect_timeout(CONNECT_TIMEOUT)
+}
+
+/// Reads back a duration as object_store writes it.
+fn seconds(text: &str) -> Option<Duration> {
+    text.strip_suffix('s')?.parse().ok().map(Duration::from_secs)
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let setting = |key| options.get_config_value(&key);
+        let http_allowed = setting(ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
+        let connect_timeout =
+            setting(ClientConfigKey::ConnectTimeout).and_then(|value| seconds(&value)).unwrap_or(CONNECT_TIMEOUT);
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
+            .https_only(!http_allowed)
+            .connect_timeout(connect_timeout)
+            // Each part has a connection of its own: one stream with many flows in it would be as slow as its one socket.
+            .http1_only()
+            .tls_certs_merge(self.shared.certificates.iter().cloned())
+            // A redirected request would have to be signed again.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .build()
+            .map_err(|error| object_store::Error::Generic { store: "http", source: Box::new(error) })?;
+        Ok(HttpClient::new(Service { client, shared: Arc::clone(&self.shared) }))
+    }
+}
+
+/// One HTTP client with everything around it.
+#[derive(Debug)]
+struct Service {
+    client: reqwest::Client,
+    shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl HttpService for Service {
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let exchange = Exchange::current().unwrap_or_default();
+        if !self.is_to_store(request.uri()) {
+            let host = request.uri().host().unwrap_or_default().to_owned();
+            exchange.update(|seen| seen.elsewhere = Some(host));
+            let answer = self.send(request).await?;
+            exchange.update(|seen| seen.status = Some(answer.status()));
+            return Ok(answer);
+        }
+        if let Some(outgoing) = self.shared.outgoing.get() {
+            outgoing.prepare(&mut request).await.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        }
+        self.shared.counters.count(kind(&request));
+        exchange.update(|seen| *seen = Default::default());
+        let answer = self.send(request).await;
+        exchange.update(|seen| {
+            seen.sent = !matches!(&answer, Err(error) if error.kind() == HttpErrorKind::Connect);
+        });
+        let answer = answer?;
+        self.shared.counters.note_answer();
+        exchange.update(|seen| {
+            seen.status = Some(answer.status());
+            seen.sha256 = header(answer.headers(), "x-amz-checksum-sha256").and_then(digest);
+        });
+        if answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED {
+            return Ok(answer);
+        }
+        let (parts, body) = answer.into_parts();
+        let body = beginning(body).await?;
+        let text = String::from_utf8_lossy(&body);
+        exchange.update(|seen| {
+            seen.code = header(&parts.headers, "x-ms-error-code").map(str::to_owned).or_else(|| element(&text, "Code"));
+            seen.message = element(&text, "Message");
+            seen.region =
+                header(&parts.headers, "x-amz-bucket-region").map(str::to_owned).or_else(|| element(&text, "Region"));
+        });
+        Ok(HttpResponse::from_parts(parts, body.into()))
+    }
+}
+
+impl Service {
+    fn is_to_store(&self, uri: &Uri) -> bool {
+        uri.authority().is_some_and(|authority| authority.as_str() == self.shared.authority)
+    }
+
+    /// Sends a request, and waits for the head of the answer as long as something moves.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (parts, body) = request.into_parts();
+        let url = reqwest::Url::parse(&parts.uri.to_string())
+            .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        let mut outgoing = reqwest::Request::new(parts.method, url);
+        *outgoing.headers_mut() = parts.headers;
+        let progress = Arc::new(Progress::begin());
+        if body.content_length() > 0 {
+            *outgoing.body_mut() =
+                Some(reqwest::Body::wrap(Upload { body, slice: Bytes::new(), progress: Arc::clone(&progress) }));
+        }
+        let mut call = std::pin::pin!(self.client.execute(outgoing));
+        let answer = loop {
+            let patience = progress.last() + self.shared.stall;
+            tokio::select! {
+                biased;
+                answer = &mut call => break answer.map_err(http_error)?,
+                () = tokio::time::sleep_until(patience) => {
+                    if progress.last() + self.shared.stall <= Instant::now() {
+                        return Err(stalled(self.shared.stall));
+                    }
+                }
+            }
+        };
+        let (parts, body) = http::Response::from(answer).into_parts();
+        let body = Download {
+            body,
+            stall: self.shared.stall,
+            patience: Box::pin(tokio::time::sleep(self.shared.stall)),
+            waiting: false,
+        };
+        Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
+    }
+}
+
+/// When the body of an upload last moved.
+#[derive(Debug)]
+struct Progress(Mutex<Instant>);
+
+impl Progress {
+    fn begin() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The body of a request, in slices: the connection asks for the next one when it has room.
+struct Upload {
+    body: HttpRequestBody,
+    slice: Bytes,
+    progress: Arc<Progress>,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        self.progress.note();
+        while self.slice.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => self.slice = frame.into_data().unwrap_or_default(),
+                other => return Poll::Ready(other),
+            }
+        }
+        let length = self.slice.len().min(SLICE);
+        Poll::Ready(Some(Ok(Frame::data(self.slice.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.slice.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.slice.len() as u64 + self.body.size_hint().lower())
+    }
+}
+
+/// The body of an answer. The time runs only while the reader waits for the network, not while the network waits for the reader.
+struct Download {
+    body: reqwest::Body,
+    stall: Duration,
+    patience: Pin<Box<Sleep>>,
+    waiting: bool,
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.waiting = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(http_error)));
+        }
+        if !self.waiting {
+            self.waiting = true;
+            let until = Instant::now() + self.stall;
+            self.patience.as_mut().reset(until);
+        }
+        ready!(self.patience.as_mut().poll(context));
+        Poll::Ready(Some(Err(stalled(self.stall))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("nothing moved for {:.1} s", .0.as_secs_f64())]
+struct Stalled(Duration);
+
+fn stalled(stall: Duration) -> HttpError {
+    HttpError::new(HttpErrorKind::Timeout, Stalled(stall))
+}
+
+fn http_error(error: reqwest::Error) -> HttpError {
+    let kind = if error.is_connect() {
+        HttpErrorKind::Connect
+    } else if error.is_timeout() {
+        HttpErrorKind::Timeout
+    } else {
+        HttpErrorKind::Interrupted
+    };
+    // The URL may carry a signature.
+    HttpError::new(kind, error.without_url())
+}
+
+fn kind(request: &HttpRequest) -> Request {
+    let query = request.uri().query().unwrap_or_default();
+    match *request.method() {
+        Method::GET if query.contains("list-type=2") || query.contains("comp=list") => Request::List,
+        Method::GET => Request::Get,
+        Method::HEAD => Request::Head,
+        Method::PUT => Request::Put,
+        Method::DELETE => Request::Delete,
+        // How Azure is asked to delete.
+        Method::POST if query.contains("comp=batch") => Request::Delete,
+        _ => Request::Other,
+    }
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// A digest in base64; the checksum of checksums of a multipart object (`…-3`) is none of the object's bytes.
+fn digest(text: &str) -> Option<[u8; 32]> {
+    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+/// The text of the first element of that name. Error bodies are read for the sake of messages; they are not worth an XML parser.
+fn element(xml: &str, name: &str) -> Option<String> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    let text = text
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&amp;", "&");
+    Some(text).filter(|text| !text.is_empty())
+}
+
+async fn beginning(body: HttpResponseBody) -> Result<Bytes, HttpError> {
+    let mut stream = body.bytes_stream();
+    let mut kept = Vec::new();
+    while let Some(chunk) = stream.try_next().await? {
+        kept.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY - kept.len())]);
+        if kept.len() == ERROR_BODY {
+            break;
+        }
+    }
+    Ok(kept.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_bodies_are_read_for_code_and_message() {
+        let xml = "<?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code><Message>a &lt;b&gt; &amp;amp;</Message><Region/></Error>";
+        assert_eq!(element(xml, "Code").as_deref(), Some("NoSuchBucket"));
+        assert_eq!(element(xml, "Message").as_deref(), Some("a <b> &amp;"));
+        assert_eq!(element(xml, "Region"), None);
+        assert_eq!(element("<Code>", "Code"), None);
+        assert_eq!(element("</Code><Code>", "Code"), None);
+    }
+
+    #[test]
+    fn only_a_whole_objects_checksum_is_a_digest() {
+        let text = BASE64_STANDARD.encode([7; 32]);
+        assert_eq!(digest(&text), Some([7; 32]));
+        assert_eq!(digest(&format!("{text}-3")), None);
+        assert_eq!(digest(&BASE64_STANDARD.encode([7; 31])), None);
+    }
+
+    #[test]
+    fn the_connectors_settings_survive_object_stores_spelling() {
+        let setting = |options: &ClientOptions, key| options.get_config_value(&key).unwrap();
+        let options = client_options(true);
+        assert_eq!(setting(&options, ClientConfigKey::AllowHttp), "true");
+        assert_eq!(seconds(&setting(&options, ClientConfigKey::ConnectTimeout)), Some(CONNECT_TIMEOUT));
+        let near = options.with_connect_timeout(Duration::from_secs(1));
+        assert_eq!(seconds(&setting(&near, ClientConfigKey::ConnectTimeout)), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn requests_are_told_apart() {
+        let of = |method: &str, uri: &str| {
+            let request = http::Request::builder().method(method).uri(uri).body(HttpRequestBody::empty()).unwrap();
+            kind(&request)
+        };
+        assert_eq!(of("PUT", "http://h/b/k"), Request::Put);
+        assert_eq!(of("GET", "http://h/b/k"), Request::Get);
+        assert_eq!(of("HEAD", "http://h/b/k"), Request::Head);
+        assert_eq!(of("DELETE", "http://h/b/k"), Request::Delete);
+        assert_eq!(of("GET", "http://h/b?list-type=2&prefix=k"), Request::List);
+        assert_eq!(of("GET", "http://h/c?restype=container&comp=list"), Request::List);
+        assert_eq!(of("POST", "http://h/c?comp=batch"), Request::Delete);
+        assert_eq!(of("POST", "http://h/c"), Request::Other);
+    }
+}

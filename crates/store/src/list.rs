@@ -1,0 +1,146 @@
+//! Listing by string prefix. object_store's own `list` matches whole path segments, and a backup's objects are one segment each
+//! (`<id>-0`, `<id>.json`), so the clouds' paged listing is used directly, and a directory is read.
+
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
+use object_store::list::PaginatedListOptions;
+use object_store::path::Path as Key;
+
+use crate::download::unquoted;
+use crate::local;
+use crate::location::Cloud;
+use crate::open::{Backend, Pages};
+use crate::requests::Request;
+use crate::{Error, ObjectInfo, Store};
+
+/// As much of a name as has one spelling in a query. object_store writes a space as `+`, which not every server reads back as a space, so
+/// a listing asks for what comes before such a character, which is all of an archive's names, and filters the rest here.
+fn plain_beginning(name: &str) -> &str {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    name.split(|c| !plain(c)).next().unwrap_or_default()
+}
+
+impl Store {
+    /// The objects whose names begin with `prefix` and come after `start_after`, in the order of their names' bytes.
+    ///
+    /// One level only: what lies in a folder below the store's prefix is not listed. The stream ends after its first error. A page of the
+    /// cloud is fetched when the stream gets there; of a directory the names are held, and their metadata is read on the way.
+    pub fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectInfo, Error>> {
+        match (self.pages(), self.own_directory()) {
+            (Some(pages), _) => self.list_pages(pages, prefix, start_after),
+            (None, Some(directory)) if !self.is_wrapped() => self.list_directory(directory, prefix, start_after),
+            _ => self.list_filtered(prefix, start_after),
+        }
+    }
+
+    fn list_pages<'a>(
+        &'a self,
+        pages: &'a Pages,
+        prefix: &str,
+        start_after: Option<&str>,
+    ) -> BoxStream<'a, Result<ObjectInfo, Error>> {
+        let (wanted, after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        let prefix = format!("{}{}", self.prefix(), self.asked_for(prefix));
+        let offset = start_after.map(|after| format!("{}{}", self.prefix(), plain_beginning(after)));
+        let first = Some(None::<String>);
+        stream::try_unfold(first, move |token| {
+            let (prefix, offset) = (prefix.clone(), offset.clone());
+            async move {
+                let Some(token) = token else { return Ok(None) };
+                let (objects, next) = self.page(pages, &prefix, offset, token).await?;
+                Ok::<_, Error>(Some((objects, next.map(Some))))
+            }
+        })
+        .map_ok(|objects| stream::iter(objects).map(Ok))
+        .try_flatten()
+        .try_filter_map(move |meta| {
+            let found = self.name_of(&meta.location).filter(|name| name.starts_with(&wanted));
+            let found = found.filter(|name| after.as_deref().is_none_or(|after| *name > after));
+            let info = found.map(|name| ObjectInfo::new(name, meta.clone(), None));
+            async move { Ok(info) }
+        })
+        .boxed()
+    }
+
+    /// The part of a prefix that the store is asked for. object_store takes an object whose whole name is the prefix for a folder on Azure and
+    /// drops it, so there the last character is left to the filter as well.
+    fn asked_for<'p>(&self, prefix: &'p str) -> &'p str {
+        let plain = plain_beginning(prefix);
+        match self.backend() {
+            Backend::Cloud(Cloud::Azure) => &plain[..plain.len().saturating_sub(1)],
+            _ => plain,
+        }
+    }
+
+    /// One page of at most 1000 objects, and the token of the next one.
+    async fn page(
+        &self,
+        pages: &Pages,
+        prefix: &str,
+        offset: Option<String>,
+        token: Option<String>,
+    ) -> Result<(Vec<ObjectMeta>, Option<String>), Error> {
+        let mut attempts = self.attempts();
+        loop {
+            let options = PaginatedListOptions {
+                offset: offset.clone(),
+                delimiter: Some("/".into()),
+                page_token: token.clone(),
+                ..PaginatedListOptions::default()
+            };
+            match self.attempt(Request::List, pages.0.list_paginated(Some(prefix), options)).await.0 {
+                Ok(page) => return Ok((page.result.objects, page.page_token)),
+                Err(failure) => self.before_next(&mut attempts, failure, "listing").await?,
+            }
+        }
+    }
+
+    fn list_directory(
+        &self,
+        directory: &std::path::Path,
+        prefix: &str,
+        start_after: Option<&str>,
+    ) -> BoxStream<'_, Result<ObjectInfo, Error>> {
+        self.count(Request::List);
+        local::list(directory.to_owned(), prefix.into(), start_after.map(str::to_owned))
+            .map_ok(|entry| ObjectInfo {
+                name: entry.name,
+                size: entry.size,
+                modified: entry.modified,
+                etag: Some(unquoted(&entry.etag)),
+                sha256: None,
+            })
+            .map_err(|error| self.file_error(error, "listing"))
+            .boxed()
+    }
+
+    /// The listing of object_store, sorted and filtered here; for stores in memory and wrapped ones.
+    fn list_filtered(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectInfo, Error>> {
+        let (prefix, after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        stream::once(async move {
+            let folder = self.prefix().trim_end_matches('/');
+            let folder = if folder.is_empty() { None } else { Key::parse(folder).ok() };
+            let mut attempts = self.attempts();
+            let mut objects: Vec<ObjectMeta> = loop {
+                match self.attempt(Request::List, self.objects().list(folder.as_ref()).try_collect()).await.0 {
+                    Ok(objects) => break objects,
+                    Err(failure) => self.before_next(&mut attempts, failure, "listing").await?,
+                }
+            };
+            objects.sort_unstable_by(|a, b| a.location.as_ref().cmp(b.location.as_ref()));
+            let infos = objects.into_iter().filter_map(move |meta| {
+                let name = self.name_of(&meta.location)?;
+                let wanted = name.starts_with(&prefix) && after.as_deref().is_none_or(|after| name > after);
+                wanted.then(|| ObjectInfo::new(name, meta.clone(), None))
+            });
+            Ok::<_, Error>(stream::iter(infos).map(Ok))
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    /// The name of an object that lies directly under the store's prefix.
+    fn name_of<'k>(&self, key: &'k Key) -> Option<&'k str> {
+        key.as_ref().strip_prefix(self.prefix()).filter(|name| !name.is_empty() && !name.contains('/'))
+    }
+}

@@ -1,0 +1,370 @@
+//! From a URL to a [`Store`].
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::list::PaginatedListStore;
+use object_store::memory::InMemory;
+use object_store::path::Path as Key;
+
+use crate::Error;
+use crate::attempt::{Failure, Meaning, Seen, attempt};
+use crate::credentials::Environment;
+use crate::local::Local;
+use crate::location::{Cloud, Location, check_name};
+use crate::requests::{Counters, Request, RequestCounts};
+use crate::retry::{Attempts, RetryOptions};
+
+/// How a store is reached.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    /// The endpoint, for stores other than the cloud's own. `http://` is allowed here and nowhere else.
+    pub endpoint_url: Option<String>,
+    /// The region; AWS and its relatives sign it.
+    pub region: Option<String>,
+    /// The profile of `~/.aws/config` and `~/.aws/credentials` to use, before anything in the environment.
+    pub aws_profile: Option<String>,
+    /// How patiently failed requests are repeated.
+    pub retry: RetryOptions,
+    /// A request whose body does not move for this long is given up and repeated. There is no limit to its whole duration.
+    pub stall: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            endpoint_url: None,
+            region: None,
+            aws_profile: None,
+            retry: RetryOptions::default(),
+            stall: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A flat set of named objects, each created once and never changed.
+///
+/// Cheap to clone; clones share connections and counters.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Store {
+    /// The URL alone: what is below may hold credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.inner.url).finish()
+    }
+}
+
+#[derive(Clone)]
+struct Inner {
+    /// As messages show it; never holds a secret.
+    url: String,
+    /// What a missing store is called in a message.
+    container: String,
+    backend: Backend,
+    objects: Arc<dyn ObjectStore>,
+    /// Empty, or ends with a slash.
+    prefix: String,
+    pages: Option<Pages>,
+    credential_source: Option<String>,
+    retry: RetryOptions,
+    counters: Arc<Counters>,
+    /// Requests are counted where they are sent, if there is HTTP.
+    counted_by_http: bool,
+    /// The object store is not the one that was opened.
+    wrapped: bool,
+}
+
+/// The cloud's own paged listing; object_store's `list` matches whole path segments only.
+#[derive(Clone)]
+pub(crate) struct Pages(pub(crate) Arc<dyn PaginatedListStore>);
+
+/// What kind of store it is, where that makes a difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Memory,
+    Directory(PathBuf),
+    Cloud(Cloud),
+    /// Given by a caller as an object store.
+    Other,
+}
+
+/// A cloud's object store, ready to be used.
+pub(crate) struct Opened {
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) pages: Pages,
+    pub(crate) credential_source: String,
+    pub(crate) endpoint: Option<String>,
+}
+
+impl Store {
+    /// Opens the store at `url`: `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///path`, a plain path, or `memory:`.
+    ///
+    /// No request is sent, and a directory need not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// `usage.store-url` and `usage.credentials`.
+    pub async fn open(url: &str, options: &StoreOptions, env: &Environment) -> Result<Self, Error> {
+        let location = Location::parse(url)?;
+        let shown = location.url();
+        let counters = Arc::new(Counters::default());
+        match location {
+            Location::Memory => Ok(Self::memory().with_retry(options.retry.clone())),
+            Location::Directory(path) => Ok(Self::directory(path, &shown, options.retry.clone())),
+            Location::Bucket { cloud, bucket, prefix } => {
+                let opened = open_bucket(cloud, &bucket, &shown, options, env, &counters).await?;
+                let url = match opened.endpoint {
+                    Some(endpoint) => format!("{shown} at {endpoint}"),
+                    None => shown,
+                };
+                let inner = Inner {
+                    url,
+                    container: format!("{} {bucket}", cloud.container()),
+                    backend: Backend::Cloud(cloud),
+                    objects: opened.objects,
+                    prefix: if prefix.is_empty() { prefix } else { prefix + "/" },
+                    pages: Some(opened.pages),
+                    credential_source: Some(opened.credential_source),
+                    retry: options.retry.clone(),
+                    counters,
+                    counted_by_http: true,
+                    wrapped: false,
+                };
+                Ok(Self { inner: Arc::new(inner) })
+            }
+        }
+    }
+
+    /// An empty store that lives as long as its clones, for tests.
+    #[must_use]
+    pub fn memory() -> Self {
+        let mut store = Self::from_object_store(Arc::new(InMemory::new()), "", "memory:");
+        store.inner_mut().backend = Backend::Memory;
+        store
+    }
+
+    fn directory(path: PathBuf, url: &str, retry: RetryOptions) -> Self {
+        let mut store = Self::from_object_store(Arc::new(Local::new(path.clone())), "", url);
+        let inner = store.inner_mut();
+        inner.container = format!("directory {url}");
+        inner.backend = Backend::Directory(path);
+        inner.retry = retry;
+        store
+    }
+
+    /// A store over an object store of the caller's, for tests and fault wrappers. `url` is what messages show.
+    #[must_use]
+    pub fn from_object_store(store: Arc<dyn ObjectStore>, prefix: &str, url: &str) -> Self {
+        let prefix = prefix.trim_matches('/');
+        let inner = Inner {
+            url: url.into(),
+            container: url.into(),
+            backend: Backend::Other,
+            objects: store,
+            prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
+            pages: None,
+            credential_source: None,
+            retry: RetryOptions::default(),
+            counters: Arc::default(),
+            counted_by_http: false,
+            wrapped: false,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Puts a wrapper around the object store: faults, limits, counters. Listing goes through it too from then on.
+    #[must_use]
+    pub fn with_wrapper(mut self, f: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
+        let inner = self.inner_mut();
+        inner.objects = f(Arc::clone(&inner.objects));
+        inner.pages = None;
+        inner.wrapped = true;
+        self
+    }
+
+    /// Replaces the patience with which failed requests are repeated.
+    #[must_use]
+    pub fn with_retry(mut self, retry: RetryOptions) -> Self {
+        self.inner_mut().retry = retry;
+        self
+    }
+
+    fn inner_mut(&mut self) -> &mut Inner {
+        Arc::make_mut(&mut self.inner)
+    }
+
+    /// The store as messages show it, with the endpoint where one was given; never with secrets.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.inner.url
+    }
+
+    /// Whether the store is a directory of this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self.inner.backend, Backend::Directory(_))
+    }
+
+    /// Which of the places that may hold credentials was used; `None` for stores without credentials.
+    #[must_use]
+    pub fn credential_source(&self) -> Option<&str> {
+        self.inner.credential_source.as_deref()
+    }
+
+    /// Requests sent since the store was opened.
+    #[must_use]
+    pub fn requests(&self) -> RequestCounts {
+        self.inner.counters.snapshot()
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.inner.backend
+    }
+
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.objects
+    }
+
+    pub(crate) fn pages(&self) -> Option<&Pages> {
+        self.inner.pages.as_ref()
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.inner.prefix
+    }
+
+    pub(crate) fn is_wrapped(&self) -> bool {
+        self.inner.wrapped
+    }
+
+    /// Counts a request that goes past the object store.
+    pub(crate) fn count(&self, request: Request) {
+        self.inner.counters.count(request);
+    }
+
+    /// The directory of a local store.
+    pub(crate) fn own_directory(&self) -> Option<&Path> {
+        match &self.inner.backend {
+            Backend::Directory(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The full key of an object.
+    pub(crate) fn key(&self, name: &str) -> Result<Key, Error> {
+        check_name(name)?;
+        Key::parse(format!("{}{name}", self.inner.prefix))
+            .map_err(|_| Error::Name { name: name.into(), reason: "no object store takes it" })
+    }
+
+    pub(crate) fn attempts(&self) -> Attempts<'_> {
+        Attempts::new(&self.inner.retry)
+    }
+
+    /// One call of the object store, counted.
+    pub(crate) async fn attempt<T>(
+        &self,
+        request: Request,
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> (Result<T, Failure>, Seen) {
+        let counters = &self.inner.counters;
+        if !self.inner.counted_by_http {
+            counters.count(request);
+            // What needs no network needs no patience until it is reached.
+            counters.note_answer();
+        }
+        let (mut result, seen) = attempt(call).await;
+        if result.is_ok() || seen.code.as_deref() == Some("NoSuchKey") {
+            counters.note_container();
+        }
+        if let Err(failure) = &mut result
+            && failure.meaning == Meaning::NoObject
+            && self.own_directory().is_some_and(|directory| !directory.is_dir())
+        {
+            failure.meaning = Meaning::NoStore;
+        }
+        (result, seen)
+    }
+
+    /// Whether the bucket, container or directory is known to be there.
+    pub(crate) fn container_seen(&self) -> bool {
+        self.inner.counters.container_seen()
+    }
+
+    /// Waits before a failed call is repeated, or answers the error to report.
+    pub(crate) async fn before_next(
+        &self,
+        attempts: &mut Attempts<'_>,
+        failure: Failure,
+        operation: &str,
+    ) -> Result<(), Error> {
+        let repeat = matches!(failure.meaning, Meaning::Transient | Meaning::Conflict);
+        if repeat && attempts.pause(self.inner.counters.ever_answered()).await {
+            tracing::debug!(store = %self.url(), operation, attempt = attempts.made(), cause = %failure.detail, "repeated");
+            self.inner.counters.count_retry();
+            return Ok(());
+        }
+        if !repeat {
+            attempts.give_up();
+        }
+        Err(self.error(failure, attempts, operation))
+    }
+
+    /// The error that a failure is reported as.
+    pub(crate) fn error(&self, failure: Failure, attempts: &Attempts<'_>, operation: &str) -> Error {
+        let store = self.inner.url.clone();
+        let operation = operation.to_owned();
+        if failure.of_credentials {
+            return Error::Credentials {
+                store,
+                reason: failure.detail,
+                hint: "set the store's credential variables, name a profile, or run where a role is attached".into(),
+            };
+        }
+        match failure.meaning {
+            Meaning::NoStore => Error::StoreMissing { store, what: self.inner.container.clone() },
+            Meaning::Denied => Error::Denied { store, operation, detail: failure.detail },
+            Meaning::Locked => Error::Locked { store, operation, detail: failure.detail },
+            Meaning::NoObject | Meaning::Exists | Meaning::Conflict | Meaning::Transient | Meaning::Permanent => {
+                Error::Failed {
+                    store: store.into(),
+                    operation: operation.into(),
+                    attempts: attempts.made(),
+                    elapsed: attempts.elapsed(),
+                    detail: failure.detail.into(),
+                    transient: matches!(failure.meaning, Meaning::Transient | Meaning::Conflict),
+                    advice: failure.advice.map(String::into_boxed_str),
+                    source: Some(Box::new(failure.source)),
+                }
+            }
+        }
+    }
+}
+
+#[cfg_attr(not(feature = "cloud"), expect(unused_variables, reason = "no cloud in this build"))]
+async fn open_bucket(
+    cloud: Cloud,
+    bucket: &str,
+    url: &str,
+    options: &StoreOptions,
+    env: &Environment,
+    counters: &Arc<Counters>,
+) -> Result<Opened, Error> {
+    match cloud {
+        #[cfg(feature = "s3")]
+        Cloud::S3 => crate::s3::open(bucket, url, options, env, counters).await,
+        #[cfg(feature = "azure")]
+        Cloud::Azure => crate::azure::open(bucket, url, options, env, counters),
+        #[cfg(feature = "gcs")]
+        Cloud::Gcs => crate::gcs::open(bucket, url, options, env, counters),
+        #[allow(unreachable_patterns, reason = "clouds that this build leaves out")]
+        _ => Err(Error::Unsupported { store: url.into(), operation: "this kind of store in this build" }),
+    }
+}
