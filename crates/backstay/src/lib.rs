@@ -1,1 +1,42 @@
-//! backstay
+//! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`] and the [`catalog`].
+//!
+//! Each verb is a function of a [`Store`](backstay_store::Store), what it works on, its options, a [`Context`] (clock,
+//! randomness, processors) and an [`Observer`], and gives a summary. `backup.rs` is the story of the product: read it
+//! first. Nothing here prints, and nothing here knows arguments or configuration.
+
+mod archive;
+pub mod backup;
+pub mod catalog;
+pub mod chunk;
+pub mod codes;
+mod compress;
+pub mod context;
+mod cpu;
+mod decode;
+pub mod error;
+mod fetch;
+pub mod guid;
+pub mod interrupt;
+pub mod keys;
+pub mod layout;
+pub mod observe;
+mod output;
+mod pack;
+mod parts;
+pub mod policy;
+mod range;
+pub mod reassemble;
+pub mod restore;
+pub mod rewrap;
+mod scan;
+pub mod source;
+mod spool;
+pub mod verify;
+
+pub use backup::{BackupOptions, Receipt, backup};
+pub use context::Context;
+pub use error::{Error, Result};
+pub use observe::{Event, Observer, Progress, Silent};
+pub use reassemble::reassemble;
+pub use restore::{RestoreOptions, Restored, restore};
+pub use verify::verify;

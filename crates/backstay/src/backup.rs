@@ -1,0 +1,497 @@
+//! The story of the product: a stream goes in, an archive is committed.
+//!
+//! ```text
+//! source ─► chunk (2 MiB) ─► compress ─► seal ─► part ─► conditional create ─► manifest = commit
+//!          one reader        N cores     in order        U in flight           last, once
+//! ```
+//!
+//! The manifest is the commit, so everything that can say that this is not a good backup is asked before it is created:
+//! the producer's exit status, the end marker, the size, and the store about each part.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use backstay_format::header::{Codec, Common, Head, Kind};
+use backstay_format::manifest::{Manifest, OpensslHead, Profile, seal_private};
+use backstay_format::openssl::{Kdf, KeyIv, PartWriter, Password, Salt};
+use backstay_format::part::Sealer;
+use backstay_format::schedule::{Keys, sha256};
+use backstay_format::segment::Aead;
+use backstay_format::signature::{SigningKey, header_message};
+use backstay_format::{ArchiveId, Guid};
+use backstay_store::{Created, Store};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::chunk::{Checks, Verdict, Witness};
+use crate::compress::Compressors;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::keys::Encryption;
+use crate::layout::{self, Layout, Wish};
+use crate::observe::{Event, Observer};
+use crate::pack::Packer;
+pub use crate::pack::Padding;
+use crate::parts::{Parts, Totals, progress};
+use crate::policy::ReceiptLine;
+use crate::source::{Chunks, Source};
+
+/// The default part size of the openssl profile: fewer names on the stock restore command's line.
+const OPENSSL_PART: u64 = 64 << 20;
+/// Above so many parts that command's argument list becomes a problem.
+const OPENSSL_MANY_PARTS: u32 = 10_000;
+
+/// How to make an archive.
+#[derive(Debug)]
+pub struct BackupOptions {
+    /// The source's identity: its archives share it.
+    pub guid: Guid,
+    /// The source's name, for people.
+    pub name: String,
+    /// Keep name and tags in the sealed part of the manifest.
+    pub hide_name: bool,
+    /// Leave the content's length out of the manifest.
+    pub hide_size: bool,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// What to write.
+    pub format: Format,
+    /// The compression level; the codec's default (zstd 3, gzip 6) when `None`.
+    pub level: Option<i32>,
+    /// Bytes of memory that all buffers together may take.
+    pub memory: u64,
+    /// The nominal size of a part in bytes; chosen when `None`.
+    pub part_size: Option<u64>,
+    /// Uploads in flight, at most.
+    pub uploads: usize,
+    /// What the content must be.
+    pub checks: Checks,
+    /// How long the source may give nothing.
+    pub stall: Duration,
+}
+
+impl BackupOptions {
+    /// The defaults for this source and format.
+    pub fn new(guid: Guid, name: String, format: Format) -> BackupOptions {
+        BackupOptions {
+            guid,
+            name,
+            hide_name: false,
+            hide_size: false,
+            tags: Vec::new(),
+            format,
+            level: None,
+            memory: layout::MEMORY,
+            part_size: None,
+            uploads: layout::UPLOADS,
+            checks: Checks::default(),
+            stall: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// What to write.
+#[derive(Debug)]
+pub enum Format {
+    /// Backstay's own format.
+    Native {
+        /// The suite.
+        aead: Aead,
+        /// The codec.
+        codec: Codec,
+        /// Who can open it.
+        encryption: Encryption,
+        /// How its size is hidden.
+        padding: Padding,
+        /// Who signs it.
+        signing_key: Option<SigningKey>,
+    },
+    /// What `openssl enc -d | gunzip` reads.
+    Openssl {
+        /// How the key follows from the password.
+        kdf: Kdf,
+        /// The password.
+        password: Password,
+        /// One object instead of parts.
+        single: bool,
+    },
+}
+
+/// What a commit gives: a line for logs, tickets and rollback checks.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// The archive.
+    pub id: ArchiveId,
+    /// Its public fingerprint.
+    pub root: [u8; 32],
+    /// SHA-256 of what the manifest's seal covers.
+    pub seal: [u8; 32],
+    /// Stored bytes of all parts.
+    pub stored: u64,
+    /// Bytes of content.
+    pub content: u64,
+    /// Parts.
+    pub parts: u32,
+    /// Whether an ambiguous answer of the store could not be resolved.
+    pub unconfirmed: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl std::fmt::Display for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Receipt { id, root, seal, stored, unconfirmed, .. } = self;
+        let line = ReceiptLine { id: id.clone(), root: *root, seal: *seal, stored: *stored, unconfirmed: *unconfirmed };
+        write!(f, "{line}")
+    }
+}
+
+/// Backs up what `source` gives, as one archive.
+///
+/// # Errors
+/// Those of the source (`source.*`), the store (`store.*`, `name.taken`), the options (`usage.*`), and `interrupted`. After
+/// an error there is no manifest; what is left over is told to the observer.
+pub async fn backup(
+    store: &Store,
+    source: Source,
+    options: BackupOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<Receipt> {
+    let begun = Instant::now();
+    let wish = Wish {
+        memory: options.memory,
+        part: options.part_size.or(matches!(options.format, Format::Openssl { .. })
+            .then_some(OPENSSL_PART)
+            .filter(|part| 3 * part <= options.memory)),
+        uploads: options.uploads,
+        workers: context.cpu.cores(),
+    };
+    let layout = Layout::choose(wish)?;
+    let id = next_id(store, &options.guid, context).await?;
+    let created = context.now();
+    let command = source.command_line();
+    let kind = source.kind();
+    observer.event(&Event::Started { id: id.clone(), plan: layout.to_string() });
+
+    let Prepared { packer, codec, seal } = prepare(store, &id, &options, layout, context).await?;
+    let compressors = Compressors::new(codec, options.level)?;
+    let mut parts = match options.format {
+        Format::Openssl { single: true, .. } => Parts::single(&id, store).await?,
+        _ => Parts::objects(id.clone(), store.clone(), context.cpu.clone(), Arc::clone(&observer), layout.uploads),
+    };
+    let mut chunks = source.start(context.interrupt.clone(), &observer, options.stall)?;
+    let mut witness = Witness::default();
+
+    let streamed = tokio::select! {
+        biased;
+        streamed = stream_through(&mut chunks, &mut witness, &compressors, packer, &mut parts, layout, &options.checks, context, &observer) => streamed,
+        () = context.interrupt.wait() => Err(Error::Interrupted { left: String::new() }),
+    };
+    if let Err(error) = streamed {
+        return Err(give_up(error, &mut chunks, parts, &id, &observer).await);
+    }
+    let (entries, totals) = parts.finish().await?;
+    nothing_else_is_named(store, &id, &entries, &options.format).await?;
+
+    let seal_key = seal.key();
+    let private = seal.private(&options, command, context)?;
+    let root = backstay_format::manifest::root(entries.iter().map(|entry| &entry.sha256));
+    let visible = !options.hide_name;
+    let hidden_size =
+        options.hide_size || matches!(options.format, Format::Native { padding: Padding::Padme | Padding::Part, .. });
+    let manifest = Manifest {
+        id: id.clone(),
+        profile: seal.profile,
+        kind: Kind::Full,
+        created: rfc3339(created),
+        finished: Some(rfc3339(context.now())),
+        source: Some(kind.to_owned()),
+        name: visible.then(|| options.name.clone()),
+        tags: if visible { options.tags.clone() } else { Vec::new() },
+        content: (!hidden_size).then_some(witness.length()),
+        first: 0,
+        parts: entries,
+        needs: Vec::new(),
+        private,
+        unconfirmed: totals.unconfirmed,
+    };
+    let signing_key = match &options.format {
+        Format::Native { signing_key, .. } => signing_key.as_ref(),
+        Format::Openssl { .. } => None,
+    };
+    if context.interrupt.is_set() {
+        return Err(Error::Interrupted { left: left_over(&id, totals.parts) });
+    }
+    if matches!(options.format, Format::Openssl { single: false, .. }) && totals.parts > OPENSSL_MANY_PARTS {
+        let text = format!("{} parts are more than a shell's command line may hold: take larger ones", totals.parts);
+        observer.event(&Event::Warning { code: None, text });
+    }
+    let (bytes, sealed) = manifest.encode(&seal_key, signing_key);
+    let committed = store.create(&id.manifest(), Bytes::from(bytes.clone()), sha256(&bytes)).await?;
+    let receipt = Receipt {
+        id,
+        root,
+        seal: sealed,
+        stored: totals.stored,
+        content: witness.length(),
+        parts: totals.parts,
+        unconfirmed: totals.unconfirmed || committed == Created::Unconfirmed,
+        elapsed: begun.elapsed(),
+    };
+    observer.event(&Event::Committed(receipt.clone()));
+    Ok(receipt)
+}
+
+/// The pipeline: everything from the source to the last part, in order, with bounded buffers.
+#[allow(clippy::too_many_arguments, reason = "the stages of the pipeline, each named once")]
+async fn stream_through(
+    chunks: &mut Chunks,
+    witness: &mut Witness,
+    compressors: &Compressors,
+    mut packer: Packer,
+    parts: &mut Parts,
+    layout: Layout,
+    checks: &Checks,
+    context: &Context,
+    observer: &Arc<dyn Observer>,
+) -> Result<()> {
+    let recycle = chunks.recycle();
+    let mut frames = pin!(
+        stream::try_unfold((chunks, witness), |(chunks, witness)| async move {
+            let chunk = match chunks.next().await? {
+                Some(chunk) => {
+                    witness.see(&chunk);
+                    chunk
+                }
+                // The producer is done: is this what was to be backed up? An empty content is one empty frame.
+                None => match witness.judge(checks)? {
+                    Verdict::Good => return Ok(None),
+                    Verdict::Empty => Vec::new(),
+                },
+            };
+            Ok::<_, Error>(Some((chunk, (chunks, witness))))
+        })
+        .map_ok(|chunk| {
+            let compressors = compressors.clone();
+            context.cpu.run(move || compressors.compress(chunk))
+        })
+        .try_buffered(layout.workers + 1)
+    );
+    let mut content = 0;
+    while let Some(frame) = frames.try_next().await? {
+        for part in packer.push(&frame)? {
+            if let Some(buffer) = parts.put(part).await? {
+                packer.recycle(buffer);
+            }
+        }
+        content += frame.content as u64;
+        recycle(frame.chunk);
+        compressors.recycle(frame.frame);
+        observer.event(&progress(content, parts.totals()));
+    }
+    while let Some(ended) = packer.end()? {
+        for part in ended {
+            parts.put(part).await?;
+        }
+    }
+    parts.put(packer.finish()).await?;
+    Ok(())
+}
+
+/// A time as manifests state it: RFC 3339, UTC, whole seconds.
+pub(crate) fn rfc3339(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// What is needed to pack parts, and later to make the manifest.
+struct Prepared {
+    packer: Packer,
+    codec: Codec,
+    seal: Sealing,
+}
+
+/// What the manifest says about the profile, and the keys that seal it.
+struct Sealing {
+    profile: Profile,
+    keys: SealKeys,
+}
+
+enum SealKeys {
+    Native(Keys),
+    Openssl(KeyIv),
+}
+
+impl Sealing {
+    fn key(&self) -> [u8; 32] {
+        match &self.keys {
+            SealKeys::Native(keys) => keys.seal(),
+            SealKeys::Openssl(key) => *key.seal_key().as_bytes(),
+        }
+    }
+
+    /// The facts that only the key's holder may read.
+    fn private(&self, options: &BackupOptions, command: Option<String>, context: &Context) -> Result<Option<Vec<u8>>> {
+        let SealKeys::Native(keys) = &self.keys else { return Ok(None) };
+        let mut facts = BTreeMap::from([
+            ("host", serde_json::Value::from(rustix::system::uname().nodename().to_string_lossy())),
+            ("version", env!("CARGO_PKG_VERSION").into()),
+        ]);
+        if let Some(command) = command {
+            facts.insert("command", command.into());
+        }
+        if options.hide_name {
+            facts.insert("name", options.name.as_str().into());
+            facts.insert("tags", options.tags.clone().into());
+        }
+        let json = serde_json::to_string(&facts).map_err(|error| Error::Internal { why: error.to_string() })?;
+        Ok(Some(seal_private(keys, context.random(), &json)))
+    }
+}
+
+/// Draws the archive's secret, writes detached slots, and opens part 0.
+async fn prepare(
+    store: &Store,
+    id: &ArchiveId,
+    options: &BackupOptions,
+    layout: Layout,
+    context: &Context,
+) -> Result<Prepared> {
+    match &options.format {
+        Format::Native { aead, codec, encryption, padding, signing_key } => {
+            if *padding != Padding::None && *codec == Codec::Gzip {
+                return Err(Error::Usage { why: "sizes cannot be padded with the gzip codec".to_owned() });
+            }
+            if signing_key.is_some() && !matches!(encryption, Encryption::Slots { .. }) {
+                return Err(Error::Usage {
+                    why: "only archives for recipients or a passphrase can be signed".to_owned(),
+                });
+            }
+            let locked = encryption.lock(context)?;
+            let salt = context.random();
+            let keys = Keys::derive(&locked.secret, &salt);
+            let commit = keys.commit();
+            let signature = signing_key.as_ref().map(|key| key.sign(&header_message(id, &salt, &commit)));
+            let common = Common {
+                salt,
+                commit,
+                aead: *aead,
+                codec: *codec,
+                seg: u32::try_from(layout::SEGMENT).expect("a segment has 64 KiB"),
+                segs: layout.segs,
+                keys: locked.attached,
+                kind: Kind::Full,
+                open: locked.open.then_some(locked.secret.0),
+                signature,
+            };
+            let part_content = common.part_content();
+            let random = context.clone();
+            let sealer =
+                Sealer::new(id.clone(), common.clone(), keys.clone(), Box::new(move |bytes| random.fill(bytes)))?;
+            let head = Head { common, rest: sealer.rest().to_owned(), len: sealer.line_len() };
+            for (m, slot) in (0..).zip(locked.detached) {
+                let digest = sha256(&slot);
+                store.create(&id.keybox(m), Bytes::from(slot), digest).await?;
+            }
+            Ok(Prepared {
+                packer: Packer::native(sealer, *codec, *padding, part_content),
+                codec: *codec,
+                seal: Sealing { profile: Profile::Native(Box::new(head)), keys: SealKeys::Native(keys) },
+            })
+        }
+        Format::Openssl { kdf, password, single } => {
+            let key = kdf.derive(password, Salt(context.random()));
+            let part_size = options.part_size.unwrap_or_else(|| layout.part_size());
+            let head = OpensslHead { kdf: *kdf, salt: key.salt(), gzip: true, single: *single };
+            Ok(Prepared {
+                packer: Packer::openssl(PartWriter::begin(&key, part_size)),
+                codec: Codec::Gzip,
+                seal: Sealing { profile: Profile::Openssl(head), keys: SealKeys::Openssl(key) },
+            })
+        }
+    }
+}
+
+/// An id for an archive that begins now: later than every other of this process and, as far as the store lets itself be
+/// listed, than every other of this guid.
+async fn next_id(store: &Store, guid: &Guid, context: &Context) -> Result<ArchiveId> {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let mut millis = context.millis()?;
+    let now = format!("{guid}-{millis}");
+    let mut later = store.list(&format!("{guid}-"), Some(&now));
+    // A writer's credentials may not allow listing, and a store that is not there yet lists nothing.
+    while let Some(Ok(object)) = later.next().await {
+        if let Some(id) = backstay_format::ObjectName::parse(&object.name).id() {
+            millis = millis.max(id.millis() + 1);
+        }
+    }
+    let last =
+        LAST.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(millis.max(last + 1))).unwrap_or_default();
+    Ok(ArchiveId::new(guid, millis.max(last + 1))?)
+}
+
+/// Where listing is allowed: exactly the parts that we stored carry the id. Anything else is another writer's.
+async fn nothing_else_is_named(
+    store: &Store,
+    id: &ArchiveId,
+    entries: &[backstay_format::manifest::PartEntry],
+    format: &Format,
+) -> Result<()> {
+    let single = matches!(format, Format::Openssl { single: true, .. });
+    let mut expected: BTreeMap<String, u64> =
+        (0..).zip(entries).map(|(n, entry)| (if single { id.to_string() } else { id.part(n) }, entry.size)).collect();
+    let mut listing = store.list(id.as_str(), None);
+    while let Some(object) = listing.next().await {
+        let Ok(object) = object else { return Ok(()) };
+        match backstay_format::ObjectName::parse(&object.name) {
+            name if name.id() != Some(id) => {}
+            backstay_format::ObjectName::Keybox(..) => {}
+            _ if expected.remove(&object.name) == Some(object.size) => {}
+            _ => {
+                let reason = "it is not ours, but carries our id".to_owned();
+                return Err(backstay_store::Error::NameTaken {
+                    store: store.url().to_owned(),
+                    name: object.name,
+                    reason,
+                }
+                .into());
+            }
+        }
+    }
+    match expected.into_keys().next() {
+        None => Ok(()),
+        Some(name) => Err(Error::StoreForgot { name, store: store.url().to_owned() }),
+    }
+}
+
+/// The backup failed: ends the command and tells what is left over. Nothing was committed.
+async fn give_up(
+    error: Error,
+    chunks: &mut Chunks,
+    parts: Parts,
+    id: &ArchiveId,
+    observer: &Arc<dyn Observer>,
+) -> Error {
+    chunks.terminate().await;
+    let Totals { parts, .. } = parts.totals();
+    let left = left_over(id, parts);
+    match error {
+        Error::Interrupted { .. } => Error::Interrupted { left },
+        error => {
+            observer.event(&Event::Note { text: left });
+            error
+        }
+    }
+}
+
+fn left_over(id: &ArchiveId, parts: u32) -> String {
+    match parts {
+        0 => "nothing was committed".to_owned(),
+        _ => format!(
+            "nothing was committed; {parts} parts of {id} or more are left over, they are no backup and may be deleted"
+        ),
+    }
+}

@@ -1,0 +1,152 @@
+//! What is looked at while the content passes: how long it is, how it begins and how it ends.
+//!
+//! A producer that dies may still close its output properly. PostgreSQL's dumps end in a line that says so; other
+//! producers can be held to a pattern.
+
+use regex::bytes::Regex;
+
+use crate::error::{Error, Result};
+
+/// How many bytes of the beginning may announce a format.
+const HEAD: usize = 128;
+/// In how many bytes of the end a marker must stand.
+const TAIL: usize = 4 << 10;
+
+/// How the end of the content is recognised.
+#[derive(Debug, Clone, Default)]
+pub enum EndMarker {
+    /// Not at all.
+    #[default]
+    None,
+    /// By the rule whose announcement stands in the first 128 bytes, if there is one.
+    Announced(Vec<Announced>),
+    /// By this pattern, which must match in the last 4 KiB.
+    Required(Regex),
+}
+
+/// A format that announces itself and has an end marker.
+#[derive(Debug, Clone)]
+pub struct Announced {
+    /// What stands in the beginning.
+    pub head: String,
+    /// What must then stand in the end.
+    pub tail: String,
+}
+
+/// What the content must be before it may be committed.
+#[derive(Debug, Clone, Default)]
+pub struct Checks {
+    /// The fewest bytes.
+    pub min_size: u64,
+    /// Whether no byte at all is acceptable.
+    pub allow_empty: bool,
+    /// How the end is recognised.
+    pub end: EndMarker,
+}
+
+/// What is said of a content that may be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Good,
+    Empty,
+}
+
+/// Length, beginning and end of what has passed.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    length: u64,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    told_empty: bool,
+}
+
+impl Witness {
+    pub(crate) fn see(&mut self, chunk: &[u8]) {
+        self.length += chunk.len() as u64;
+        let missing = HEAD.saturating_sub(self.head.len()).min(chunk.len());
+        self.head.extend_from_slice(&chunk[..missing]);
+        if chunk.len() >= TAIL {
+            self.tail.clear();
+        }
+        self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
+        let surplus = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..surplus);
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The content has ended: demands that it may be committed. An empty content is told once, then it is good.
+    pub(crate) fn judge(&mut self, checks: &Checks) -> Result<Verdict> {
+        if self.length == 0 {
+            return match checks.allow_empty {
+                true if std::mem::replace(&mut self.told_empty, true) => Ok(Verdict::Good),
+                true => Ok(Verdict::Empty),
+                false => Err(Error::SourceEmpty),
+            };
+        }
+        if self.length < checks.min_size {
+            return Err(Error::SourceTooSmall { found: self.length, expected: checks.min_size });
+        }
+        match &checks.end {
+            EndMarker::None => Ok(Verdict::Good),
+            EndMarker::Required(pattern) if pattern.is_match(&self.tail) => Ok(Verdict::Good),
+            EndMarker::Required(pattern) => {
+                Err(Error::SourceTrailer { expected: format!("`{pattern}` does not match in its last 4 KiB") })
+            }
+            EndMarker::Announced(rules) => match rules.iter().find(|rule| contains(&self.head, &rule.head)) {
+                Some(rule) if !contains(&self.tail, &rule.tail) => Err(Error::SourceTrailer {
+                    expected: format!(
+                        "it begins with `{}`, but `{}` does not stand in its last 4 KiB",
+                        rule.head, rule.tail
+                    ),
+                }),
+                _ => Ok(Verdict::Good),
+            },
+        }
+    }
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(pieces: &[&[u8]], checks: &Checks) -> &'static str {
+        let mut witness = Witness::default();
+        for piece in pieces {
+            witness.see(piece);
+        }
+        witness.judge(checks).map_or_else(|error| error.code(), |_| "good")
+    }
+
+    #[test]
+    fn empty_and_small_contents_are_refused() {
+        assert_eq!(judged(&[], &Checks::default()), "source.empty");
+        assert_eq!(judged(&[], &Checks { allow_empty: true, min_size: 5, ..Checks::default() }), "good");
+        assert_eq!(judged(&[b"1234"], &Checks { min_size: 5, ..Checks::default() }), "source.too-small");
+        assert_eq!(judged(&[b"12345"], &Checks { min_size: 5, ..Checks::default() }), "good");
+    }
+
+    #[test]
+    fn the_marker_is_looked_for_across_pieces_and_only_in_the_end() {
+        let checks = Checks { end: EndMarker::Required(Regex::new("complete").unwrap()), ..Checks::default() };
+        assert_eq!(judged(&[b"dump com", b"plete\n"], &checks), "good");
+        assert_eq!(judged(&[b"complete", &[b'x'; TAIL]], &checks), "source.trailer");
+        assert_eq!(judged(&[b"complete", &[b'x'; TAIL - 8]], &checks), "good");
+    }
+
+    #[test]
+    fn an_announced_format_must_end_as_it_says() {
+        let rule = Announced { head: "-- dump".to_owned(), tail: "-- dump complete".to_owned() };
+        let checks = Checks { end: EndMarker::Announced(vec![rule]), ..Checks::default() };
+        assert_eq!(judged(&[b"--\n-- dump\n", b"data\n-- dump complete\n"], &checks), "good");
+        assert_eq!(judged(&[b"--\n-- dump\n", b"data\n"], &checks), "source.trailer");
+        assert_eq!(judged(&[b"something else"], &checks), "good");
+        assert_eq!(judged(&[&[b' '; HEAD], b"-- dump\n"], &checks), "good");
+    }
+}

@@ -1,0 +1,80 @@
+//! Time, randomness and processors: what a run takes from the machine, in one place, so that tests can fix it.
+
+use std::sync::Arc;
+
+use crate::cpu::Cpu;
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupt;
+
+/// Fills bytes with random ones.
+type Random = dyn Fn(&mut [u8]) + Send + Sync;
+
+/// What a run takes from the machine.
+#[derive(Clone)]
+pub struct Context {
+    clock: Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>,
+    random: Arc<Random>,
+    /// The pool that all computing runs on.
+    pub cpu: Cpu,
+    /// Set when the user wants to stop.
+    pub interrupt: Interrupt,
+}
+
+impl Context {
+    /// The system's clock and random numbers, and a pool of `cores` threads (all processors when `None`).
+    ///
+    /// # Errors
+    /// `internal` when the threads cannot be started.
+    pub fn system(cores: Option<usize>) -> Result<Context> {
+        Ok(Context {
+            clock: Arc::new(jiff::Timestamp::now),
+            random: Arc::new(|bytes| aws_lc_rs::rand::fill(bytes).expect("the system's random numbers do not fail")),
+            cpu: Cpu::start(cores)?,
+            interrupt: Interrupt::default(),
+        })
+    }
+
+    /// The same with another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Fn() -> jiff::Timestamp + Send + Sync + 'static) -> Context {
+        Context { clock: Arc::new(clock), ..self }
+    }
+
+    /// The same with other random numbers. For tests: whoever can guess them can read the archive.
+    #[must_use]
+    pub fn with_random(self, random: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Context {
+        Context { random: Arc::new(random), ..self }
+    }
+
+    /// Now.
+    pub fn now(&self) -> jiff::Timestamp {
+        (self.clock)()
+    }
+
+    /// Milliseconds since 1970.
+    ///
+    /// # Errors
+    /// `internal` when the clock stands before 1970.
+    pub fn millis(&self) -> Result<u64> {
+        u64::try_from(self.now().as_millisecond())
+            .map_err(|_| Error::Internal { why: "the clock stands before 1970".to_owned() })
+    }
+
+    /// Fills `bytes` with random ones.
+    pub fn fill(&self, bytes: &mut [u8]) {
+        (self.random)(bytes);
+    }
+
+    /// `N` random bytes.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.random)(&mut bytes);
+        bytes
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Context({} cores)", self.cpu.cores())
+    }
+}

@@ -1,0 +1,309 @@
+//! From the inner stream to content: frames or members are decoded on all cores and come out in order.
+//!
+//! The three decoders of the format (zstd frames, gzip members, openssl around gzip) have one shape: bytes go in, jobs
+//! come out, their results go back in order. This file drives them; a fault comes out after all content before it.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use backstay_format::codec::{gzip, zstd};
+use backstay_format::header::Codec;
+use backstay_format::openssl::{self, KeyIv};
+use futures::StreamExt as _;
+
+use crate::cpu::Cpu;
+use crate::error::{Error, Result};
+use crate::fetch::{Piece, Pieces};
+
+/// Decodes one inner stream.
+pub(crate) struct Decoder {
+    kind: Kind,
+    cpu: Cpu,
+    /// Jobs that run, oldest first.
+    running: VecDeque<Pin<Box<dyn Future<Output = Result<Done>> + Send>>>,
+    /// How many may run.
+    width: usize,
+    pieces: Pieces,
+    /// What ended the stream early, to be reported when everything before it has come out.
+    fault: Option<Error>,
+    stored: u64,
+}
+
+enum Kind {
+    Zstd(Zstd),
+    Gzip(gzip::Reader),
+    Openssl(Box<openssl::Reader>),
+    /// The reader was asked for its end.
+    Finished,
+    /// No decoding.
+    Raw {
+        waiting: VecDeque<Vec<u8>>,
+        ended: bool,
+    },
+}
+
+enum Job {
+    Zstd(zstd::Frame, Arc<Shelf>),
+    Gzip(gzip::Job),
+    Openssl(openssl::Job),
+}
+
+enum Done {
+    Zstd(backstay_format::Result<Vec<u8>>),
+    Gzip(gzip::Done),
+    Openssl(openssl::Done),
+}
+
+enum Next {
+    Run(Job),
+    Input,
+    Result,
+    End,
+    Output(Vec<u8>),
+}
+
+/// Decompressors that wait for work.
+#[derive(Default)]
+struct Shelf(Mutex<Vec<zstd::Decompressor>>);
+
+/// The zstd decoder.
+struct Zstd {
+    splitter: zstd::FrameSplitter,
+    shelf: Arc<Shelf>,
+    input_ended: bool,
+    running: usize,
+    failure: Option<backstay_format::Error>,
+    /// A frame did not decode: nothing after it comes out.
+    poisoned: bool,
+    /// Only a run of frames is read: there is no seek table to end it.
+    partial: bool,
+    /// Content of the frames so far.
+    expected: u64,
+    max_content: Option<u64>,
+}
+
+impl Decoder {
+    fn new(kind: Kind, pieces: Pieces, cpu: &Cpu) -> Decoder {
+        let width = cpu.cores() + 1;
+        Decoder { kind, cpu: cpu.clone(), running: VecDeque::new(), width, pieces, fault: None, stored: 0 }
+    }
+
+    /// Decodes a native archive's inner stream.
+    pub(crate) fn native(codec: Codec, pieces: Pieces, cpu: &Cpu, max_content: Option<u64>) -> Decoder {
+        let kind = match codec {
+            Codec::Zstd => Kind::Zstd(Zstd {
+                splitter: zstd::FrameSplitter::default(),
+                shelf: Arc::default(),
+                input_ended: false,
+                running: 0,
+                failure: None,
+                poisoned: false,
+                partial: false,
+                expected: 0,
+                max_content,
+            }),
+            Codec::Gzip => Kind::Gzip(gzip::Reader::new(gzip::Options { max_content, ..gzip::Options::default() })),
+        };
+        Decoder::new(kind, pieces, cpu)
+    }
+
+    /// Decodes a run of whole zstd frames that is not the whole stream.
+    pub(crate) fn frames(pieces: Pieces, cpu: &Cpu) -> Decoder {
+        let mut decoder = Decoder::native(Codec::Zstd, pieces, cpu, None);
+        if let Kind::Zstd(zstd) = &mut decoder.kind {
+            zstd.partial = true;
+        }
+        decoder
+    }
+
+    /// Decrypts and decodes an openssl stream.
+    pub(crate) fn openssl(key: KeyIv, gzip: bool, pieces: Pieces, cpu: &Cpu, max_content: Option<u64>) -> Decoder {
+        let payload = if gzip { openssl::Payload::Gzip } else { openssl::Payload::Raw };
+        Decoder::new(Kind::Openssl(Box::new(openssl::Reader::with_key(key, payload, max_content))), pieces, cpu)
+    }
+
+    /// Gives the inner stream itself.
+    pub(crate) fn raw(pieces: Pieces, cpu: &Cpu) -> Decoder {
+        Decoder::new(Kind::Raw { waiting: VecDeque::new(), ended: false }, pieces, cpu)
+    }
+
+    /// Stored bytes that were fetched and opened so far.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// The next piece of content; `None` when the stream has ended and everything about it was right.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the stream, after all content that stands before it.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            let next = if self.running.len() >= self.width { Next::Result } else { self.kind.next() };
+            let content = match next {
+                Next::Output(content) => content,
+                Next::Run(job) => {
+                    self.running.push_back(Box::pin(self.cpu.run(move || job.run())));
+                    continue;
+                }
+                Next::Input if self.fault.is_none() => {
+                    match self.pieces.next().await {
+                        Some(Ok(Piece { bytes, stored, .. })) => {
+                            self.stored += stored;
+                            self.kind.push(bytes);
+                        }
+                        Some(Err(fault)) => self.fault = Some(fault),
+                        None => self.kind.end_input(),
+                    }
+                    continue;
+                }
+                // What came before the fault is decoded to its end first: it comes out, or has a fault of its own.
+                Next::Input | Next::Result => match (self.running.pop_front(), self.fault.take()) {
+                    (Some(running), fault) => {
+                        self.fault = fault;
+                        self.kind.complete(running.await?)
+                    }
+                    (None, Some(fault)) => return Err(fault),
+                    (None, None) => return Err(Error::Internal { why: "a decoder waits for nothing".to_owned() }),
+                },
+                Next::End => return self.kind.finish().map(|()| None),
+            };
+            if !content.is_empty() {
+                return Ok(Some(content));
+            }
+        }
+    }
+}
+
+impl Job {
+    fn run(self) -> Done {
+        match self {
+            Job::Zstd(frame, shelf) => Done::Zstd(shelf.decompress(&frame)),
+            Job::Gzip(job) => Done::Gzip(job.run()),
+            Job::Openssl(job) => Done::Openssl(job.run()),
+        }
+    }
+}
+
+impl Shelf {
+    fn decompress(&self, frame: &zstd::Frame) -> backstay_format::Result<Vec<u8>> {
+        let idle = self.0.lock().ok().and_then(|mut shelf| shelf.pop());
+        let mut decompressor = idle.unwrap_or_default();
+        let mut content = Vec::new();
+        decompressor.decompress(frame, &mut content)?;
+        if let Ok(mut shelf) = self.0.lock() {
+            shelf.push(decompressor);
+        }
+        Ok(content)
+    }
+}
+
+impl Zstd {
+    fn next(&mut self) -> Next {
+        if self.failure.is_none() {
+            match self.splitter.next() {
+                Ok(Some(frame)) => {
+                    self.expected += frame.content as u64;
+                    if self.max_content.is_none_or(|limit| self.expected <= limit) {
+                        self.running += 1;
+                        return Next::Run(Job::Zstd(frame, Arc::clone(&self.shelf)));
+                    }
+                    let why = "the content is longer than the limit that was given".to_owned();
+                    self.failure = Some(backstay_format::Error::StreamLimit { at: frame.at, why });
+                }
+                Ok(None) if !self.input_ended => return Next::Input,
+                Ok(None) => {}
+                Err(error) => self.failure = Some(error),
+            }
+        }
+        // A fault of the splitter stands behind the frames that still run; one of a frame ends everything.
+        if self.running > 0 && !self.poisoned { Next::Result } else { Next::End }
+    }
+
+    fn complete(&mut self, result: backstay_format::Result<Vec<u8>>) -> Vec<u8> {
+        self.running -= 1;
+        match result {
+            Ok(content) if !self.poisoned => content,
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                self.failure = Some(error);
+                self.poisoned = true;
+                Vec::new()
+            }
+        }
+    }
+
+    fn finish(&mut self) -> backstay_format::Result<()> {
+        match self.failure.take() {
+            Some(error) => Err(error),
+            None if self.partial => self.splitter.finish_partial(),
+            None => self.splitter.finish().map(drop),
+        }
+    }
+}
+
+impl Kind {
+    fn push(&mut self, bytes: Vec<u8>) {
+        match self {
+            Kind::Zstd(zstd) => zstd.splitter.push(&bytes),
+            Kind::Gzip(reader) => reader.push(&bytes),
+            Kind::Openssl(reader) => reader.push(&bytes),
+            Kind::Raw { waiting, .. } => waiting.push_back(bytes),
+            Kind::Finished => {}
+        }
+    }
+
+    fn end_input(&mut self) {
+        match self {
+            Kind::Zstd(zstd) => zstd.input_ended = true,
+            Kind::Gzip(reader) => reader.end_input(),
+            Kind::Openssl(reader) => reader.end_input(),
+            Kind::Raw { ended, .. } => *ended = true,
+            Kind::Finished => {}
+        }
+    }
+
+    fn next(&mut self) -> Next {
+        match self {
+            Kind::Zstd(zstd) => zstd.next(),
+            Kind::Gzip(reader) => match reader.next() {
+                gzip::Next::Run(job) => Next::Run(Job::Gzip(job)),
+                gzip::Next::Input => Next::Input,
+                gzip::Next::Result => Next::Result,
+                gzip::Next::End => Next::End,
+            },
+            Kind::Openssl(reader) => match reader.next() {
+                openssl::Next::Run(job) => Next::Run(Job::Openssl(job)),
+                openssl::Next::Input => Next::Input,
+                openssl::Next::Result => Next::Result,
+                openssl::Next::End => Next::End,
+            },
+            Kind::Raw { waiting, ended } => match waiting.pop_front() {
+                Some(bytes) => Next::Output(bytes),
+                None if *ended => Next::End,
+                None => Next::Input,
+            },
+            Kind::Finished => Next::End,
+        }
+    }
+
+    fn complete(&mut self, done: Done) -> Vec<u8> {
+        match (self, done) {
+            (Kind::Zstd(zstd), Done::Zstd(result)) => zstd.complete(result),
+            (Kind::Gzip(reader), Done::Gzip(done)) => reader.complete(done),
+            (Kind::Openssl(reader), Done::Openssl(done)) => reader.complete(done),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the stream was right to its end. Asked once, at the end.
+    fn finish(&mut self) -> Result<()> {
+        let result = match std::mem::replace(self, Kind::Finished) {
+            Kind::Zstd(mut zstd) => zstd.finish(),
+            Kind::Gzip(reader) => reader.finish().map(drop).map_err(Into::into),
+            Kind::Openssl(reader) => reader.finish().map(drop).map_err(Into::into),
+            Kind::Raw { .. } | Kind::Finished => Ok(()),
+        };
+        Ok(result?)
+    }
+}

@@ -1,0 +1,82 @@
+//! What can go wrong in a run. The exit status and the advice for a code are in `spec/errors.md`, see [`crate::codes`].
+
+use std::io;
+
+use backstay_format as format;
+use backstay_store as store;
+
+/// A fault of a run. The text names the thing and the value; [`Error::code`] is stable.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are named and the message of each variant says what they mean")]
+pub enum Error {
+    #[error(transparent)]
+    Format(#[from] format::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("{what} is not in {store}")]
+    ArchiveNotFound { what: String, store: String },
+    #[error("`{given}` does not select one archive: {why}")]
+    Selector { given: String, why: String },
+    #[error("{why}")]
+    Usage { why: String },
+    #[error("{needed} bytes of memory are needed, {given} are allowed")]
+    Memory { needed: u64, given: u64 },
+    #[error("`{command}` {how}")]
+    SourceFailed { command: String, how: String },
+    #[error("reading the input failed after {read} bytes")]
+    SourceRead { read: u64, source: io::Error },
+    #[error("the input is empty")]
+    SourceEmpty,
+    #[error("the input has {found} bytes, at least {expected} were asked for")]
+    SourceTooSmall { found: u64, expected: u64 },
+    #[error("the input does not end as it should: {expected}")]
+    SourceTrailer { expected: String },
+    #[error("the source gave nothing for {hours} hours")]
+    SourceStalled { hours: u64 },
+    #[error("{store} took {name}, but does not list it with its size")]
+    StoreForgot { name: String, store: String },
+    #[error("`{command}` {how}")]
+    TargetFailed { command: String, how: String },
+    #[error("{what}")]
+    Io { what: String, source: io::Error },
+    #[error("interrupted; {left}")]
+    Interrupted { left: String },
+    #[error("{why}")]
+    Internal { why: String },
+}
+
+impl Error {
+    /// The stable dotted code, as `spec/errors.md` lists it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::Format(error) => error.code(),
+            Error::Store(error) => error.code(),
+            Error::ArchiveNotFound { .. } => "archive.not-found",
+            Error::Selector { .. } => "usage.selector",
+            Error::Usage { .. } => "usage.arguments",
+            Error::Memory { .. } => "usage.memory",
+            Error::SourceFailed { .. } | Error::SourceRead { .. } => "source.failed",
+            Error::SourceEmpty => "source.empty",
+            Error::SourceTooSmall { .. } => "source.too-small",
+            Error::SourceTrailer { .. } => "source.trailer",
+            Error::SourceStalled { .. } => "source.stalled",
+            Error::StoreForgot { .. } => "store.failed",
+            Error::TargetFailed { .. } => "target.failed",
+            Error::Io { .. } => "io.failed",
+            Error::Interrupted { .. } => "interrupted",
+            Error::Internal { .. } => "internal",
+        }
+    }
+
+    /// A helping hand that fits this very case, where the table's general advice is not the best one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

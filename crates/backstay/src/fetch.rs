@@ -1,0 +1,310 @@
+//! Fetching the stored stream ahead and in parallel, and opening it: plaintext of the inner stream comes out, in order.
+//!
+//! The unit is a run of segments, about 4 MiB: one ranged GET and one job on the pool. Nothing comes out of a run before
+//! every tag in it is right, and a fault comes out in its place, after everything that stands before it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use backstay_format::header::{Head, Header, Reference};
+use backstay_format::manifest::{Manifest, PartEntry, Profile};
+use backstay_format::part::{PartOpener, Place};
+use backstay_format::segment::TAG;
+use backstay_format::text::to_hex;
+use backstay_store::Store;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+
+use crate::archive::{Native, Object, Openssl, read_header};
+use crate::cpu::Cpu;
+use crate::error::{Error, Result};
+use crate::observe::{Event, Observer};
+
+/// About how many stored bytes are fetched at once, where memory allows it.
+pub(crate) const RUN: u64 = 4 << 20;
+
+/// What fetching needs.
+#[derive(Clone)]
+pub(crate) struct Fetcher {
+    pub(crate) store: Store,
+    pub(crate) cpu: Cpu,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// Runs in flight or waiting to be taken.
+    pub(crate) ahead: usize,
+    /// About how many stored bytes a run has.
+    pub(crate) run: u64,
+}
+
+/// A piece of a stream in order.
+pub(crate) struct Piece {
+    pub(crate) bytes: Vec<u8>,
+    /// How many stored bytes it took.
+    pub(crate) stored: u64,
+}
+
+/// A part, where it stands, and which of its segments are wanted: all when `None`.
+type Wanted = (Object, Place, Option<(u64, u64)>);
+
+/// Pieces in order.
+pub(crate) type Pieces = BoxStream<'static, Result<Piece>>;
+
+impl Fetcher {
+    /// The whole inner stream of a native archive.
+    pub(crate) fn inner(&self, archive: &Native) -> Pieces {
+        let count = archive.parts.len();
+        let parts = archive.parts.clone().into_iter().enumerate().map(move |(i, object)| {
+            let place = if i + 1 == count { Place::Last } else { Place::Middle };
+            (object, place, None)
+        });
+        self.runs(archive, parts.collect())
+    }
+
+    /// Exactly the bytes `range` of the inner stream, by arithmetic.
+    pub(crate) fn inner_range(&self, archive: &Native, range: &Range<u64>) -> Pieces {
+        let common = &archive.header.common;
+        let (per_part, seg) = (common.part_content(), u64::from(common.seg));
+        let count = archive.parts.len();
+        let parts = archive.parts.iter().enumerate().filter_map(|(i, object)| {
+            let start = i as u64 * per_part;
+            let from = range.start.max(start).checked_sub(start)?;
+            let to = range.end.min(start + per_part).checked_sub(start)?;
+            let place = if i + 1 == count { Place::Last } else { Place::Middle };
+            (from < to).then(|| (object.clone(), place, Some((from / seg, to.div_ceil(seg)))))
+        });
+        // Whole segments come, and part edges are segment edges: only the first and the last piece are cut.
+        let mut at = range.start - range.start % per_part % seg;
+        let (start, end) = (range.start, range.end);
+        self.runs(archive, parts.collect())
+            .map_ok(move |mut piece| {
+                let length = piece.bytes.len() as u64;
+                let within = |offset: u64| usize::try_from(offset.saturating_sub(at).min(length)).unwrap_or(usize::MAX);
+                let (from, to) = (within(start), within(end));
+                piece.bytes.truncate(to);
+                piece.bytes.drain(..from);
+                at += length;
+                piece
+            })
+            .boxed()
+    }
+
+    fn runs(&self, archive: &Native, parts: Vec<Wanted>) -> Pieces {
+        let keys = Arc::new(archive.keys.clone());
+        let first = Arc::new(archive.header.clone());
+        let known = archive.manifest.as_ref().and_then(Known::new).map(Arc::new);
+        let (fetcher, run) = (self.clone(), self.run);
+        let headers = {
+            let fetcher = fetcher.clone();
+            stream::iter(parts)
+                .map(move |(object, place, segments)| {
+                    let (fetcher, first, known, keys) =
+                        (fetcher.clone(), Arc::clone(&first), known.clone(), Arc::clone(&keys));
+                    async move {
+                        let header = match object.n == first.part {
+                            // It was read to unlock the archive.
+                            true => Header::clone(&first),
+                            false => fetcher.header(&object, &first, known.as_deref()).await?,
+                        };
+                        let opener = PartOpener::new(&header, &keys, object.size, place)?;
+                        Ok::<_, Error>((object, Arc::new(opener), segments))
+                    }
+                })
+                .buffered(self.ahead)
+        };
+        headers
+            .map_ok(move |(object, opener, segments)| {
+                let (from, to) = segments.unwrap_or((0, opener.segments()));
+                let to = to.min(opener.segments());
+                let per_run = per_run(&opener, run);
+                let runs = (from..to).step_by(usize::try_from(per_run).unwrap_or(usize::MAX));
+                stream::iter(
+                    runs.map(move |at| {
+                        Ok::<_, Error>((object.clone(), Arc::clone(&opener), at, (at + per_run).min(to)))
+                    }),
+                )
+            })
+            .try_flatten()
+            .map(move |run| {
+                let fetcher = fetcher.clone();
+                async move {
+                    let (object, opener, from, to) = run?;
+                    fetcher.open_run(&object, opener, from, to).await
+                }
+            })
+            .buffered(self.ahead)
+            .boxed()
+    }
+
+    async fn open_run(&self, object: &Object, opener: Arc<PartOpener>, from: u64, to: u64) -> Result<Piece> {
+        let range = opener.stored(from, to);
+        let sealed = self.store.get_range(&object.name, range.clone()).await?;
+        let last = to == opener.segments();
+        let opening = Arc::clone(&opener);
+        let opened = self.cpu.run(move || {
+            let mut plain = Vec::with_capacity(sealed.len());
+            opening.open(from, &sealed, &mut plain).map(|()| plain)
+        });
+        let bytes = opened.await??;
+        if last {
+            self.observer.event(&Event::PartFetched { n: object.n, size: object.size });
+        }
+        let stored = range.end - range.start;
+        Ok(Piece { bytes, stored })
+    }
+
+    /// A part's header line as it is stored, checked against what all parts share. With a manifest the line is known to
+    /// the byte, so that fetching it is only to notice that the object's differs.
+    pub(crate) async fn header(&self, object: &Object, first: &Header, known: Option<&Known>) -> Result<Header> {
+        let rnd = known.and_then(|known| known.rnd.get(object.n as usize)).and_then(Option::as_ref);
+        let reference = match (known, rnd) {
+            (Some(known), Some(rnd)) => Reference::Head(&known.head, rnd),
+            _ => Reference::Header(first),
+        };
+        read_header(&self.store, &first.id, object, first.line.len(), reference).await
+    }
+
+    /// The SHA-256 of each of these objects, in their order, several at a time.
+    pub(crate) fn digests(&self, objects: Vec<Object>) -> BoxStream<'static, (Object, Result<[u8; 32]>)> {
+        // What may be in flight is shared out: two runs of each object.
+        let at_once = (self.ahead / 2).max(1);
+        let fetcher = Fetcher { ahead: self.ahead.min(2), ..self.clone() };
+        stream::iter(objects)
+            .map(move |object| {
+                let fetcher = fetcher.clone();
+                async move {
+                    let digest = fetcher.digest(&object).await;
+                    (object, digest)
+                }
+            })
+            .buffered(at_once)
+            .boxed()
+    }
+
+    async fn digest(&self, object: &Object) -> Result<[u8; 32]> {
+        let mut pieces = self.raw(object);
+        let mut hash = digest::Context::new(&digest::SHA256);
+        while let Some(piece) = pieces.try_next().await? {
+            let hashing = self.cpu.run(move || {
+                hash.update(&piece.bytes);
+                hash
+            });
+            hash = hashing.await?;
+        }
+        Ok(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
+    /// The stream of an openssl archive, without a look at what it says. In a sealed archive nothing of a part comes out
+    /// before its digest is right.
+    pub(crate) fn cipher(&self, archive: &Openssl, hold: u64) -> Pieces {
+        let entries = archive.manifest.as_ref().map(|manifest| manifest.parts.clone());
+        let parts = archive.parts.clone().into_iter().enumerate().map(move |(i, object)| {
+            let expected = entries.as_ref().and_then(|entries| entries.get(i)).map(|entry: &PartEntry| entry.sha256);
+            (object, expected)
+        });
+        let fetcher = self.clone();
+        stream::iter(parts)
+            .then(move |(object, expected)| {
+                let fetcher = fetcher.clone();
+                async move {
+                    match expected {
+                        None => Ok::<_, Error>(fetcher.raw(&object)),
+                        Some(expected) => fetcher.digested(object, expected, hold).await,
+                    }
+                }
+            })
+            .try_flatten()
+            .boxed()
+    }
+
+    /// An object as it is stored.
+    pub(crate) fn raw(&self, object: &Object) -> Pieces {
+        let (fetcher, object, size) = (self.clone(), object.clone(), object.size);
+        let run = self.run;
+        stream::iter((0..size).step_by(usize::try_from(run).unwrap_or(usize::MAX)))
+            .map(move |at| {
+                let (fetcher, object) = (fetcher.clone(), object.clone());
+                async move {
+                    let range = at..(at + run).min(size);
+                    let last = range.end == size;
+                    let bytes = fetcher.store.get_range(&object.name, range.clone()).await?;
+                    if last {
+                        fetcher.observer.event(&Event::PartFetched { n: object.n, size });
+                    }
+                    Ok(Piece { stored: range.end - range.start, bytes: bytes.into() })
+                }
+            })
+            .buffered(self.ahead)
+            .boxed()
+    }
+
+    /// An object whose digest is proved before the first piece comes out. A large one is fetched twice, and then its
+    /// pieces must be the ones that were digested: a store may answer differently the second time.
+    async fn digested(&self, object: Object, expected: [u8; 32], hold: u64) -> Result<Pieces> {
+        let mut pieces = self.raw(&object);
+        let mut whole = digest::Context::new(&digest::SHA256);
+        let (mut held, mut digests) = (Vec::new(), Vec::new());
+        while let Some(piece) = pieces.try_next().await? {
+            let bytes = Bytes::from(piece.bytes);
+            let digested = bytes.clone();
+            let keep = object.size <= hold;
+            let (context, digest) = self
+                .cpu
+                .run(move || {
+                    whole.update(&digested);
+                    (whole, (!keep).then(|| backstay_format::schedule::sha256(&digested)))
+                })
+                .await?;
+            whole = context;
+            digests.extend(digest);
+            if keep {
+                held.push(Ok(Piece { bytes: bytes.into(), ..piece }));
+            }
+        }
+        let found = whole.finish();
+        if found.as_ref() != expected {
+            return Err(digest_fault(&object, found.as_ref(), &expected));
+        }
+        if object.size <= hold {
+            return Ok(stream::iter(held).boxed());
+        }
+        let again = self.raw(&object).zip(stream::iter(digests)).map(move |(piece, digest)| {
+            let piece = piece?;
+            let found = backstay_format::schedule::sha256(&piece.bytes);
+            if found == digest { Ok(piece) } else { Err(digest_fault(&object, &found, &digest)) }
+        });
+        Ok(again.boxed())
+    }
+}
+
+/// How many segments are fetched at once.
+pub(crate) fn per_run(opener: &PartOpener, run: u64) -> u64 {
+    (run / (opener.segment_size() + TAG as u64)).max(1)
+}
+
+/// What a trusted manifest says about the header lines.
+pub(crate) struct Known {
+    head: Head,
+    rnd: Vec<Option<[u8; 16]>>,
+}
+
+impl Known {
+    pub(crate) fn new(manifest: &Manifest) -> Option<Known> {
+        let Profile::Native(head) = &manifest.profile else { return None };
+        Some(Known { head: (**head).clone(), rnd: manifest.parts.iter().map(|part| part.rnd).collect() })
+    }
+}
+
+/// A part does not have the digest that the manifest states.
+pub(crate) fn digest_fault(object: &Object, found: &[u8], expected: &[u8]) -> Error {
+    let (found, expected) = (to_hex(found), to_hex(expected));
+    backstay_format::Error::PartDigest { object: object.name.clone(), found, expected }.into()
+}
+
+/// How long the inner stream of a native archive is, by its sizes.
+pub(crate) fn inner_length(archive: &Native) -> u64 {
+    let Some(last) = archive.parts.last() else { return 0 };
+    let common = &archive.header.common;
+    let body = last.size.saturating_sub(archive.header.line.len() as u64);
+    let segments = body.div_ceil(u64::from(common.seg) + TAG as u64);
+    (archive.parts.len() as u64 - 1) * common.part_content() + body.saturating_sub(segments * TAG as u64)
+}

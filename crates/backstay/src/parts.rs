@@ -1,0 +1,173 @@
+//! The uploader stage: parts become objects, a bounded number at a time, each with one conditional create.
+//!
+//! The SHA-256 of a part is computed once and is the manifest's, the request's checksum and its signature's. Nothing but
+//! part 0 is in flight until its create is answered: if another writer has the id, nothing of ours is mixed with his.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use backstay_format::ArchiveId;
+use backstay_format::manifest::PartEntry;
+use backstay_format::schedule::sha256;
+use backstay_store::{Created, Store, StreamingCreate};
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use crate::cpu::Cpu;
+use crate::error::{Error, Result};
+use crate::observe::{Event, Observer, Progress};
+use crate::pack::Packed;
+
+/// Where parts go.
+pub(crate) enum Parts {
+    /// One object each.
+    Objects(Objects),
+    /// All into one object, which only a file system can create as it grows.
+    Single(Single),
+}
+
+/// Parts that are being stored.
+pub(crate) struct Objects {
+    id: ArchiveId,
+    store: Store,
+    cpu: Cpu,
+    observer: Arc<dyn Observer>,
+    /// Uploads in flight, at most `limit`; aborted when this is dropped.
+    uploads: JoinSet<Result<Stored>>,
+    limit: usize,
+    entries: Vec<Option<PartEntry>>,
+    totals: Totals,
+}
+
+/// The one object of the single form.
+pub(crate) struct Single {
+    object: StreamingCreate,
+    digest: digest::Context,
+    totals: Totals,
+}
+
+/// What has become durable.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) parts: u32,
+    pub(crate) stored: u64,
+    pub(crate) unconfirmed: bool,
+}
+
+struct Stored {
+    n: u32,
+    entry: PartEntry,
+    created: Created,
+    buffer: Bytes,
+}
+
+impl Parts {
+    pub(crate) fn objects(id: ArchiveId, store: Store, cpu: Cpu, observer: Arc<dyn Observer>, limit: usize) -> Parts {
+        let (uploads, entries, totals) = (JoinSet::new(), Vec::new(), Totals::default());
+        Parts::Objects(Objects { id, store, cpu, observer, uploads, limit, entries, totals })
+    }
+
+    pub(crate) async fn single(id: &ArchiveId, store: &Store) -> Result<Parts> {
+        let object = store.create_streaming(id.as_str()).await?;
+        Ok(Parts::Single(Single { object, digest: digest::Context::new(&digest::SHA256), totals: Totals::default() }))
+    }
+
+    /// Stores a part, waiting while too many are in flight. Gives back the memory of one that is stored.
+    pub(crate) async fn put(&mut self, part: Packed) -> Result<Option<Vec<u8>>> {
+        match self {
+            Parts::Objects(objects) => objects.put(part).await,
+            Parts::Single(single) => single.write(&part.bytes).await.map(|()| Some(part.bytes)),
+        }
+    }
+
+    /// What is durable now.
+    pub(crate) fn totals(&self) -> Totals {
+        match self {
+            Parts::Objects(objects) => objects.totals,
+            Parts::Single(single) => single.totals,
+        }
+    }
+
+    /// Waits until everything is durable, and gives the manifest's entries.
+    pub(crate) async fn finish(self) -> Result<(Vec<PartEntry>, Totals)> {
+        match self {
+            Parts::Objects(objects) => objects.finish().await,
+            Parts::Single(single) => single.finish().await,
+        }
+    }
+}
+
+impl Objects {
+    async fn put(&mut self, part: Packed) -> Result<Option<Vec<u8>>> {
+        let first = part.n == 0;
+        let name = self.id.part(part.n);
+        let (store, cpu) = (self.store.clone(), self.cpu.clone());
+        let mut spare = None;
+        if self.uploads.len() >= self.limit {
+            spare = self.one_done().await?;
+        }
+        self.uploads.spawn(async move {
+            let Packed { n, rnd, bytes } = part;
+            let body = Bytes::from(bytes);
+            let hashed = body.clone();
+            let sha256 = cpu.run(move || sha256(&hashed)).await?;
+            let size = body.len() as u64;
+            let created = if first {
+                store.create_probing(&name, body.clone(), sha256).await?
+            } else {
+                store.create(&name, body.clone(), sha256).await?
+            };
+            Ok(Stored { n, entry: PartEntry { size, rnd, sha256 }, created, buffer: body })
+        });
+        if first {
+            spare = self.one_done().await?;
+        }
+        Ok(spare)
+    }
+
+    async fn one_done(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(done) = self.uploads.join_next().await else { return Ok(None) };
+        let Stored { n, entry, created, buffer } =
+            done.map_err(|error| Error::Internal { why: format!("an upload was lost: {error}") })??;
+        self.totals.parts += 1;
+        self.totals.stored += entry.size;
+        self.totals.unconfirmed |= created == Created::Unconfirmed;
+        self.observer.event(&Event::PartStored { n, size: entry.size });
+        let index = n as usize;
+        if self.entries.len() <= index {
+            self.entries.resize(index + 1, None);
+        }
+        self.entries[index] = Some(entry);
+        // The allocation comes back unless the client still holds on to a piece of it.
+        Ok(buffer.try_into_mut().ok().map(Vec::from))
+    }
+
+    async fn finish(mut self) -> Result<(Vec<PartEntry>, Totals)> {
+        while !self.uploads.is_empty() {
+            self.one_done().await?;
+        }
+        let entries: Option<Vec<PartEntry>> = self.entries.into_iter().collect();
+        let entries = entries.ok_or_else(|| Error::Internal { why: "a part was never stored".to_owned() })?;
+        Ok((entries, self.totals))
+    }
+}
+
+impl Single {
+    async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.digest.update(bytes);
+        self.totals.stored += bytes.len() as u64;
+        Ok(self.object.write(bytes).await?)
+    }
+
+    async fn finish(mut self) -> Result<(Vec<PartEntry>, Totals)> {
+        self.object.commit().await?;
+        self.totals.parts = 1;
+        let sha256 = self.digest.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
+        Ok((vec![PartEntry { size: self.totals.stored, rnd: None, sha256 }], self.totals))
+    }
+}
+
+/// The events of a run that report totals.
+pub(crate) fn progress(content: u64, totals: Totals) -> Event {
+    Event::Progress(Progress { content, stored: totals.stored, parts: totals.parts, ..Progress::default() })
+}

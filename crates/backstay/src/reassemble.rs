@@ -1,0 +1,277 @@
+//! Putting an archive back together: a manifest from the parts alone, or the parts joined to one file.
+//!
+//! The parts say everything but `needs`, name, tags and times, so a lost manifest is rebuilt by reading all of them with the
+//! key: every check of a restore without the manifest is made on the way (`spec/archive.md` §15). An archive whose
+//! manifest is right is left alone, and so is another manager's document.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use aws_lc_rs::digest;
+use backstay_format::ArchiveId;
+use backstay_format::header::{Head, Kind};
+use backstay_format::key::Keyring;
+use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, OpensslHead, PartEntry, Profile};
+use backstay_format::part::Place;
+use backstay_format::schedule::sha256;
+use backstay_store::Store;
+use bytes::Bytes;
+use futures::channel::mpsc;
+use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
+
+use crate::archive::{Archive, Located, Native, Object, Openssl};
+use crate::backup::{Receipt, rfc3339};
+use crate::context::Context;
+use crate::decode::Decoder;
+use crate::error::{Error, Result};
+use crate::fetch::{Fetcher, Piece};
+use crate::observe::{Event, Observer};
+use crate::policy::ReadPolicy;
+use crate::restore::{RestoreOptions, fetcher};
+use crate::scan::Step;
+
+/// How to put an archive back together.
+#[derive(Debug, Clone, Default)]
+pub struct ReassembleOptions {
+    /// What is accepted.
+    pub policy: ReadPolicy,
+    /// Delete a manifest that is damaged and create the new one in its place.
+    pub replace: bool,
+    /// Join the parts to this file instead.
+    pub join: Option<PathBuf>,
+    /// The source's name for the new manifest; the parts do not know it.
+    pub name: Option<String>,
+}
+
+/// What was put back together.
+#[derive(Debug, Clone)]
+pub struct Reassembled {
+    /// The archive.
+    pub id: ArchiveId,
+    /// Its parts.
+    pub parts: u32,
+    /// Their stored bytes.
+    pub stored: u64,
+    /// The receipt of the new manifest.
+    pub receipt: Option<Receipt>,
+    /// The file that the parts were joined to.
+    pub joined: Option<PathBuf>,
+}
+
+/// Rebuilds the manifest of an archive, or joins its parts.
+///
+/// # Errors
+/// Every check of a restore without the manifest; `usage.arguments` when there is nothing to rebuild, or when the archive
+/// is not full, since its ancestors are not in its parts; `io.failed` for the joined file.
+pub async fn reassemble(
+    store: &Store,
+    id: &ArchiveId,
+    keyring: &Keyring,
+    options: &ReassembleOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<Reassembled> {
+    let begun = Instant::now();
+    let policy = ReadPolicy {
+        no_manifest: true,
+        this_stream_only: true,
+        require_seal: false,
+        root: None,
+        receipt: None,
+        ..options.policy.clone()
+    };
+    let located = Located::find(store, id, keyring, &policy).await?;
+    let fetcher = fetcher(store, &RestoreOptions::default(), context, &observer);
+    let parts = u32::try_from(located.present().len()).unwrap_or(u32::MAX);
+    let stored = located.present().iter().map(|part| part.size).sum();
+    let mut done = Reassembled { id: id.clone(), parts, stored, receipt: None, joined: None };
+    if let Some(path) = &options.join {
+        // Names and sizes are right, and bytes are joined as they are stored: that takes no key.
+        join(located.present(), &fetcher, path).await?;
+        done.joined = Some(path.clone());
+        return Ok(done);
+    }
+    let archive = located.unlock(store, keyring, &policy).await?;
+
+    let seal_key = match &archive {
+        Archive::Native(native) => native.keys.seal(),
+        Archive::Openssl(openssl) => *openssl.key.seal_key().as_bytes(),
+    };
+    let damaged = judge_standing(store, &archive, &seal_key, options.replace).await?;
+    let (profile, entries, content) = match &archive {
+        Archive::Native(native) => read_native(native, &fetcher, context).await?,
+        Archive::Openssl(openssl) => read_openssl(openssl, &fetcher, context).await?,
+    };
+    let millis = i64::try_from(id.millis()).unwrap_or(i64::MAX);
+    let created =
+        jiff::Timestamp::from_millisecond(millis).map_err(|error| Error::Internal { why: error.to_string() })?;
+    let manifest = Manifest {
+        id: id.clone(),
+        profile,
+        kind: Kind::Full,
+        created: rfc3339(created),
+        finished: None,
+        source: None,
+        name: options.name.clone(),
+        tags: Vec::new(),
+        content: Some(content),
+        first: archive.parts().first().map_or(0, |first| first.n),
+        parts: entries,
+        needs: Vec::new(),
+        private: None,
+        unconfirmed: false,
+    };
+    let (bytes, seal) = manifest.encode(&seal_key, None);
+    if damaged {
+        store.delete(&id.manifest()).await?;
+    }
+    let digest = sha256(&bytes);
+    store.create(&id.manifest(), Bytes::from(bytes), digest).await?;
+    let receipt = Receipt {
+        id: id.clone(),
+        root: manifest.root(),
+        seal,
+        stored,
+        content,
+        parts,
+        unconfirmed: false,
+        elapsed: begun.elapsed(),
+    };
+    observer.event(&Event::Committed(receipt.clone()));
+    done.receipt = Some(receipt);
+    Ok(done)
+}
+
+/// Whether a manifest stands in the way, and may be replaced.
+async fn judge_standing(store: &Store, archive: &Archive, seal_key: &[u8; 32], replace: bool) -> Result<bool> {
+    let id = archive.id();
+    let refuse = |why: &str| Err(Error::Usage { why: format!("{} {why}", id.manifest()) });
+    if let Archive::Native(native) = archive
+        && native.header.common.kind != Kind::Full
+    {
+        return refuse("cannot be rebuilt: the archive needs others, and its parts do not say which");
+    }
+    let bytes = match store.get(&id.manifest(), MAX_MANIFEST).await {
+        Ok(None) => return Ok(false),
+        Ok(Some(bytes)) => Some(bytes),
+        Err(backstay_store::Error::TooLarge { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    match bytes.map(|bytes| Manifest::parse(bytes.into(), id)) {
+        Some(Ok(Document::Manifest(sealed))) if sealed.check(seal_key).is_ok() => {
+            refuse("is right: there is nothing to rebuild")
+        }
+        Some(Ok(Document::Foreign(_))) if matches!(archive, Archive::Openssl(_)) => {
+            refuse("belongs to another backup manager and is left alone")
+        }
+        Some(Err(backstay_format::Error::ArchiveUncommitted { .. })) => {
+            refuse("says that the archive was given up: its parts are being removed")
+        }
+        _ if !replace => refuse("is there, but damaged: --replace deletes it and creates a new one"),
+        _ => Ok(true),
+    }
+}
+
+/// Reads all of a native archive: every check, and the digests on the way.
+async fn read_native(native: &Native, fetcher: &Fetcher, context: &Context) -> Result<(Profile, Vec<PartEntry>, u64)> {
+    let last = native.parts.len() - 1;
+    let place = |i| if i == last { Place::Last } else { Place::Middle };
+    let parts = native.parts.iter().enumerate().map(|(i, part)| (part.clone(), place(i))).collect();
+    let mut steps = fetcher.scan(native, parts);
+    let (mut feed, pieces) = mpsc::channel(1);
+    let mut decoder = Decoder::native(native.header.common.codec, pieces.boxed(), &context.cpu, None);
+    let mut entries = Vec::new();
+    let scanning = async {
+        while let Some(step) = steps.next().await {
+            // A decoder that has found a fault takes no more; its fault is the one that counts.
+            match step {
+                Step::Plain { bytes, stored, .. } => drop(feed.send(Ok(Piece { bytes, stored })).await),
+                Step::Whole(part) => {
+                    entries.push(PartEntry { size: part.object.size, rnd: Some(part.rnd), sha256: part.sha256 });
+                }
+                Step::Bad { fault, .. } => {
+                    let _ = feed.send(Err(fault)).await;
+                    break;
+                }
+            }
+        }
+        feed.close_channel();
+    };
+    let ((), content) = tokio::join!(scanning, drain(&mut decoder));
+    let content = content?;
+    let header = &native.header;
+    let head = Head { common: header.common.clone(), rest: header.rest.clone(), len: header.line.len() };
+    Ok((Profile::Native(Box::new(head)), entries, content))
+}
+
+/// Reads all of an openssl archive: its stream to the end, and the digests on the way.
+async fn read_openssl(
+    archive: &Openssl,
+    fetcher: &Fetcher,
+    context: &Context,
+) -> Result<(Profile, Vec<PartEntry>, u64)> {
+    let (mut feed, pieces) = mpsc::channel(1);
+    let mut decoder = Decoder::openssl(archive.key.clone(), archive.gzip, pieces.boxed(), &context.cpu, None);
+    let hashing = async {
+        let mut entries = Vec::new();
+        for part in &archive.parts {
+            let mut pieces = fetcher.raw(part);
+            let mut hash = digest::Context::new(&digest::SHA256);
+            while let Some(Piece { bytes, stored }) = pieces.try_next().await? {
+                let hashed = context.cpu.run(move || {
+                    hash.update(&bytes);
+                    (hash, bytes)
+                });
+                let (context, bytes) = hashed.await?;
+                hash = context;
+                let _ = feed.send(Ok(Piece { bytes, stored })).await;
+            }
+            let sha256 = hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
+            entries.push(PartEntry { size: part.size, rnd: None, sha256 });
+        }
+        feed.close_channel();
+        Ok::<_, Error>(entries)
+    };
+    let (entries, content) = tokio::join!(hashing, drain(&mut decoder));
+    let single = archive.parts.first().is_some_and(|part| part.name == archive.id.as_str());
+    let (kdf, salt) = (archive.key.kdf(), archive.key.salt());
+    let content = content?;
+    Ok((Profile::Openssl(OpensslHead { kdf, salt, gzip: archive.gzip, single }), entries?, content))
+}
+
+/// Decodes to the end and counts the content.
+async fn drain(decoder: &mut Decoder) -> Result<u64> {
+    let mut content = 0;
+    while let Some(piece) = decoder.next().await? {
+        content += piece.len() as u64;
+    }
+    Ok(content)
+}
+
+/// Writes the stored parts, one after another, to a file that appears when it is whole.
+async fn join(parts: &[Object], fetcher: &Fetcher, path: &Path) -> Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let failed = |source| Error::Io { what: format!("writing {} failed", partial.display()), source };
+    let mut file = File::create(&partial).map_err(failed)?;
+    let written = async {
+        for part in parts {
+            let mut pieces = fetcher.raw(part);
+            while let Some(piece) = pieces.try_next().await? {
+                file.write_all(&piece.bytes).map_err(failed)?;
+            }
+        }
+        file.sync_all().map_err(failed)?;
+        fs::rename(&partial, path).map_err(failed)
+    };
+    let written = written.await;
+    if written.is_err() {
+        // What was written is not the whole, and the name of the whole was never given to it.
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}

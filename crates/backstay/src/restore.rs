@@ -1,0 +1,317 @@
+//! The story backwards: parts are fetched ahead and opened, frames decoded on all cores, content written in order.
+//!
+//! ```text
+//! ranged GETs ─► open segments ─► split ─► decode ─► output
+//! ahead          N cores          in order  N cores   in order, one writer
+//! ```
+//!
+//! Every byte that is released is authentic; that it was all is known at the end, and until then nothing is called done.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backstay_format::ArchiveId;
+use backstay_format::header::Codec;
+use backstay_format::key::Keyring;
+use backstay_store::Store;
+
+use crate::archive::Archive;
+use crate::context::Context;
+use crate::decode::Decoder;
+use crate::error::{Error, Result};
+use crate::fetch::{Fetcher, RUN};
+use crate::observe::{Event, Observer, Progress};
+use crate::output::Output;
+pub use crate::output::Target;
+use crate::policy::ReadPolicy;
+use crate::{layout, range, spool};
+
+/// The fewest stored bytes that are fetched at once, with little memory.
+const SMALLEST_RUN: u64 = 512 << 10;
+
+/// How to restore.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    /// What is accepted.
+    pub policy: ReadPolicy,
+    /// These bytes of the content only.
+    pub range: Option<Range<u64>>,
+    /// The inner stream as it is (a `.zst` or `.gz` file), not its content.
+    pub raw: bool,
+    /// Check everything before releasing anything.
+    pub atomic: bool,
+    /// Where `atomic` keeps the sealed parts meanwhile; the system's folder for temporary files when `None`.
+    pub spool_dir: Option<PathBuf>,
+    /// The most bytes of content.
+    pub max_output: Option<u64>,
+    /// Bytes of memory that all buffers together may take.
+    pub memory: u64,
+    /// Fetches in flight, at most.
+    pub fetches: usize,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        RestoreOptions {
+            policy: ReadPolicy::default(),
+            range: None,
+            raw: false,
+            atomic: false,
+            spool_dir: None,
+            max_output: None,
+            memory: layout::MEMORY,
+            fetches: layout::UPLOADS,
+        }
+    }
+}
+
+/// What was restored.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// The archive.
+    pub id: ArchiveId,
+    /// Bytes released.
+    pub content: u64,
+    /// Stored bytes read for them.
+    pub stored: u64,
+    /// Parts of the archive.
+    pub parts: u32,
+    /// Whether every released byte was proved to be what the key's holder wrote.
+    pub authentic: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Restores an archive to `target`.
+///
+/// # Errors
+/// Every check of `spec/archive.md` §13 in its order; `target.failed` and `io.failed` for the target. What was released
+/// before an error is authentic but incomplete.
+pub async fn restore(
+    store: &Store,
+    id: &ArchiveId,
+    keyring: &Keyring,
+    target: Target,
+    options: &RestoreOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<Restored> {
+    let begun = Instant::now();
+    let archive = Archive::open(store, id, keyring, &options.policy).await?;
+    if let Archive::Native(native) = &archive {
+        for text in &native.notes {
+            observer.event(&Event::Note { text: text.clone() });
+        }
+    }
+    if options.atomic {
+        let spooled = spool::fetch(store, &archive, options, context, &observer).await?;
+        let options = RestoreOptions { atomic: false, ..options.clone() };
+        let policy = &options.policy;
+        // Unlocked already: what is spooled is checked with the same keys, to its end, before anything is released.
+        let archive = Archive::open(&spooled.store, id, keyring, policy).await?;
+        let nowhere = Target::Writer(Box::new(std::io::sink()));
+        release(&spooled.store, &archive, nowhere, &options, context, &observer, begun).await?;
+        return release(&spooled.store, &archive, target, &options, context, &observer, begun).await;
+    }
+    release(store, &archive, target, options, context, &observer, begun).await
+}
+
+/// Releases the content of an archive that is unlocked.
+async fn release(
+    store: &Store,
+    archive: &Archive,
+    target: Target,
+    options: &RestoreOptions,
+    context: &Context,
+    observer: &Arc<dyn Observer>,
+    begun: Instant,
+) -> Result<Restored> {
+    let fetcher = fetcher(store, options, context, observer);
+    let mut summary = Restored {
+        id: archive.id().clone(),
+        content: 0,
+        stored: 0,
+        parts: u32::try_from(archive.parts().len()).unwrap_or(u32::MAX),
+        authentic: archive.is_authentic(),
+        elapsed: Duration::ZERO,
+    };
+    let mut content = Content::new(archive, &fetcher, options, context).await?;
+    let mut output = Output::open(target)?;
+    let totals = Progress {
+        total_stored: Some(archive.parts().iter().map(|part| part.size).sum()),
+        total_parts: Some(summary.parts),
+        ..Progress::default()
+    };
+    let streamed = tokio::select! {
+        biased;
+        () = context.interrupt.wait() => Err(Error::Interrupted { left: "what was restored so far is incomplete".to_owned() }),
+        streamed = async {
+            while let Some(piece) = content.next().await? {
+                summary.content += piece.len() as u64;
+                output.write(piece).await?;
+                summary.stored = content.decoder.stored();
+                observer.event(&Event::Progress(Progress { content: summary.content, stored: summary.stored, ..totals }));
+            }
+            Ok(())
+        } => streamed,
+    };
+    match streamed {
+        Ok(()) => output.finish().await?,
+        Err(error) => {
+            output.abandon().await;
+            return Err(error);
+        }
+    }
+    if matches!(archive, Archive::Openssl(_)) && !summary.authentic {
+        let text = "this format cannot prove that its content is genuine".to_owned();
+        observer.event(&Event::Warning { code: Some("openssl.unauthenticated"), text });
+    }
+    summary.stored = content.decoder.stored();
+    summary.elapsed = begun.elapsed();
+    Ok(summary)
+}
+
+/// How much is fetched ahead in so much memory.
+pub(crate) fn fetcher(
+    store: &Store,
+    options: &RestoreOptions,
+    context: &Context,
+    observer: &Arc<dyn Observer>,
+) -> Fetcher {
+    let run = (options.memory / 64).clamp(SMALLEST_RUN, RUN);
+    // Stored bytes and plaintext, in a third of the memory: splitting and decoding take the rest.
+    let fitting = usize::try_from(options.memory / 3 / (2 * run)).unwrap_or(usize::MAX);
+    let ahead = options.fetches.min(fitting).max(1);
+    Fetcher { store: store.clone(), cpu: context.cpu.clone(), observer: Arc::clone(observer), ahead, run }
+}
+
+/// The content of an archive as it comes out, checked to its end.
+pub(crate) struct Content {
+    decoder: Decoder,
+    /// Bytes before the range that are still to be dropped, and bytes of it that are still to come.
+    skip: u64,
+    take: Option<u64>,
+    /// What the manifest says, where the whole content is read.
+    expected: Option<u64>,
+    found: u64,
+    /// The most that may come out; the decoders of compressed streams stop earlier by themselves.
+    limit: Option<u64>,
+}
+
+impl Content {
+    pub(crate) async fn new(
+        archive: &Archive,
+        fetcher: &Fetcher,
+        options: &RestoreOptions,
+        context: &Context,
+    ) -> Result<Content> {
+        let cpu = &context.cpu;
+        if options.raw && options.range.is_some() {
+            return Err(Error::Usage { why: "a range is one of the content, not of the raw stream".to_owned() });
+        }
+        let whole = |decoder, expected| Content {
+            decoder,
+            skip: 0,
+            take: None,
+            expected,
+            found: 0,
+            limit: options.max_output.filter(|_| options.range.is_none()),
+        };
+        let content = match (archive, &options.range) {
+            (Archive::Native(native), _) if options.raw => whole(Decoder::raw(fetcher.inner(native), cpu), None),
+            (Archive::Native(native), Some(range)) if native.header.common.codec == Codec::Zstd => {
+                let located = range::locate(native, fetcher, range).await?;
+                let pieces = fetcher.inner_range(native, &located.stored);
+                let decoder = Decoder::frames(pieces, cpu);
+                Content {
+                    decoder,
+                    skip: range.start - located.content.start,
+                    take: Some(located.length),
+                    expected: None,
+                    found: 0,
+                    limit: None,
+                }
+            }
+            (Archive::Native(native), None) => {
+                let expected = native.manifest.as_ref().and_then(|manifest| manifest.content);
+                let pieces = fetcher.inner(native);
+                whole(Decoder::native(native.header.common.codec, pieces, cpu, options.max_output), expected)
+            }
+            (Archive::Native(native), Some(range)) => {
+                let decoder = Decoder::native(native.header.common.codec, fetcher.inner(native), cpu, None);
+                Content { skip: range.start, take: Some(range.end - range.start), ..whole(decoder, None) }
+            }
+            (Archive::Openssl(openssl), range) => {
+                let pieces = fetcher.cipher(openssl, options.memory / 4);
+                let expected = openssl.manifest.as_ref().and_then(|manifest| manifest.content);
+                let gzip = openssl.gzip && !options.raw;
+                let decoder = Decoder::openssl(openssl.key.clone(), gzip, pieces, cpu, options.max_output);
+                let expected = expected.filter(|_| !options.raw);
+                match range {
+                    None => whole(decoder, expected),
+                    Some(range) => {
+                        Content { skip: range.start, take: Some(range.end - range.start), ..whole(decoder, None) }
+                    }
+                }
+            }
+        };
+        Ok(content)
+    }
+
+    /// The next piece of content; `None` when it has ended and everything was right.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            if self.take == Some(0) {
+                return Ok(None);
+            }
+            let Some(mut piece) = self.decoder.next().await? else { break };
+            self.found += piece.len() as u64;
+            if self.limit.is_some_and(|limit| self.found > limit) {
+                let why = "the content is longer than the limit that was given".to_owned();
+                return Err(backstay_format::Error::StreamLimit { at: self.found, why }.into());
+            }
+            let skip = self.skip.min(piece.len() as u64);
+            self.skip -= skip;
+            piece.drain(..usize::try_from(skip).unwrap_or(usize::MAX));
+            if let Some(take) = &mut self.take {
+                piece.truncate(usize::try_from(*take).unwrap_or(usize::MAX));
+                *take -= piece.len() as u64;
+            }
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
+        match self.expected {
+            Some(expected) if expected != self.found => {
+                Err(backstay_format::Error::StreamContent { found: self.found, expected }.into())
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Archive {
+    pub(crate) fn id(&self) -> &ArchiveId {
+        match self {
+            Archive::Native(native) => &native.id,
+            Archive::Openssl(openssl) => &openssl.id,
+        }
+    }
+
+    pub(crate) fn parts(&self) -> &[crate::archive::Object] {
+        match self {
+            Archive::Native(native) => &native.parts,
+            Archive::Openssl(openssl) => &openssl.parts,
+        }
+    }
+
+    /// Whether what is read from it is proved to be what a key's holder wrote.
+    pub(crate) fn is_authentic(&self) -> bool {
+        match self {
+            Archive::Native(native) => native.header.common.open.is_none(),
+            Archive::Openssl(openssl) => openssl.manifest.is_some(),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the tests of the verbs share.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex};
+
+use backstay::backup::{BackupOptions, Format, Padding, Receipt};
+use backstay::keys::Encryption;
+use backstay::restore::Target;
+use backstay::source::Source;
+use backstay::{Context, Error, RestoreOptions, Silent, backup, restore};
+use backstay_format::ArchiveId;
+use backstay_format::header::Codec;
+use backstay_format::key::Keyring;
+use backstay_format::schedule::Secret;
+use backstay_format::segment::Aead;
+use backstay_store::{Environment, Store, StoreOptions};
+
+/// Small parts, so that there are several.
+const PART: u64 = 512 << 10;
+
+static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context::system(Some(2)).unwrap());
+
+pub fn context() -> Context {
+    CONTEXT.clone()
+}
+
+pub fn options(format: Format) -> BackupOptions {
+    let guid = "de2fe9e4-6535-423d-8709-dca87df7985c".parse().unwrap();
+    let mut options = BackupOptions::new(guid, "pg-main".to_owned(), format);
+    options.part_size = Some(PART);
+    options.checks.allow_empty = true;
+    options
+}
+
+pub fn native(encryption: Encryption) -> BackupOptions {
+    let (aead, codec, padding) = (Aead::Aes256Gcm, Codec::Zstd, Padding::None);
+    options(Format::Native { aead, codec, encryption, padding, signing_key: None })
+}
+
+/// `size` bytes that are always the same, compressible or not.
+pub fn content(size: usize, incompressible: bool) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut bytes = Vec::with_capacity(size + 32);
+    while bytes.len() < size {
+        if incompressible {
+            bytes.extend(next().to_le_bytes());
+        } else {
+            bytes.extend(format!("{}\tcustomer\t{}\n", bytes.len(), next() % 1000).bytes());
+        }
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+pub async fn back_up(store: &Store, bytes: &[u8], options: BackupOptions) -> Result<Receipt, Error> {
+    let source = Source::Reader(Box::new(io::Cursor::new(bytes.to_vec())));
+    backup(store, source, options, &context(), Arc::new(Silent)).await
+}
+
+pub async fn read(
+    store: &Store,
+    id: &ArchiveId,
+    keyring: &Keyring,
+    options: &RestoreOptions,
+) -> Result<Vec<u8>, Error> {
+    let sink = Sink::default();
+    let target = Target::Writer(Box::new(sink.clone()));
+    restore(store, id, keyring, target, options, &context(), Arc::new(Silent)).await?;
+    Ok(sink.taken())
+}
+
+pub async fn restored(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Vec<u8> {
+    read(store, id, keyring, &RestoreOptions::default()).await.unwrap()
+}
+
+pub fn raw_keyring() -> Keyring {
+    let mut keyring = Keyring::default();
+    keyring.add_raw(Secret([7; 32]));
+    keyring
+}
+
+pub fn recipient(identity: &age::x25519::Identity) -> Box<dyn age::Recipient + Send + Sync> {
+    Box::new(identity.to_public())
+}
+
+pub async fn open(folder: &Path) -> Store {
+    Store::open(folder.to_str().unwrap(), &StoreOptions::default(), &Environment::current()).await.unwrap()
+}
+
+/// The names in a folder, without its staging area.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries.filter(|name| name != ".backstay-tmp").collect();
+    names.sort();
+    names
+}
+
+/// Changes one bit of a stored object, `at` bytes from its beginning, or from its end when negative.
+pub fn flip(folder: &Path, name: &str, at: i64) {
+    let path = folder.join(name);
+    let mut bytes = fs::read(&path).unwrap();
+    let length = i64::try_from(bytes.len()).unwrap();
+    let index = usize::try_from(if at < 0 { length + at } else { at }).unwrap();
+    bytes[index] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Keeps what is written to it.
+#[derive(Clone, Default)]
+pub struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    pub fn taken(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

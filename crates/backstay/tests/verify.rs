@@ -1,0 +1,192 @@
+//! Verify lists every problem, and what is lost of an archive is put back together from its parts.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use backstay::backup::Format;
+use backstay::keys::Encryption;
+use backstay::policy::ReadPolicy;
+use backstay::reassemble::ReassembleOptions;
+use backstay::verify::{Depth, Report, sums, verify};
+use backstay::{Receipt, RestoreOptions, Silent, reassemble};
+use backstay_format::ArchiveId;
+use backstay_format::key::Keyring;
+use backstay_format::openssl::{Digest, Kdf, Password};
+use backstay_format::schedule::Secret;
+use backstay_store::Store;
+use common::{back_up, content, context, flip, native, options, raw_keyring, read, restored};
+
+async fn made(folder: &Path) -> (Store, Receipt, Vec<u8>) {
+    let store = common::open(folder).await;
+    let bytes = content(3_000_000, true);
+    let receipt = back_up(&store, &bytes, native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
+    assert_eq!(receipt.parts, 7);
+    (store, receipt, bytes)
+}
+
+async fn report(store: &Store, id: &ArchiveId, depth: Depth) -> Report {
+    let keyring = if depth == Depth::Deep { raw_keyring() } else { Keyring::default() };
+    verify(store, id, &keyring, depth, &ReadPolicy::default(), &context(), Arc::new(Silent)).await.unwrap()
+}
+
+fn codes(report: &Report) -> Vec<&'static str> {
+    report.findings.iter().map(|finding| finding.code).collect()
+}
+
+#[tokio::test]
+async fn a_good_archive_is_good_at_every_depth_and_says_what_was_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, receipt, bytes) = made(folder.path()).await;
+    for depth in [Depth::Quick, Depth::Full, Depth::Deep] {
+        let report = report(&store, &receipt.id, depth).await;
+        assert!(report.is_good(), "{:?}", report.findings);
+        assert_eq!(report.authentic, depth == Depth::Deep);
+        assert!(!report.compared.is_empty());
+        assert_eq!(report.content, (depth == Depth::Deep).then_some(bytes.len() as u64).or(report.content));
+    }
+}
+
+#[tokio::test]
+async fn several_faults_of_one_archive_are_all_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, receipt, _) = made(folder.path()).await;
+    let part = |n| folder.path().join(receipt.id.part(n));
+    flip(folder.path(), &receipt.id.part(1), 70_000);
+    fs::remove_file(part(3)).unwrap();
+    let cut = fs::read(part(4)).unwrap();
+    fs::write(part(4), &cut[..cut.len() - 5]).unwrap();
+    fs::copy(part(0), part(9)).unwrap();
+    // Names and sizes are known at once; the flipped bit takes reading.
+    for (depth, flipped) in
+        [(Depth::Quick, None), (Depth::Full, Some("part.digest")), (Depth::Deep, Some("segment.auth"))]
+    {
+        let report = report(&store, &receipt.id, depth).await;
+        let mut found = codes(&report);
+        found.sort_unstable();
+        let mut expected = vec!["part.extra", "part.missing", "part.size"];
+        expected.extend(flipped);
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{depth:?}: {:?}", report.findings);
+    }
+}
+
+#[tokio::test]
+async fn each_fault_has_its_code_at_the_depth_that_can_see_it() {
+    type Damage = fn(&Path, &ArchiveId);
+    let damages: [(&str, Damage, [&str; 3]); 6] = [
+        ("a part deleted", |folder, id| fs::remove_file(folder.join(id.part(2))).unwrap(), ["part.missing"; 3]),
+        ("a header changed", |folder, id| flip(folder, &id.part(2), 100), ["", "part.digest", "header.invalid"]),
+        ("a segment changed", |folder, id| flip(folder, &id.part(2), -100), ["", "part.digest", "segment.auth"]),
+        (
+            "two parts swapped",
+            |folder, id| {
+                let (a, b) = (folder.join(id.part(1)), folder.join(id.part(2)));
+                fs::rename(&a, folder.join("aside")).unwrap();
+                fs::rename(&b, &a).unwrap();
+                fs::rename(folder.join("aside"), &b).unwrap();
+            },
+            ["", "part.digest", "part.misplaced"],
+        ),
+        ("the manifest changed", |folder, id| flip(folder, &id.manifest(), 300), ["manifest.seal"; 3]),
+        (
+            "the manifest deleted",
+            |folder, id| fs::remove_file(folder.join(id.manifest())).unwrap(),
+            ["archive.uncommitted"; 3],
+        ),
+    ];
+    for (what, damage, expected) in damages {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, receipt, _) = made(folder.path()).await;
+        damage(folder.path(), &receipt.id);
+        for (depth, expected) in [Depth::Quick, Depth::Full, Depth::Deep].into_iter().zip(expected) {
+            let report = report(&store, &receipt.id, depth).await;
+            let first = codes(&report).first().copied().unwrap_or_default();
+            let fits = first == expected || (what == "a header changed" && depth == Depth::Deep && !first.is_empty());
+            assert!(fits, "{what} at {depth:?}: {:?}", report.findings);
+        }
+        let refused = read(&store, &receipt.id, &raw_keyring(), &RestoreOptions::default()).await;
+        assert!(refused.is_err(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_sums_are_what_the_store_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, receipt, _) = made(folder.path()).await;
+    fs::write(folder.path().join("sums"), sums(&store, &receipt.id).await.unwrap()).unwrap();
+    let check = || {
+        let mut command = std::process::Command::new("sha256sum");
+        command.args(["--check", "--quiet", "--strict", "sums"]).current_dir(folder.path());
+        command.output().unwrap().status.success()
+    };
+    assert!(check());
+    flip(folder.path(), &receipt.id.part(5), 10);
+    assert!(!check());
+}
+
+#[tokio::test]
+async fn a_lost_manifest_is_rebuilt_and_a_right_one_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, receipt, bytes) = made(folder.path()).await;
+    let again = |options: ReassembleOptions, store: Store, id: ArchiveId| async move {
+        reassemble(&store, &id, &raw_keyring(), &options, &context(), Arc::new(Silent)).await
+    };
+    let id = receipt.id.clone();
+    let refused = again(ReassembleOptions::default(), store.clone(), id.clone()).await;
+    assert_eq!(refused.unwrap_err().code(), "usage.arguments");
+
+    let manifest = folder.path().join(id.manifest());
+    fs::remove_file(&manifest).unwrap();
+    let rebuilt = again(ReassembleOptions::default(), store.clone(), id.clone()).await.unwrap().receipt.unwrap();
+    assert_eq!((rebuilt.root, rebuilt.stored, rebuilt.content), (receipt.root, receipt.stored, receipt.content));
+    assert!(report(&store, &id, Depth::Deep).await.is_good());
+    assert!(restored(&store, &id, &raw_keyring()).await == bytes);
+
+    fs::write(&manifest, "{\"backstay\":1,\n").unwrap();
+    let refused = again(ReassembleOptions::default(), store.clone(), id.clone()).await;
+    assert_eq!(refused.unwrap_err().code(), "usage.arguments");
+    again(ReassembleOptions { replace: true, ..ReassembleOptions::default() }, store.clone(), id.clone())
+        .await
+        .unwrap();
+    assert!(report(&store, &id, Depth::Deep).await.is_good());
+
+    fs::remove_file(&manifest).unwrap();
+    flip(folder.path(), &id.part(3), 5000);
+    let refused = again(ReassembleOptions::default(), store.clone(), id.clone()).await;
+    assert_eq!(refused.unwrap_err().code(), "segment.auth");
+    assert!(!manifest.exists());
+}
+
+#[tokio::test]
+async fn the_openssl_profile_is_verified_and_reassembled_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = common::open(folder.path()).await;
+    let bytes = content(3_000_000, true);
+    let password = || Password::new(b"KEY".to_vec());
+    let format = Format::Openssl { kdf: Kdf::BytesToKey(Digest::Md5), password: password(), single: false };
+    let id = back_up(&store, &bytes, options(format)).await.unwrap().id;
+    let keyring = || {
+        let mut keyring = Keyring::default();
+        keyring.add_password(password());
+        keyring
+    };
+    let deep = |store: Store, id: ArchiveId| async move {
+        verify(&store, &id, &keyring(), Depth::Deep, &ReadPolicy::default(), &context(), Arc::new(Silent))
+            .await
+            .unwrap()
+    };
+    let before = deep(store.clone(), id.clone()).await;
+    assert!(before.is_good() && before.authentic, "{:?}", before.findings);
+    fs::remove_file(folder.path().join(id.manifest())).unwrap();
+    let unsealed = deep(store.clone(), id.clone()).await;
+    assert!(unsealed.is_good() && !unsealed.authentic, "{:?}", unsealed.findings);
+    reassemble(&store, &id, &keyring(), &ReassembleOptions::default(), &context(), Arc::new(Silent)).await.unwrap();
+    assert!(deep(store.clone(), id.clone()).await.authentic);
+    assert!(restored(&store, &id, &keyring()).await == bytes);
+    flip(folder.path(), &id.part(1), 1000);
+    assert_eq!(codes(&deep(store, id).await), ["part.digest"]);
+}
