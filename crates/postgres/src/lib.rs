@@ -1,1 +1,3 @@
-//! postgres
+//! What Backstay knows about PostgreSQL.
+
+pub mod dump;

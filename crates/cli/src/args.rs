@@ -1,0 +1,119 @@
+//! The command line: its verbs, and the options that all of them share.
+//!
+//! Options of one verb stand in that verb's file under [`crate::command`]; groups that several verbs share are in the
+//! modules here. The definition is also that of the environment and of configuration files, see [`crate::config`].
+
+pub(crate) mod format;
+pub(crate) mod select;
+pub(crate) mod unlock;
+pub(crate) mod value;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::command;
+use value::{parse_cores, parse_size};
+
+const EXAMPLES: &str = "\
+Examples:
+  backstay key generate key.txt                            make a key; its public half is printed
+  backstay -s /srv/backups backup -r age1… -- pg_dumpall   back up a PostgreSQL server
+  backstay -s /srv/backups list                            what is there
+  backstay -s /srv/backups verify latest -i key.txt        is it whole and readable
+  backstay -s /srv/backups restore latest -i key.txt -- psql -X
+
+Each option can also be set as a variable (BACKSTAY_STORE for --store, and so on) or in a
+configuration file: `backstay help config show` tells how.";
+
+/// Stream backups into object storage, and get them back.
+///
+/// Backstay takes a stream that must not be lost, such as the output of pg_dumpall, and stores it compressed and encrypted
+/// as an archive that whoever has the key can verify and restore. An archive exists only once it is complete: when the
+/// producer fails or the run is interrupted, nothing is recorded.
+#[derive(Debug, Parser)]
+#[command(name = "backstay", version, after_help = EXAMPLES, max_term_width = 100, subcommand_help_heading = "Verbs", subcommand_value_name = "VERB")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What Backstay does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Backup(command::backup::Backup),
+    #[command(visible_alias = "ls")]
+    List(command::list::List),
+    Show(command::show::Show),
+    Restore(command::restore::Restore),
+    Cat(command::cat::Cat),
+    Verify(command::verify::Verify),
+    Reassemble(command::reassemble::Reassemble),
+    Key(command::key::Key),
+    Explain(command::explain::Explain),
+    Config(command::config::Config),
+    Completions(command::completions::Completions),
+    Man(command::man::Man),
+}
+
+/// What every verb takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Where the archives are: s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, file:///path or a path
+    #[arg(short, long, global = true, value_name = "URL", help_heading = "Store")]
+    pub(crate) store: Option<String>,
+    /// The server to talk to, for stores other than the cloud's own
+    #[arg(long, global = true, value_name = "URL", help_heading = "Store")]
+    pub(crate) endpoint_url: Option<String>,
+    /// The region of the store
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Store")]
+    pub(crate) region: Option<String>,
+    /// The profile of ~/.aws/config and ~/.aws/credentials to take credentials from
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Store")]
+    pub(crate) aws_profile: Option<String>,
+
+    /// The [profile.NAME] of the configuration files to use
+    #[arg(short, long, global = true, value_name = "NAME", help_heading = "General options")]
+    pub(crate) profile: Option<String>,
+    /// Read this configuration file instead of those in /etc/backstay and ~/.config/backstay
+    #[arg(long, global = true, value_name = "FILE", help_heading = "General options")]
+    pub(crate) config: Option<PathBuf>,
+    /// Results as JSON on standard output, events as one JSON object a line on standard error
+    #[arg(long, global = true, help_heading = "General options")]
+    pub(crate) json: bool,
+    /// The form of events and messages on standard error [default: text]
+    #[arg(long, global = true, value_name = "FORM", help_heading = "General options")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Say more on standard error; -vv and -vvv say still more
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet", help_heading = "General options")]
+    pub(crate) verbose: u8,
+    /// Say nothing but warnings, errors and results
+    #[arg(short, long, global = true, help_heading = "General options")]
+    pub(crate) quiet: bool,
+    /// When to show progress: one line on a terminal, elsewhere a line a minute and one for each part; always means in spite of --quiet
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", help_heading = "General options")]
+    pub(crate) progress: When,
+    /// The memory that buffers may take
+    #[arg(long, global = true, value_name = "SIZE", default_value = "128MiB", value_parser = parse_size, help_heading = "General options")]
+    pub(crate) memory: u64,
+    /// The processors to use [default: all]
+    #[arg(long, global = true, value_name = "N", value_parser = parse_cores, help_heading = "General options")]
+    pub(crate) cores: Option<usize>,
+}
+
+/// The form of what is written to standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// When something is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}

@@ -1,0 +1,105 @@
+//! Values with a unit or a form of their own: sizes, ranges of bytes, times.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+/// Reads a size: `64MiB`, `64M` and `64m` are 64 × 2^20, `64MB` is 64 × 10^6, no unit is bytes.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let refuse = || format!("`{text}` is not a size such as 64MiB, 64M or 67108864");
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let scale: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return Err(refuse()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(refuse)
+}
+
+/// Reads a size of at least one byte.
+pub(crate) fn parse_some_size(text: &str) -> Result<u64, String> {
+    parse_size(text).and_then(|size| if size == 0 { Err("it must be more than 0".to_owned()) } else { Ok(size) })
+}
+
+/// Reads a number of threads or requests.
+pub(crate) fn parse_cores(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=1024) => Ok(number),
+        _ => Err(format!("`{text}` is not a number from 1 to 1024")),
+    }
+}
+
+/// Reads a range of bytes, `START..END`: from START up to and without END, counted from 0, to the end when END is absent.
+pub(crate) fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let refuse = || format!("`{text}` is not a range such as 0..4096, 1GiB..2GiB or 100..");
+    let (start, end) = text.split_once("..").ok_or_else(refuse)?;
+    let start = if start.is_empty() { 0 } else { parse_size(start).map_err(|_| refuse())? };
+    let end = if end.is_empty() { u64::MAX } else { parse_size(end).map_err(|_| refuse())? };
+    if start < end { Ok(start..end) } else { Err(format!("the range `{text}` is empty")) }
+}
+
+/// Reads a time: RFC 3339, or a date, which stands for its first moment in UTC.
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let date = text.parse::<Date>().ok().filter(|_| text.len() == "2026-01-31".len());
+    date.and_then(|date| date.to_zoned(TimeZone::UTC).ok())
+        .map(|zoned| zoned.timestamp())
+        .ok_or_else(|| format!("`{text}` is not a time such as 2026-01-31T02:00:00Z or 2026-01-31"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_binary_and_decimal_units() {
+        for (text, size) in [
+            ("0", 0),
+            ("17", 17),
+            ("64M", 64 << 20),
+            ("64MiB", 64 << 20),
+            ("1 g", 1 << 30),
+            ("2KB", 2000),
+            ("3TiB", 3 << 40),
+            ("5b", 5),
+        ] {
+            assert_eq!(parse_size(text), Ok(size), "{text}");
+        }
+        for text in ["", "M", "1.5G", "-1", "1X", "64MiBs", "99999999999999T", "０"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_leave_out_their_end() {
+        assert_eq!(parse_range("0..4096"), Ok(0..4096));
+        assert_eq!(parse_range("1k..2k"), Ok(1024..2048));
+        assert_eq!(parse_range("100.."), Ok(100..u64::MAX));
+        assert_eq!(parse_range("..7"), Ok(0..7));
+        for text in ["", "5", "5-9", "9..5", "5..5", "a..b", "1..2..3"] {
+            assert!(parse_range(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_its_first_moment_in_utc() {
+        assert_eq!(parse_time("2026-01-31").unwrap().to_string(), "2026-01-31T00:00:00Z");
+        assert_eq!(parse_time("2026-01-31T03:00:00+01:00").unwrap().to_string(), "2026-01-31T02:00:00Z");
+        for text in ["yesterday", "2026-13-01", "2026-01-31T02:00:00", "1740130000"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+    }
+}

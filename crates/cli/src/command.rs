@@ -1,0 +1,14 @@
+//! One file for each verb: its options and what it does with them. The work itself is the library's.
+
+pub(crate) mod backup;
+pub(crate) mod cat;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod explain;
+pub(crate) mod key;
+pub(crate) mod list;
+pub(crate) mod man;
+pub(crate) mod reassemble;
+pub(crate) mod restore;
+pub(crate) mod show;
+pub(crate) mod verify;

@@ -1,0 +1,358 @@
+//! `backup`: a stream becomes an archive.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use age::secrecy::ExposeSecret as _;
+use backstay::backup::{BackupOptions, Format, Padding, Receipt};
+use backstay::chunk::{Checks, EndMarker};
+use backstay::keys::Encryption;
+use backstay::layout::UPLOADS;
+use backstay::source::Source;
+use backstay_format::Guid;
+use backstay_format::header::Codec;
+use backstay_format::key::raw_key;
+use backstay_format::openssl::{Digest, Kdf, Password};
+use backstay_format::segment::Aead;
+use backstay_format::text::to_hex;
+use clap::{Args, ValueEnum};
+use regex::bytes::Regex;
+use serde::Serialize;
+
+use crate::args::format::{Derivation, FormatName};
+use crate::args::unlock::Passphrase;
+use crate::args::value::{parse_cores, parse_size, parse_some_size};
+use crate::failure::{Failure, Result};
+use crate::keys::{self, Purpose};
+use crate::output::Size;
+use crate::output::human::{Elapsed, count};
+use crate::run::Status;
+use crate::session::Session;
+
+/// How long a source may give nothing before the backup is given up.
+const STALL: Duration = Duration::from_secs(24 * 3600);
+
+const EXAMPLES: &str = "\
+Examples:
+  backstay backup -s /srv/backups -r age1… -- pg_dumpall
+  backstay backup -s s3://bucket/pg -R keys.txt --name shop -- pg_dump -Fc shop
+  tar -c /etc | backstay backup -s /srv/backups --passphrase-file pass.txt --name etc
+
+The form with `-- COMMAND` is the better one: Backstay then sees whether the command succeeded, which
+a pipe hides. What is printed at the end is the receipt: id, root, seal and stored bytes. Keep it:
+`backstay verify --receipt` shows later that this very archive is still there.";
+
+/// Write one archive from a command's output, or from standard input
+///
+/// The archive exists once its manifest is there, and that is written last: when the command fails, when the input is
+/// empty or lacks its end, or when the run is interrupted, nothing is recorded. A dump of PostgreSQL that announces itself
+/// in its first lines must end with the line that says it is complete.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Backup {
+    /// The command to back up; its exit status must be 0
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+
+    /// The source's name, which people read [default: the host's name]
+    #[arg(long, value_name = "NAME", help_heading = "Source")]
+    name: Option<String>,
+    /// The source's guid, which objects carry [default: made from the name]
+    #[arg(long, value_name = "GUID", help_heading = "Source")]
+    guid: Option<Guid>,
+    /// Keep the name and the tags where only the key shows them
+    #[arg(long, help_heading = "Source")]
+    hide_name: bool,
+    /// Do not publish how long the content is
+    #[arg(long, help_heading = "Source")]
+    hide_size: bool,
+    /// A label for the archive; can be given several times
+    #[arg(long, value_name = "TAG", help_heading = "Source")]
+    tag: Vec<String>,
+
+    /// Refuse content that is smaller
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size, help_heading = "Checks")]
+    min_size: u64,
+    /// Accept content of no byte at all
+    #[arg(long, help_heading = "Checks")]
+    allow_empty: bool,
+    /// Demand that this regular expression matches in the last 4 KiB
+    #[arg(long, value_name = "REGEX", conflicts_with = "no_require_trailer", value_parser = Regex::new, help_heading = "Checks")]
+    require_trailer: Option<Regex>,
+    /// Accept a PostgreSQL dump that does not say it is complete
+    #[arg(long, help_heading = "Checks")]
+    no_require_trailer: bool,
+
+    /// Encrypt for this public key: age1…, ssh-ed25519 … or ssh-rsa …; can be given several times
+    #[arg(short, long, value_name = "KEY", help_heading = "Keys")]
+    recipient: Vec<String>,
+    /// Encrypt for all public keys in this file, one a line
+    #[arg(short = 'R', long, value_name = "FILE", help_heading = "Keys")]
+    recipients_file: Vec<PathBuf>,
+    #[command(flatten)]
+    passphrase: Passphrase,
+    /// Encrypt with this raw key: 32 bytes, or 64 hexadecimal digits. Whoever has it can read and forge all its archives
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["recipient", "recipients_file", "passphrase_file", "passphrase_command", "ask_passphrase", "detached_keys", "sign_key"], help_heading = "Keys")]
+    raw_key: Option<PathBuf>,
+    /// Do not encrypt: everybody who can read the store can read the archive
+    #[arg(long, conflicts_with_all = ["recipient", "recipients_file", "passphrase_file", "passphrase_command", "ask_passphrase", "raw_key", "detached_keys", "sign_key"], help_heading = "Keys")]
+    no_encryption: bool,
+    /// Keep the key slots in objects of their own: deleting those destroys the archive, and so does losing them
+    #[arg(long, help_heading = "Keys")]
+    detached_keys: bool,
+    /// Sign the archive with this Ed25519 key, so that readers can demand its origin with --signer
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    sign_key: Option<PathBuf>,
+
+    /// The archive's format [default: native]
+    #[arg(long, value_name = "FORMAT", help_heading = "Format")]
+    format: Option<FormatName>,
+    /// The compression [default: zstd]
+    #[arg(long, value_name = "CODEC", help_heading = "Format")]
+    codec: Option<CodecName>,
+    /// The compression's level [default: the codec's]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Format")]
+    level: Option<i32>,
+    /// The cipher [default: aes-256-gcm]
+    #[arg(long, value_name = "CIPHER", help_heading = "Format")]
+    aead: Option<AeadName>,
+    /// Hide the size: padme hides most of it for a few percent, part rounds up to whole parts [default: none]
+    #[arg(long, value_name = "HOW", help_heading = "Format")]
+    pad: Option<Pad>,
+    /// The size of a stored part [default: 16 MiB, less if the memory is short]
+    #[arg(long, value_name = "SIZE", value_parser = parse_some_size, help_heading = "Format")]
+    part_size: Option<u64>,
+    /// The most uploads at the same time
+    #[arg(long, value_name = "N", default_value_t = UPLOADS, value_parser = parse_cores, help_heading = "Format")]
+    uploads: usize,
+    #[command(flatten)]
+    derivation: Derivation,
+    /// One object instead of parts
+    #[arg(long, help_heading = "The openssl format")]
+    single: bool,
+}
+
+/// The compression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CodecName {
+    Zstd,
+    Gzip,
+}
+
+/// The cipher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum AeadName {
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    /// For processors without AES instructions
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+/// What hides the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Pad {
+    None,
+    Padme,
+    Part,
+}
+
+impl Backup {
+    pub(crate) async fn run(self, session: &Session) -> Result<Status> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => host_name()?,
+        };
+        let guid = match &self.guid {
+            Some(guid) => guid.clone(),
+            None => backstay::guid::from_name(&name)?,
+        };
+        if self.command.is_empty() && io::stdin().is_terminal() {
+            let failure = Failure::new("usage.terminal", "the backup would be read from the terminal");
+            return Err(failure.with_hint("give the command that produces the data after `--`, or pipe the data in"));
+        }
+        let format = match self.format {
+            Some(FormatName::Openssl) => self.openssl(session)?,
+            Some(FormatName::Native) | None => self.native(session)?,
+        };
+        let options = BackupOptions {
+            guid,
+            name,
+            hide_name: self.hide_name,
+            hide_size: self.hide_size,
+            tags: self.tag,
+            format,
+            level: self.level,
+            memory: session.global.memory,
+            part_size: self.part_size,
+            uploads: self.uploads,
+            checks: Checks {
+                min_size: self.min_size,
+                allow_empty: self.allow_empty,
+                end: match self.require_trailer {
+                    _ if self.no_require_trailer => EndMarker::None,
+                    Some(pattern) => EndMarker::Required(pattern),
+                    None => EndMarker::Announced(backstay_postgres::dump::announcements()),
+                },
+            },
+            stall: STALL,
+        };
+        let source = if self.command.is_empty() { Source::Stdin } else { Source::Command(self.command) };
+        let store = session.store().await?;
+        let receipt = backstay::backup(&store, source, options, &session.context, session.observer()).await?;
+        session.output.end();
+        session.output.note(&summary(&receipt));
+        if receipt.unconfirmed {
+            let text = "the store's answer to one object was lost and could not be compared: verify this archive with a reading credential";
+            session.output.warning(None, text);
+        }
+        session.output.result("receipt", &Printed::from(&receipt))?;
+        Ok(0)
+    }
+
+    fn native(&self, session: &Session) -> Result<Format> {
+        let encryption = self.encryption(session)?;
+        if self.single {
+            return Err(Failure::usage(
+                "--single is for --format openssl: an archive of the native format is always made of parts",
+            ));
+        }
+        Ok(Format::Native {
+            aead: match self.aead {
+                Some(AeadName::ChaCha20Poly1305) => Aead::ChaCha20Poly1305,
+                Some(AeadName::Aes256Gcm) | None => Aead::Aes256Gcm,
+            },
+            codec: match self.codec {
+                Some(CodecName::Gzip) => Codec::Gzip,
+                Some(CodecName::Zstd) | None => Codec::Zstd,
+            },
+            encryption,
+            padding: match self.pad {
+                Some(Pad::Padme) => Padding::Padme,
+                Some(Pad::Part) => Padding::Part,
+                Some(Pad::None) | None => Padding::None,
+            },
+            signing_key: self.sign_key.as_deref().map(keys::signing::read).transpose()?,
+        })
+    }
+
+    fn encryption(&self, session: &Session) -> Result<Encryption> {
+        if self.no_encryption {
+            return Ok(Encryption::Open);
+        }
+        if let Some(path) = &self.raw_key {
+            let refuse = || {
+                Failure::new("usage.recipient", format!("{} is not a raw key", path.display()))
+                    .because("a raw key is 64 hexadecimal digits, or 32 bytes that are not all printable")
+                    .with_hint("make one with `backstay key generate --raw`")
+            };
+            return raw_key(&keys::read_key_file(path)?).map(Encryption::Raw).ok_or_else(refuse);
+        }
+        let recipients = keys::recipients(&self.recipient, &self.recipients_file, &session.output)?;
+        let passphrase = keys::passphrase(&self.passphrase, Purpose::Lock, &session.output)?;
+        if recipients.is_empty() && passphrase.is_none() {
+            let failure = Failure::new("usage.recipient", "it is not said who may read the archive");
+            return Err(failure.with_hint(
+                "give a public key with -r age1… (`backstay key generate` makes a pair) or a --passphrase-file; --no-encryption leaves the archive open to everybody",
+            ));
+        }
+        Ok(Encryption::Slots { recipients, passphrase, detached: self.detached_keys })
+    }
+
+    fn openssl(&self, session: &Session) -> Result<Format> {
+        let refused = [
+            (self.codec == Some(CodecName::Zstd), "codec", "its compression is gzip"),
+            (self.aead.is_some(), "aead", "its cipher is AES-256-CBC"),
+            (!self.recipient.is_empty(), "recipient", "it knows passwords only"),
+            (!self.recipients_file.is_empty(), "recipients_file", "it knows passwords only"),
+            (self.raw_key.is_some(), "raw_key", "it knows passwords only"),
+            (self.sign_key.is_some(), "sign_key", "it cannot be signed"),
+            (self.detached_keys, "detached_keys", "it has no key slots"),
+            (self.pad.is_some_and(|pad| pad != Pad::None), "pad", "it has no room for padding"),
+            (self.no_encryption, "no_encryption", "it is always encrypted"),
+        ];
+        // What a file or the environment says for archives of the native format does not concern this one.
+        if let Some((_, option, why)) =
+            refused.into_iter().find(|(given, option, _)| *given && session.settings.is_spelled_out(option))
+        {
+            return Err(Failure::usage(format!(
+                "--{} does not go with --format openssl: {why}",
+                option.replace('_', "-")
+            )));
+        }
+        let Some(password) = keys::passphrase(&self.passphrase, Purpose::Lock, &session.output)? else {
+            let failure = Failure::new("usage.recipient", "an archive of the openssl format needs a password");
+            return Err(failure.with_hint("give it with --passphrase-file, --passphrase-command or --ask-passphrase"));
+        };
+        let kdf = self.derivation.kdf()?.unwrap_or(Kdf::BytesToKey(Digest::Md5));
+        if kdf.pbkdf2() == 0 {
+            session.output.warning(
+                None,
+                &format!("the key is derived with one round of {kdf}: a weak password can be guessed from the archive, and so can one that is shared with other archives"),
+            );
+        }
+        Ok(Format::Openssl {
+            kdf,
+            password: Password::new(password.expose_secret().as_bytes().to_vec()),
+            single: self.single,
+        })
+    }
+}
+
+/// The name of this host.
+fn host_name() -> Result<String> {
+    let system = rustix::system::uname();
+    match system.nodename().to_str() {
+        Ok(name) if !name.is_empty() => Ok(name.to_owned()),
+        _ => Err(Failure::usage("this host has no name: give the source a --name")),
+    }
+}
+
+fn summary(receipt: &Receipt) -> String {
+    let Receipt { id, content, stored, parts, elapsed, .. } = receipt;
+    let parts = count(u64::from(*parts), "part");
+    format!(
+        "{id} is committed: {} of content, {} stored in {parts}, {}",
+        Size(*content),
+        Size(*stored),
+        Elapsed(*elapsed)
+    )
+}
+
+/// The receipt as it is printed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Printed {
+    id: String,
+    root: String,
+    seal: String,
+    stored: u64,
+    content: u64,
+    parts: u32,
+    unconfirmed: bool,
+    elapsed_ms: u64,
+}
+
+impl From<&Receipt> for Printed {
+    fn from(receipt: &Receipt) -> Printed {
+        Printed {
+            id: receipt.id.to_string(),
+            root: to_hex(&receipt.root),
+            seal: to_hex(&receipt.seal),
+            stored: receipt.stored,
+            content: receipt.content,
+            parts: receipt.parts,
+            unconfirmed: receipt.unconfirmed,
+            elapsed_ms: u64::try_from(receipt.elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl fmt::Display for Printed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let remark = if self.unconfirmed { " unconfirmed" } else { "" };
+        writeln!(f, "{} {} {} {}{remark}", self.id, self.root, self.seal, self.stored)
+    }
+}

@@ -1,0 +1,185 @@
+//! `restore`: an archive's content into a file or a command.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use backstay::policy::ReadPolicy;
+use backstay::restore::{RestoreOptions, Restored, Target};
+use clap::Args;
+use serde::Serialize;
+
+use crate::args::format;
+use crate::args::select::Selected;
+use crate::args::unlock::{Trust, Unlock};
+use crate::args::value::{parse_cores, parse_range, parse_size};
+use crate::failure::{Failure, Result};
+use crate::keys;
+use crate::output::Size;
+use crate::output::human::{Elapsed, count};
+use crate::run::Status;
+use crate::session::Session;
+
+/// How many parts are fetched at the same time unless something else is asked for.
+const FETCHES: usize = 4;
+
+const EXAMPLES: &str = "\
+Examples:
+  backstay restore latest -i key.txt -o dump.sql
+  backstay restore latest -i key.txt -- psql -X -v ON_ERROR_STOP=1 postgres
+  backstay restore pg-main~1 -i key.txt --atomic -- pg_restore -d shop
+
+FILE is complete when it has its name: until then it is called FILE.partial. When COMMAND fails, restore fails.";
+
+/// Write an archive's content to a file or into a command
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Restore {
+    #[command(flatten)]
+    selected: Selected,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE", conflicts_with = "command")]
+    output: Option<PathBuf>,
+    /// The command that reads the content from its standard input
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// How an archive is read for its content.
+#[derive(Debug, Args)]
+pub(crate) struct Reading {
+    #[command(flatten)]
+    unlock: Unlock,
+    #[command(flatten)]
+    trust: Trust,
+    /// Read the parts alone: for an archive whose manifest is lost or damaged
+    #[arg(long, help_heading = "Trust")]
+    no_manifest: bool,
+    #[command(flatten)]
+    format: format::Reading,
+    /// Only these bytes of the content: from START up to and without END, counted from 0
+    #[arg(long, value_name = "START..END", value_parser = parse_range, help_heading = "Content")]
+    range: Option<Range<u64>>,
+    /// The compressed stream as it is stored, which `zstd -d` or `gunzip` reads
+    #[arg(long, conflicts_with = "range", help_heading = "Content")]
+    raw: bool,
+    /// Check the whole archive before the first byte is written
+    #[arg(long, help_heading = "Content")]
+    atomic: bool,
+    /// Where --atomic keeps the encrypted parts meanwhile [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR", help_heading = "Content")]
+    spool_dir: Option<PathBuf>,
+    /// Stop when the content is longer
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Content")]
+    max_output: Option<u64>,
+    /// The most parts that are fetched at the same time
+    #[arg(long, value_name = "N", default_value_t = FETCHES, value_parser = parse_cores, help_heading = "Content")]
+    fetches: usize,
+}
+
+impl Restore {
+    pub(crate) async fn run(self, session: &Session) -> Result<Status> {
+        if let Some(path) = self.output {
+            let restored = self.reading.restore(&self.selected, Target::File(path), session).await?;
+            session.output.done("restored", &restored)?;
+        } else if !self.command.is_empty() {
+            let restored = self.reading.restore(&self.selected, Target::Command(self.command), session).await?;
+            session.output.result_beside_data("restored", &restored);
+        } else {
+            let failure = Failure::usage("it is not said where the content goes");
+            return Err(failure.with_hint("give -o FILE or `-- COMMAND`; `backstay cat` writes to standard output"));
+        }
+        Ok(0)
+    }
+}
+
+impl Reading {
+    /// Selects an archive and writes it to the target.
+    pub(crate) async fn restore(&self, selected: &Selected, target: Target, session: &Session) -> Result<Printed> {
+        // What does not fit together is said before anything is asked or fetched.
+        let mut policy = self.trust.policy(&self.format)?;
+        policy.no_manifest = self.no_manifest;
+        let keyring = keys::keyring(&self.unlock, &session.output)?;
+        let store = session.store().await?;
+        let id = selected.find(&store).await?;
+        let options = self.options(policy, session.global.memory);
+        let restored =
+            backstay::restore(&store, &id, &keyring, target, &options, &session.context, session.observer()).await?;
+        session.output.end();
+        Ok(Printed::from(&restored))
+    }
+
+    fn options(&self, policy: ReadPolicy, memory: u64) -> RestoreOptions {
+        RestoreOptions {
+            policy,
+            range: self.range.clone(),
+            raw: self.raw,
+            atomic: self.atomic,
+            spool_dir: self.spool_dir.clone(),
+            max_output: self.max_output,
+            memory,
+            fetches: self.fetches,
+        }
+    }
+}
+
+/// What was restored, as it is printed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Printed {
+    id: String,
+    content: u64,
+    stored: u64,
+    parts: u32,
+    authentic: bool,
+    elapsed_ms: u64,
+    #[serde(skip)]
+    elapsed: Elapsed,
+}
+
+impl From<&Restored> for Printed {
+    fn from(restored: &Restored) -> Printed {
+        Printed {
+            id: restored.id.to_string(),
+            content: restored.content,
+            stored: restored.stored,
+            parts: restored.parts,
+            authentic: restored.authentic,
+            elapsed_ms: u64::try_from(restored.elapsed.as_millis()).unwrap_or(u64::MAX),
+            elapsed: Elapsed(restored.elapsed),
+        }
+    }
+}
+
+impl fmt::Display for Printed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let proof = if self.authentic { "" } else { ", not authenticated" };
+        let parts = count(u64::from(self.parts), "part");
+        writeln!(
+            f,
+            "{} is restored: {} of content from {} in {parts}{proof}, {}",
+            self.id,
+            Size(self.content),
+            Size(self.stored),
+            self.elapsed
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Verb};
+
+    #[test]
+    fn what_cannot_be_seen_from_outside_reaches_the_library() {
+        let line = "backstay --memory 1G restore x --fetches 7 --spool-dir /spool -o y";
+        let Verb::Restore(restore) = Cli::try_parse_from(line.split(' ')).unwrap().verb else { panic!("not restore") };
+        let options = restore.reading.options(ReadPolicy::default(), 1 << 30);
+        assert_eq!((options.fetches, options.memory, options.spool_dir), (7, 1 << 30, Some(PathBuf::from("/spool"))));
+    }
+}

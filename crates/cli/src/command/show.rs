@@ -1,0 +1,242 @@
+//! `show`: one archive in full.
+
+use std::fmt;
+
+use backstay::catalog::Details;
+use backstay_format::manifest::{Manifest, Profile};
+use backstay_format::text::to_hex;
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::list::Row;
+use crate::args::select::Selected;
+use crate::args::unlock::Unlock;
+use crate::failure::Result;
+use crate::keys;
+use crate::output::Size;
+use crate::output::human::count;
+use crate::run::Status;
+use crate::session::Session;
+
+const EXAMPLES: &str = "\
+Examples:
+  backstay show latest
+  backstay show latest -i key.txt                  with what only the key shows
+  backstay show latest --json | jq -r .receipt";
+
+/// Show one archive in full
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    selected: Selected,
+    #[command(flatten)]
+    unlock: Unlock,
+    /// List the archive's objects too
+    #[arg(long)]
+    objects: bool,
+}
+
+impl Show {
+    pub(crate) async fn run(self, session: &Session) -> Result<Status> {
+        let keyring = keys::keyring(&self.unlock, &session.output)?;
+        let store = session.store().await?;
+        let id = self.selected.find(&store).await?;
+        let details = backstay::catalog::show(&store, &id, &keyring).await?;
+        session.output.result("archive", &Shown::new(&details, self.objects))?;
+        Ok(0)
+    }
+}
+
+/// An archive as it is printed.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    row: Row,
+    created: Option<String>,
+    finished: Option<String>,
+    source: Option<String>,
+    needs: Vec<String>,
+    /// How the parts are made.
+    making: Vec<String>,
+    /// Who can open it.
+    keys: Vec<String>,
+    root: Option<String>,
+    seal: Option<String>,
+    signed: bool,
+    /// The receipt's line.
+    receipt: Option<String>,
+    /// What only the key shows; `None` without it.
+    private: Option<Value>,
+    /// What another program wrote in the manifest's place.
+    foreign: Option<String>,
+    objects: Vec<Object>,
+    #[serde(skip)]
+    sealed_private: bool,
+    #[serde(skip)]
+    list_objects: bool,
+}
+
+/// One object.
+#[derive(Debug, Serialize)]
+struct Object {
+    name: String,
+    size: u64,
+}
+
+impl Shown {
+    fn new(details: &Details, list_objects: bool) -> Shown {
+        let manifest = details.manifest.as_ref();
+        let private = details
+            .private
+            .as_ref()
+            .map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())));
+        Shown {
+            row: Row::from(&details.entry),
+            created: manifest.map(|manifest| manifest.created.clone()),
+            finished: manifest.and_then(|manifest| manifest.finished.clone()),
+            source: manifest.and_then(|manifest| manifest.source.clone()),
+            needs: manifest
+                .into_iter()
+                .flat_map(|manifest| &manifest.needs)
+                .map(|ancestor| ancestor.id.to_string())
+                .collect(),
+            making: manifest.map(making).unwrap_or_default(),
+            keys: keys_of(manifest, details.entry.keyboxes),
+            root: manifest.map(|manifest| to_hex(&manifest.root())),
+            seal: details.seal.as_ref().map(|seal| to_hex(&seal.sha256)),
+            signed: details.seal.as_ref().is_some_and(backstay_format::Seal::is_signed),
+            receipt: details.receipt.clone(),
+            sealed_private: private.is_none() && manifest.is_some_and(|manifest| manifest.private.is_some()),
+            private,
+            foreign: details.foreign_json.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+            objects: details.objects.iter().map(|(name, size)| Object { name: name.clone(), size: *size }).collect(),
+            list_objects,
+        }
+    }
+}
+
+fn making(manifest: &Manifest) -> Vec<String> {
+    match &manifest.profile {
+        Profile::Native(head) => {
+            let common = &head.common;
+            let part = u64::from(common.seg) * u64::from(common.segs);
+            vec![common.aead.as_str().to_owned(), common.codec.as_str().to_owned(), format!("parts of {}", Size(part))]
+        }
+        Profile::Openssl(head) => {
+            vec![
+                "aes-256-cbc".to_owned(),
+                if head.gzip { "gzip" } else { "raw" }.to_owned(),
+                format!("key by {}", head.kdf),
+            ]
+        }
+    }
+}
+
+/// Who can open an archive, as far as it says so.
+fn keys_of(manifest: Option<&Manifest>, keyboxes: u32) -> Vec<String> {
+    let mut keys = Vec::new();
+    match manifest.map(|manifest| &manifest.profile) {
+        Some(Profile::Native(head)) if head.common.open.is_some() => {
+            keys.push("everybody: it is not encrypted".to_owned());
+        }
+        Some(Profile::Native(head)) => {
+            keys.extend(head.common.keys.iter().map(|slot| format!("a slot for {}", stanzas(slot).join(", "))));
+            if keys.is_empty() && keyboxes == 0 {
+                keys.push("whoever has the raw key".to_owned());
+            }
+        }
+        Some(Profile::Openssl(_)) => keys.push("whoever has the password".to_owned()),
+        None => {}
+    }
+    if keyboxes > 0 {
+        keys.push(if keyboxes == 1 { "1 keybox".to_owned() } else { format!("{keyboxes} keyboxes") });
+    }
+    keys
+}
+
+/// The kinds of a slot's stanzas: the text of an age file up to its MAC says that much.
+fn stanzas(slot: &[u8]) -> Vec<String> {
+    let mut kinds: Vec<(String, u64)> = Vec::new();
+    let lines = slot.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
+    for line in lines.filter_map(|line| line.strip_prefix(b"-> ")) {
+        let kind = String::from_utf8_lossy(line.split(|byte| *byte == b' ').next().unwrap_or_default()).into_owned();
+        let kind = match kind.as_str() {
+            "scrypt" => "a passphrase".to_owned(),
+            "X25519" => "X25519 recipient".to_owned(),
+            // age puts one in so that readers keep ignoring what they do not know.
+            grease if grease.ends_with("-grease") => continue,
+            _ => format!("{kind} recipient"),
+        };
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, number)) => *number += 1,
+            None => kinds.push((kind, 1)),
+        }
+    }
+    kinds.into_iter().map(|(kind, number)| if kind == "a passphrase" { kind } else { count(number, &kind) }).collect()
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = &self.row;
+        let mut line =
+            |name: &str, value: &str| if value.is_empty() { Ok(()) } else { writeln!(f, "{name:<10} {value}") };
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        line("archive", &row.id)?;
+        line("name", &text(&row.name))?;
+        line("tags", &row.tags.join(", "))?;
+        line("state", row.state)?;
+        line("begun", &row.time)?;
+        line("created", &text(&self.created))?;
+        line("finished", &text(&self.finished))?;
+        line("format", row.profile.unwrap_or_default())?;
+        line("made of", &self.making.join(", "))?;
+        line("kind", row.kind.unwrap_or_default())?;
+        line("needs", &self.needs.join(", "))?;
+        line("source", &text(&self.source))?;
+        line(
+            "content",
+            &row.content.map(|content| format!("{} ({content} bytes)", Size(content))).unwrap_or_default(),
+        )?;
+        line(
+            "stored",
+            &format!("{} ({} bytes) in {}", Size(row.stored), row.stored, count(u64::from(row.parts), "part")),
+        )?;
+        line("opened by", &self.keys.join("; "))?;
+        line("signed", if self.signed { "yes; --signer checks by whom" } else { "" })?;
+        line("receipt", &text(&self.receipt))?;
+        if self.sealed_private {
+            line("private", "sealed; the key shows it (-i)")?;
+        }
+        if let Some(private) = &self.private {
+            writeln!(f, "{:<10} {}", "private", indented(&serde_json::to_string_pretty(private).unwrap_or_default()))?;
+        }
+        if let Some(foreign) = &self.foreign {
+            writeln!(f, "{:<10} {}", "foreign", indented(foreign.trim_end()))?;
+        }
+        if self.list_objects {
+            for object in &self.objects {
+                writeln!(f, "{:<10} {} {}", "object", object.name, object.size)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.replace('\n', "\n           ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_says_for_whom_it_is() {
+        let slot = b"age-encryption.org/v1\n-> X25519 abc\nxyz\n-> X25519 def\nxyz\n-> ssh-ed25519 q r\nxyz\n-> a;b-grease x\n\n--- mac\n-> scrypt\n";
+        assert_eq!(stanzas(slot), ["2 X25519 recipients", "1 ssh-ed25519 recipient"]);
+        assert_eq!(stanzas(b"age-encryption.org/v1\n-> scrypt salt 18\nxyz\n--- mac\n"), ["a passphrase"]);
+        assert!(stanzas(b"\xff\xfe").is_empty());
+    }
+}

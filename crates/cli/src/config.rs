@@ -1,0 +1,188 @@
+//! Flag, environment, file: where each option's value comes from.
+//!
+//! There is one table of options, and it is the command line's own definition (see [`option`]). The environment and the
+//! files are looked up in it and become *defaults* of the same arguments before the command line is parsed for good, so
+//! that a value means the same wherever it is written, and no option can exist in one place and be missing in another.
+
+mod environment;
+mod file;
+mod option;
+mod place;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+
+use crate::failure::{Failure, Result};
+
+pub(crate) use option::{Table, variable};
+pub(crate) use place::Places;
+
+/// Where a value was found, the weakest first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Origin {
+    /// Nowhere: the program's own.
+    Default,
+    /// Outside any profile of a file.
+    File(PathBuf),
+    /// In a profile of a file.
+    Profile(PathBuf, String),
+    /// In this variable.
+    Environment(String),
+    /// On the command line.
+    CommandLine,
+}
+
+impl Origin {
+    /// Values of one rank stand beside each other; of two ranks the higher one wins.
+    fn rank(&self) -> u8 {
+        match self {
+            Origin::Default => 0,
+            Origin::File(_) => 1,
+            Origin::Profile(..) => 2,
+            Origin::Environment(_) => 3,
+            Origin::CommandLine => 4,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path) => write!(f, "{}", path.display()),
+            Origin::Profile(path, profile) => write!(f, "{} [profile.{profile}]", path.display()),
+            Origin::Environment(variable) => f.write_str(variable),
+            Origin::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// An option's values and where they were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) values: Vec<String>,
+    pub(crate) origin: Origin,
+}
+
+/// What holds for this run.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    set: BTreeMap<String, Setting>,
+    /// The profile in force.
+    pub(crate) profile: Option<String>,
+    /// The files that were read, the weakest first.
+    pub(crate) files: Vec<PathBuf>,
+    /// What the user should know, one sentence each.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Settings {
+    /// Collects what the command line, the environment and the files say.
+    ///
+    /// `matches` is the command line, parsed once without any of the others.
+    pub(crate) fn resolve(
+        table: &Table,
+        matches: &ArgMatches,
+        environment: &[(OsString, OsString)],
+    ) -> Result<Settings> {
+        let given = given(table, matches);
+        let (variables, warnings) = environment::read(table, environment)?;
+        let single =
+            |key: &str| given.get(key).or(variables.get(key)).and_then(|setting| setting.values.first().cloned());
+        let places = Places::standard(environment, single("config").map(PathBuf::from));
+        let files = places.files()?;
+        let mut read = Vec::new();
+        for path in &files {
+            read.push(file::read(table, path)?);
+        }
+        let profile = single("profile");
+        let mut set = file::layered(&read, profile.as_deref())?;
+        for stronger in [variables, given] {
+            set.extend(stronger);
+        }
+        Ok(Settings { set: exclude(table, set)?, profile, files, warnings })
+    }
+
+    /// The command with everything that the command line left open filled in.
+    pub(crate) fn fill(&self, command: Command) -> Command {
+        let command = command.mut_args(|arg| match self.set.get(arg.get_id().as_str()) {
+            Some(setting) if setting.origin != Origin::CommandLine => arg.default_values(setting.values.clone()),
+            _ => arg,
+        });
+        command.mut_subcommands(|command| self.fill(command))
+    }
+
+    /// The setting of an option, if anybody set it.
+    pub(crate) fn get(&self, key: &str) -> Option<&Setting> {
+        self.set.get(key)
+    }
+
+    /// Whether an option was given on the command line.
+    pub(crate) fn is_spelled_out(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|setting| setting.origin == Origin::CommandLine)
+    }
+}
+
+/// What stands on the command line itself.
+fn given(table: &Table, matches: &ArgMatches) -> BTreeMap<String, Setting> {
+    let mut given = BTreeMap::new();
+    let mut level = Some(matches);
+    while let Some(matches) = level {
+        for id in matches.ids().map(clap::Id::as_str) {
+            if !table.contains(id) || matches.value_source(id) != Some(ValueSource::CommandLine) {
+                continue;
+            }
+            let values = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned());
+            let values: Vec<_> = values.collect();
+            // A switch has no value on the command line.
+            let values = if values.is_empty() { vec!["true".to_owned()] } else { values };
+            given.insert(id.to_owned(), Setting { values, origin: Origin::CommandLine });
+        }
+        level = matches.subcommand().map(|(_, matches)| matches);
+    }
+    given
+}
+
+/// Of options that exclude each other the one from the stronger place stays; from places of one rank that is an error.
+fn exclude(table: &Table, mut set: BTreeMap<String, Setting>) -> Result<BTreeMap<String, Setting>> {
+    let mut silenced = Vec::new();
+    for (key, setting) in set.iter().filter(|(_, setting)| setting.values != ["false"]) {
+        for (other, rival) in table.rivals(key).filter_map(|other| set.get_key_value(other)) {
+            if rival.values == ["false"] {
+                continue;
+            }
+            match setting.origin.rank().cmp(&rival.origin.rank()) {
+                std::cmp::Ordering::Greater => silenced.push(other.clone()),
+                std::cmp::Ordering::Less => silenced.push(key.clone()),
+                // The command line's own conflicts are clap's to report.
+                std::cmp::Ordering::Equal if setting.origin == Origin::CommandLine => {}
+                std::cmp::Ordering::Equal => {
+                    let message =
+                        format!("`{key}` ({}) and `{other}` ({}) exclude each other", setting.origin, rival.origin);
+                    return Err(Failure::new("usage.config", message));
+                }
+            }
+        }
+    }
+    for key in silenced {
+        set.remove(&key);
+    }
+    Ok(set)
+}
+
+/// The name that was most likely meant.
+pub(crate) fn nearest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .map(|name| (strsim::jaro_winkler(given, name), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! The table of options, read off the command line's definition.
+//!
+//! An argument with a long name `--part-size` is the option `part_size` of configuration files and the variable
+//! `BACKSTAY_PART_SIZE`. Options of the same name mean the same in every command, which a test holds them to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
+
+use clap::builder::ValueParser;
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, ArgAction, Command};
+
+/// Options that only the moment decides: which file and which part of it to read, and that one is sure.
+const NOT_IN_FILES: [&str; 3] = ["config", "profile", "yes"];
+
+/// What an option takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing: it is on or off.
+    Switch,
+    /// Nothing: it counts how often it is given.
+    Count,
+    /// One value.
+    One,
+    /// Values, one each time it is given.
+    Many,
+}
+
+/// One option.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) kind: Kind,
+    /// What it has when nobody sets it.
+    pub(crate) default: Option<String>,
+    parser: ValueParser,
+    rivals: BTreeSet<String>,
+}
+
+/// All options by their name in files.
+#[derive(Debug)]
+pub(crate) struct Table(BTreeMap<String, Known>);
+
+/// The variable of an option.
+pub(crate) fn variable(key: &str) -> String {
+    format!("BACKSTAY_{}", key.to_ascii_uppercase())
+}
+
+impl Table {
+    /// The options of a command and of all its subcommands.
+    pub(crate) fn of(command: &Command) -> Table {
+        let mut table = BTreeMap::new();
+        collect(command, &mut table);
+        // `a` says that it excludes `b`; so `b` excludes `a`.
+        let pairs: Vec<_> = table
+            .iter()
+            .flat_map(|(key, known)| known.rivals.iter().map(move |rival| (rival.clone(), key.clone())))
+            .collect();
+        for (rival, key) in pairs {
+            if let Some(known) = table.get_mut(&rival) {
+                known.rivals.insert(key);
+            }
+        }
+        Table(table)
+    }
+
+    pub(crate) fn contains(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Known> {
+        self.0.get(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Known)> {
+        self.0.iter().map(|(key, known)| (key.as_str(), known))
+    }
+
+    /// Option names, as files have them.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The option of this name, if files may have it.
+    pub(crate) fn in_files(&self, key: &str) -> Option<&Known> {
+        self.get(key).filter(|_| !NOT_IN_FILES.contains(&key))
+    }
+
+    /// The options that an option excludes.
+    pub(crate) fn rivals(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.get(key).into_iter().flat_map(|known| known.rivals.iter().map(String::as_str))
+    }
+}
+
+impl Known {
+    /// Its values as a configuration file has them; `None` when there are none.
+    pub(crate) fn as_toml(&self, values: &[String]) -> Option<String> {
+        let quoted = |value: &String| toml::Value::from(value.as_str()).to_string();
+        match (self.kind, values) {
+            (_, []) => None,
+            (Kind::Many, values) => Some(format!("[{}]", values.iter().map(quoted).collect::<Vec<_>>().join(", "))),
+            (Kind::Switch, [value, ..]) => Some(value.clone()),
+            (Kind::Count | Kind::One, [value, ..]) => {
+                Some(if value.parse::<i64>().is_ok() { value.clone() } else { quoted(value) })
+            }
+        }
+    }
+
+    /// The values to choose from, where they are few.
+    #[cfg(test)]
+    pub(crate) fn possible_values(&self) -> Vec<String> {
+        self.parser.possible_values().into_iter().flatten().map(|value| value.get_name().to_owned()).collect()
+    }
+
+    /// Why `value` is not one for this option, as the command line itself would say.
+    pub(crate) fn refuse(&self, value: &str) -> Option<String> {
+        let action = if self.kind == Kind::Count { ArgAction::Count } else { ArgAction::Set };
+        if self.kind == Kind::Count {
+            return value.parse::<u8>().err().map(|_| "it is not a number from 0 to 255".to_owned());
+        }
+        let arg = Arg::new("value").action(action).value_parser(self.parser.clone()).allow_hyphen_values(true);
+        let command =
+            Command::new("option").no_binary_name(true).disable_help_flag(true).disable_version_flag(true).arg(arg);
+        let error = command.try_get_matches_from(["--", value]).err()?;
+        let one_of = match error.get(ContextKind::ValidValue) {
+            Some(ContextValue::Strings(names)) if !names.is_empty() => {
+                Some(format!("it is not one of {}", names.join(", ")))
+            }
+            _ => None,
+        };
+        Some(one_of.or_else(|| error.source().map(ToString::to_string)).unwrap_or_else(|| "it is not valid".to_owned()))
+    }
+}
+
+fn collect(command: &Command, table: &mut BTreeMap<String, Known>) {
+    for arg in command.get_arguments().filter(|arg| arg.get_long().is_some()) {
+        let kind = match arg.get_action() {
+            ArgAction::SetTrue => Kind::Switch,
+            ArgAction::Count => Kind::Count,
+            ArgAction::Append => Kind::Many,
+            ArgAction::Set => Kind::One,
+            // Help and version do something instead of setting something.
+            _ => continue,
+        };
+        let default = arg.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
+        let rivals = command.get_arg_conflicts_with(arg).into_iter().map(|rival| rival.get_id().to_string());
+        let parser = arg.get_value_parser().clone();
+        let known = table.entry(arg.get_id().to_string()).or_insert_with(|| Known {
+            kind,
+            default: default.clone(),
+            parser,
+            rivals: BTreeSet::new(),
+        });
+        known.rivals.extend(rivals);
+        debug_assert_eq!((known.kind, &known.default), (kind, &default), "{} differs between commands", arg.get_id());
+    }
+    for command in command.get_subcommands() {
+        collect(command, table);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn every_argument(command: &Command, see: &mut impl FnMut(&Command, &Arg)) {
+        for arg in command.get_arguments() {
+            see(command, arg);
+        }
+        for command in command.get_subcommands() {
+            every_argument(command, see);
+        }
+    }
+
+    #[test]
+    fn the_definition_is_one_that_clap_accepts() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_option_has_the_same_name_in_every_place() {
+        every_argument(&Cli::command(), &mut |_, arg| {
+            if let Some(long) = arg.get_long() {
+                assert_eq!(arg.get_id().as_str(), long.replace('-', "_"));
+            }
+        });
+    }
+
+    #[test]
+    fn an_option_takes_the_same_values_in_every_command() {
+        let mut seen = BTreeMap::new();
+        every_argument(&Cli::command(), &mut |command, arg| {
+            if arg.get_long().is_none() {
+                return;
+            }
+            let names: Vec<_> = arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+            let shape = (format!("{:?}", arg.get_action()), names, arg.get_default_values().to_vec());
+            let first = seen.entry(arg.get_id().to_string()).or_insert_with(|| shape.clone());
+            assert_eq!(*first, shape, "--{} of {}", arg.get_id(), command.get_name());
+        });
+    }
+
+    #[test]
+    fn a_value_is_refused_for_the_reason_that_the_command_line_gives() {
+        let table = Table::of(&Cli::command());
+        let refuse = |key: &str, value: &str| table.get(key).unwrap().refuse(value);
+        assert_eq!(refuse("memory", "64MiB"), None);
+        assert!(refuse("memory", "64 parsecs").unwrap().contains("size"));
+        assert_eq!(refuse("progress", "sometimes").unwrap(), "it is not one of auto, always, never");
+        assert_eq!(refuse("level", "-3"), None);
+        assert!(refuse("verbose", "-1").is_some());
+    }
+}

@@ -1,0 +1,57 @@
+//! From files, commands and the terminal to keys. A secret is never part of a message, not even a wrong one.
+
+mod identity;
+mod passphrase;
+mod recipient;
+pub(crate) mod signing;
+mod terminal;
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use age::secrecy::ExposeSecret as _;
+use backstay_format::key::Keyring;
+use backstay_format::openssl::Password;
+use zeroize::Zeroizing;
+
+use crate::args::unlock::Unlock;
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+
+pub(crate) use identity::{Identity, read as read_identity};
+pub(crate) use passphrase::{Purpose, passphrase, passphrase_in};
+pub(crate) use recipient::recipients;
+pub(crate) use terminal::AtTerminal;
+
+/// The most bytes of any file with keys.
+const MAX_KEY_FILE: u64 = 1 << 20;
+
+/// Everything that archives may be opened with.
+pub(crate) fn keyring(unlock: &Unlock, output: &Arc<Output>) -> Result<Keyring> {
+    let mut keyring = Keyring::default();
+    for path in &unlock.identity {
+        read_identity(path)?.add_to(&mut keyring, &AtTerminal::new(output))?;
+    }
+    if let Some(passphrase) = passphrase(&unlock.passphrase, Purpose::Open, output)? {
+        // Of which format an archive is shows only when it is read.
+        keyring.add_password(Password::new(passphrase.expose_secret().as_bytes().to_vec()));
+        keyring.add_passphrase(passphrase);
+    }
+    Ok(keyring)
+}
+
+/// A file with keys, whole.
+pub(crate) fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let failed = |error: &std::io::Error| {
+        Failure::new("usage.recipient", format!("the key file {} cannot be read", path.display()))
+            .because(error.to_string())
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(8 << 10));
+    let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
+    file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+    if bytes.len() as u64 > MAX_KEY_FILE {
+        return Err(Failure::new("usage.recipient", format!("the key file {} has more than 1 MiB", path.display())));
+    }
+    Ok(bytes)
+}

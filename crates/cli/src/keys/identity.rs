@@ -1,0 +1,123 @@
+//! A file that archives are opened with: age identities, also under a passphrase, an SSH private key, or a raw key.
+
+use std::path::{Path, PathBuf};
+
+use age::{DecryptError, Decryptor, IdentityFile};
+use backstay_format::key::{Keyring, MAX_SCRYPT_LOG_N, raw_key};
+use backstay_format::schedule::Secret;
+use zeroize::Zeroizing;
+
+use super::read_key_file;
+use super::terminal::AtTerminal;
+use crate::failure::{Failure, Result};
+
+/// What such a file holds.
+pub(crate) enum Identity {
+    /// Age identities in plain text; plugins are among them.
+    Age(Text),
+    /// An age file around such text, for a passphrase.
+    AgeUnderPassphrase(Text),
+    /// A private key of OpenSSH.
+    Ssh(Box<age::ssh::Identity>),
+    /// 32 bytes.
+    Raw(Secret),
+}
+
+/// The contents of a file and its name.
+pub(crate) struct Text {
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+    pub(crate) path: PathBuf,
+}
+
+/// Reads a file and finds out what it is.
+///
+/// # Errors
+/// `usage.recipient`, which names the file and never what is in it.
+pub(crate) fn read(path: &Path) -> Result<Identity> {
+    let bytes = read_key_file(path)?;
+    if let Some(secret) = raw_key(&bytes) {
+        return Ok(Identity::Raw(secret));
+    }
+    if bytes.starts_with(b"age-encryption.org/") || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----") {
+        return Ok(Identity::AgeUnderPassphrase(Text { bytes, path: path.to_owned() }));
+    }
+    if !bytes.starts_with(b"-----BEGIN ") {
+        return Ok(Identity::Age(Text { bytes, path: path.to_owned() }));
+    }
+    let refuse = |why: &str| unusable(path).because(why);
+    match age::ssh::Identity::from_buffer(&bytes[..], Some(path.display().to_string())) {
+        Ok(age::ssh::Identity::Unsupported(key)) => Err(refuse(&Unsupported(&key).to_string())),
+        Ok(identity) => Ok(Identity::Ssh(Box::new(identity))),
+        Err(_) => Err(refuse("it is a PEM file, but not an SSH private key that age can use")),
+    }
+}
+
+impl Identity {
+    /// Adds what the file holds, asking at the terminal for passphrases and plugins' wishes.
+    pub(crate) fn add_to(self, keyring: &mut Keyring, terminal: &AtTerminal) -> Result<()> {
+        match self {
+            Identity::Raw(secret) => keyring.add_raw(secret),
+            Identity::Ssh(identity) => keyring.add_identity(Box::new(identity.with_callbacks(terminal.clone()))),
+            Identity::Age(_) | Identity::AgeUnderPassphrase(_) => {
+                let (file, path) = self.identity_file(terminal)?;
+                let identities = file.into_identities().map_err(|error| unusable(&path).because(error.to_string()))?;
+                if identities.is_empty() {
+                    return Err(unusable(&path).because("there is no identity in it"));
+                }
+                for identity in identities {
+                    keyring.add_identity(identity);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The identities of an age file.
+    pub(crate) fn identity_file(self, terminal: &AtTerminal) -> Result<(IdentityFile<AtTerminal>, PathBuf)> {
+        match self {
+            Identity::Age(text) => match IdentityFile::from_buffer(&text.bytes[..]) {
+                Ok(file) => Ok((file.with_callbacks(terminal.clone()), text.path)),
+                Err(_) => Err(unusable(&text.path).because(
+                    "it is neither a file of age identities (AGE-SECRET-KEY-1…), nor an SSH private key, nor a raw key of 64 hexadecimal digits",
+                )),
+            },
+            Identity::AgeUnderPassphrase(text) => {
+                let shown = text.path.display().to_string();
+                let failed = |why: String| unusable(&text.path).because(why);
+                let reader = age::armor::ArmoredReader::new(&text.bytes[..]);
+                let decryptor = Decryptor::new_buffered(reader).map_err(|error| failed(error.to_string()))?;
+                let encrypted = age::encrypted::EncryptedIdentity::new(decryptor, terminal.clone(), Some(MAX_SCRYPT_LOG_N))
+                    .ok_or_else(|| failed("it is an age file, but not one for a passphrase".to_owned()))?;
+                match encrypted.decrypt(Some(&shown)) {
+                    Ok(file) => Ok((file, text.path)),
+                    Err(DecryptError::KeyDecryptionFailed) => {
+                        Err(Failure::new("key.passphrase", format!("{shown} was not opened: no passphrase could be asked for, or it is wrong")))
+                    }
+                    Err(error) => Err(failed(error.to_string())),
+                }
+            }
+            Identity::Ssh(_) | Identity::Raw(_) => Err(Failure::new("internal", "this file holds no age identities")),
+        }
+    }
+}
+
+pub(crate) fn unusable(path: &Path) -> Failure {
+    Failure::new("usage.recipient", format!("{} is not a key file that can be used", path.display()))
+}
+
+/// Why age cannot use an SSH key.
+struct Unsupported<'a>(&'a age::ssh::UnsupportedKey);
+
+impl std::fmt::Display for Unsupported<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use age::ssh::UnsupportedKey::{EncryptedPem, EncryptedSsh, Hardware, Type};
+        match self.0 {
+            EncryptedPem => {
+                f.write_str("it is an encrypted PEM file, which `ssh-keygen -p` rewrites in the form of OpenSSH")
+            }
+            EncryptedSsh(cipher) => write!(f, "its cipher `{cipher}` is not supported"),
+            Hardware(kind) => write!(f, "keys of the type `{kind}` live in hardware; age has plugins for that"),
+            Type(kind) => write!(f, "keys of the type `{kind}` cannot be used, only ssh-ed25519 and ssh-rsa"),
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What the user sees: results on standard output, everything else on standard error, each as text or as JSON.
+//!
+//! [`Output`] is the observer of every run. Results and messages come through here and nowhere else, so that the progress
+//! line is never torn, and so that `--json` holds for every line.
+
+pub(crate) mod human;
+mod json;
+mod log;
+mod progress;
+
+use std::fmt::{self, Display};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::time::Instant;
+
+use backstay::observe::{Event, Observer};
+use serde::Serialize;
+
+use crate::args::{Global, LogFormat, When};
+use crate::failure::{Failure, Result};
+use human::Style;
+use progress::Display as Shown;
+
+pub(crate) use human::Size;
+
+/// Text for people or JSON for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    Json,
+}
+
+/// Where everything goes that a run says.
+pub(crate) struct Output {
+    results: Form,
+    events: Form,
+    quiet: bool,
+    style: Style,
+    progress: Shown,
+}
+
+impl Output {
+    /// As the options say.
+    pub(crate) fn new(global: &Global) -> Arc<Output> {
+        let terminal = io::stderr().is_terminal();
+        let results = if global.json { Form::Json } else { Form::Text };
+        let events = match global.log_format {
+            Some(LogFormat::Json) => Form::Json,
+            Some(LogFormat::Text) => Form::Text,
+            None => results,
+        };
+        let progress = match global.progress {
+            When::Never => Shown::nothing(),
+            When::Auto if global.quiet => Shown::nothing(),
+            When::Auto | When::Always if terminal && events == Form::Text => Shown::line(),
+            When::Auto | When::Always => Shown::plain(),
+        };
+        let output = Output { results, events, quiet: global.quiet, style: Style::of(terminal), progress };
+        let output = Arc::new(output);
+        log::start(global.verbose, &output);
+        output
+    }
+
+    /// Before the options are known: enough to say why they could not be.
+    pub(crate) fn early(json: bool) -> Output {
+        let form = if json { Form::Json } else { Form::Text };
+        let style = Style::of(io::stderr().is_terminal());
+        Output { results: form, events: form, quiet: false, style, progress: Shown::nothing() }
+    }
+
+    /// Prints a run's result: its text, or the same as one JSON object with `type` and `schema`.
+    pub(crate) fn result(&self, kind: &'static str, result: &(impl Display + Serialize)) -> Result<()> {
+        match self.results {
+            Form::Text => self.data(&result.to_string()),
+            Form::Json => self.data(&format!("{}\n", json::object(kind, result))),
+        }
+    }
+
+    /// Says what was done: as a note, or as the result that `--json` promises.
+    pub(crate) fn done(&self, kind: &'static str, result: &(impl Display + Serialize)) -> Result<()> {
+        match self.results {
+            Form::Text => self.note(result.to_string().trim_end()),
+            Form::Json => self.result(kind, result)?,
+        }
+        Ok(())
+    }
+
+    /// The same beside data: when standard output is taken by the archive's content, or by a command's own output.
+    pub(crate) fn result_beside_data(&self, kind: &'static str, result: &(impl Display + Serialize)) {
+        match self.events {
+            Form::Text => self.note(result.to_string().trim_end()),
+            Form::Json => self.line(&json::object(kind, result)),
+        }
+    }
+
+    /// Writes to standard output as it stands.
+    pub(crate) fn data(&self, text: &str) -> Result<()> {
+        self.suspended(|| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::stdout(&error))
+        })
+    }
+
+    /// Says something that is good to know.
+    pub(crate) fn note(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        match self.events {
+            Form::Text => self.line(text),
+            Form::Json => self.line(&json::event("note", &[("text", text.into())])),
+        }
+    }
+
+    /// Says something that should be acted on some day.
+    pub(crate) fn warning(&self, code: Option<&str>, text: &str) {
+        match self.events {
+            Form::Text => {
+                let code = code.map(|code| format!("[{code}]")).unwrap_or_default();
+                self.line(&format!("{} {text}", self.style.yellow(&format!("warning{code}:"))));
+            }
+            Form::Json => self.line(&json::event("warning", &[("code", code.into()), ("text", text.into())])),
+        }
+    }
+
+    /// Says why the run ended.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        self.progress.end();
+        if failure.silent {
+            return;
+        }
+        match self.events {
+            Form::Json => self.line(&json::failure(failure)),
+            Form::Text => {
+                let mut text = format!("{} {}", self.style.red(&format!("error[{}]:", failure.code)), failure.message);
+                for cause in &failure.causes {
+                    text += &format!("\n  caused by: {cause}");
+                }
+                if let Some(hint) = failure.hint() {
+                    text += &format!("\n  hint: {hint}");
+                }
+                self.line(&text);
+            }
+        }
+    }
+
+    /// Says how far the run is, because somebody asked (SIGUSR1).
+    pub(crate) fn status(&self) {
+        let text = self.progress.status(Instant::now());
+        match self.events {
+            Form::Text => self.line(&text),
+            Form::Json => self.line(&json::progress("status", &self.progress.totals())),
+        }
+    }
+
+    /// Called about once a second: what is due by time is shown.
+    pub(crate) fn tick(&self) {
+        match self.events {
+            Form::Text => self.progress.tick(Instant::now(), |line| self.line(line)),
+            Form::Json => {
+                self.progress.tick(Instant::now(), |_| self.line(&json::progress("progress", &self.progress.totals())));
+            }
+        }
+    }
+
+    /// The run is over: the progress line goes.
+    pub(crate) fn end(&self) {
+        self.progress.end();
+    }
+
+    /// Runs something that uses the terminal itself.
+    pub(crate) fn suspended<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.progress.suspended(run)
+    }
+
+    /// One line on standard error. When that is gone there is nobody left to tell.
+    fn line(&self, text: &str) {
+        self.suspended(|| {
+            let _ = writeln!(io::stderr().lock(), "{text}");
+        });
+    }
+}
+
+impl Observer for Output {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Note { text } => self.note(text),
+            Event::Warning { code, text } => self.warning(*code, text),
+            Event::Progress(totals) => self.progress.update(*totals),
+            // A command's own words always reach the user.
+            Event::CommandLine { line } if self.events == Form::Text => self.line(line),
+            _ if self.events == Form::Json => {
+                if let Some(line) =
+                    json::of(event).filter(|_| !self.quiet || matches!(event, Event::CommandLine { .. }))
+                {
+                    self.line(&line);
+                }
+            }
+            Event::Started { id, plan } => self.note(&format!("{id}: {plan}")),
+            Event::PartStored { n, size } => {
+                self.progress.part(&format!("part {n} stored, {}", Size(*size)), |line| self.line(line));
+            }
+            Event::PartFetched { n, size } => {
+                self.progress.part(&format!("part {n} fetched, {}", Size(*size)), |line| self.line(line));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Output(results {:?}, events {:?})", self.results, self.events)
+    }
+}

@@ -1,0 +1,140 @@
+//! From arguments to an exit status: parse, configure, run the verb, report.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use backstay::Context;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::args::{Cli, Verb};
+use crate::config::{Settings, Table};
+use crate::failure::{Failure, Result};
+use crate::output::Output;
+use crate::session::Session;
+use crate::signals;
+
+/// Threads that wait for the store and for commands. Computing has its own, see `--cores`.
+const WAITING_THREADS: usize = 2;
+
+/// How a verb ended that did not fail: verify may have found something, all the same.
+pub(crate) type Status = u8;
+
+/// Runs the program.
+pub(crate) fn run(arguments: &[OsString], environment: &[(OsString, OsString)]) -> ExitCode {
+    let json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json")
+        || environment.iter().any(|(name, value)| {
+            name == "BACKSTAY_JSON" && matches!(value.to_str(), Some("1" | "true" | "yes" | "on"))
+        });
+    let (cli, settings) = match parse(arguments, environment) {
+        Ok(Some(parsed)) => parsed,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(failure) => {
+            Output::early(json).failure(&failure);
+            return ExitCode::from(failure.exit());
+        }
+    };
+    let output = Output::new(&cli.global);
+    for warning in &settings.warnings {
+        output.warning(None, warning);
+    }
+    match dispatch(cli, settings, &output) {
+        Ok(status) => {
+            output.end();
+            ExitCode::from(status)
+        }
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit())
+        }
+    }
+}
+
+/// The command line with everything that the environment and files add; `None` when it only asked for help.
+fn parse(arguments: &[OsString], environment: &[(OsString, OsString)]) -> Result<Option<(Cli, Settings)>> {
+    let command = Cli::command();
+    let table = Table::of(&command);
+    let matches = match command.clone().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error).map(|()| None),
+    };
+    let settings = Settings::resolve(&table, &matches, environment)?;
+    let filled =
+        settings.fill(command).try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    match filled {
+        Ok(cli) => Ok(Some((cli, settings))),
+        Err(error) => usage(&error).map(|()| None),
+    }
+}
+
+/// Help and version are printed; everything else is a failure in clap's words.
+fn usage(error: &clap::Error) -> Result<()> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.print().map_err(|error| Failure::stdout(&error)),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Err(Failure::usage("a verb is missing")
+            .with_hint("`backstay help` lists the verbs; `backstay help backup` explains one")),
+        _ => {
+            let text = error.render().to_string();
+            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let message = lines.next().unwrap_or_default();
+            let message = message.strip_prefix("error: ").unwrap_or(message);
+            let mut failure = Failure::usage(message.trim_end_matches(':'));
+            for line in lines {
+                match line.strip_prefix("tip: ") {
+                    Some(tip) => failure = failure.with_hint(tip),
+                    None if line.starts_with("For more information") => {}
+                    None => {
+                        failure = failure.because(
+                            line.strip_prefix("Usage: ").map_or(line.to_owned(), |usage| format!("usage: {usage}")),
+                        );
+                    }
+                }
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn dispatch(cli: Cli, settings: Settings, output: &Arc<Output>) -> Result<Status> {
+    let Cli { global, verb } = cli;
+    // These need no store.
+    match &verb {
+        Verb::Explain(explain) => return explain.run(output),
+        Verb::Config(config) => return config.run(&settings, output),
+        Verb::Completions(completions) => return completions.run(output),
+        Verb::Man(man) => return man.run(output),
+        Verb::Key(key) => {
+            if let Some(done) = key.run_alone(output) {
+                return done;
+            }
+        }
+        _ => {}
+    }
+    let context = Context::system(global.cores)?;
+    let failed =
+        |error: std::io::Error| Failure::new("internal", "the run's threads do not start").because(error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WAITING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let session = Session { global, settings, output: Arc::clone(output), context };
+    let result = runtime.block_on(async {
+        let _listening = signals::listen(&session.context.interrupt, output)?;
+        match verb {
+            Verb::Backup(backup) => backup.run(&session).await,
+            Verb::List(list) => list.run(&session).await,
+            Verb::Show(show) => show.run(&session).await,
+            Verb::Restore(restore) => restore.run(&session).await,
+            Verb::Cat(cat) => cat.run(&session).await,
+            Verb::Verify(verify) => verify.run(&session).await,
+            Verb::Reassemble(reassemble) => reassemble.run(&session).await,
+            Verb::Key(key) => key.run(&session).await,
+            Verb::Explain(_) | Verb::Config(_) | Verb::Completions(_) | Verb::Man(_) => Ok(0),
+        }
+    });
+    // A thread that waits for a pipe nobody writes to must not keep the process.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,143 @@
+//! `key`: made, shown, added to archives, exported and destroyed.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::harness::{Place, shell};
+
+#[test]
+fn a_key_file_is_private_and_never_overwritten() {
+    let place = Place::new();
+    for (name, arguments) in [("a.txt", &[][..]), ("b.key", &["--raw"]), ("c.pem", &["--signing"])] {
+        let made = place.run(["key", "generate", name]).args(arguments).good();
+        assert_eq!(std::fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777, 0o600);
+        let before = place.read(name);
+        place.run(["key", "generate", name]).args(arguments).fails("io.failed", 1).says("exists already");
+        assert_eq!(place.read(name), before);
+        assert_eq!(place.run(["key", "show", name]).good().out(), made.out());
+    }
+    place.run(["key", "generate", "/nowhere/at/all"]).fails("io.failed", 1);
+    place.run(["key", "generate", "d", "--raw", "--signing"]).fails("usage.arguments", 2);
+}
+
+#[test]
+fn an_identity_is_age_s_own() {
+    let place = Place::new();
+    let public = shell(&place.path(""), "age-keygen -y key.txt");
+    assert_eq!(String::from_utf8(public).unwrap().trim(), place.recipient);
+    shell(&place.path(""), "age-keygen -o theirs.txt 2>/dev/null");
+    let theirs = place.run(["key", "show", "theirs.txt"]).good();
+    assert!(theirs.out().starts_with("age1"));
+    let id = place.backup("content", &["-r", theirs.out().trim()]);
+    assert_eq!(place.run(["cat", &id, "-i", "theirs.txt"]).good().stdout, b"content");
+    // What stock age sees in the header is the archive's secret.
+    let line = format!("head -n1 store/{id}-0 | cut -c11- | jq -r '.keys[0]' | base64 -d | age -d -i key.txt | wc -c");
+    assert_eq!(String::from_utf8(shell(&place.path(""), &line)).unwrap().trim(), "32");
+}
+
+#[test]
+fn ssh_keys_write_and_read() {
+    let place = Place::new();
+    shell(
+        &place.path(""),
+        "ssh-keygen -q -t ed25519 -N '' -C me -f ed; ssh-keygen -q -t rsa -b 2048 -N '' -C me -f rsa; ssh-keygen -q -t ecdsa -N '' -f ec",
+    );
+    for name in ["ed", "rsa"] {
+        let public = String::from_utf8(place.read(&format!("{name}.pub"))).unwrap();
+        let id = place.backup("content", &["-r", public.trim()]);
+        assert_eq!(place.run(["cat", &id, "-i", name]).good().stdout, b"content");
+        let shown = place.run(["key", "show", name]).good();
+        assert!(public.starts_with(shown.out().trim()), "{}", shown.out());
+    }
+    place.run(["cat", "x", "-i", "ec"]).fails("usage.recipient", 2).says("ecdsa");
+    place
+        .run(["backup", "-r", &String::from_utf8(place.read("ec.pub")).unwrap()])
+        .stdin("x")
+        .fails("usage.recipient", 2);
+}
+
+#[test]
+fn a_signing_key_is_openssl_s_own() {
+    let place = Place::new();
+    shell(&place.path(""), "openssl genpkey -algorithm ed25519 -out theirs.pem");
+    let shown = place.run(["key", "show", "theirs.pem"]).good();
+    let public = shell(&place.path(""), "openssl pkey -in theirs.pem -pubout -outform DER | tail -c 32 | base64");
+    assert_eq!(shown.out(), String::from_utf8(public).unwrap());
+    place.run(["key", "generate", "--signing", "ours.pem"]).good();
+    shell(&place.path(""), "openssl pkey -in ours.pem -noout");
+}
+
+#[test]
+fn what_is_made_is_told_as_json_without_the_secret() {
+    let place = Place::new();
+    let made = place.run(["--json", "key", "generate", "--raw", "raw.key"]).good();
+    assert_eq!((&made.json("key")["kind"], made.json("key")["public"][0].as_str().unwrap().len()), (&"raw".into(), 16));
+    let identity = place.run(["--json", "key", "show", "key.txt"]).good().json("key");
+    assert_eq!((&identity["kind"], &identity["public"][0]), (&"identity".into(), &place.recipient.as_str().into()));
+}
+
+#[test]
+fn rewrap_lets_one_more_key_in() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    let other = place.run(["key", "generate", "other.txt"]).good();
+    place.run(["cat", &id, "-i", "other.txt"]).fails("key.not-found", 12);
+    let rewrap = |arguments: &[&str]| place.run(["key", "rewrap", &id]).args(arguments);
+    rewrap(&["-i", "other.txt", "-r", other.out().trim()]).fails("key.not-found", 12);
+    rewrap(&["-i", "key.txt"]).fails("usage.recipient", 2);
+    let made = rewrap(&["-i", "key.txt", "-r", other.out().trim()]).good();
+    assert_eq!(made.out(), format!("{id}.key.0\n"));
+    for key in ["other.txt", "key.txt"] {
+        assert_eq!(place.run(["cat", &id, "-i", key]).good().stdout, b"content");
+    }
+    let third = place.run(["key", "generate", "third.txt"]).good();
+    place.write("recipients", third.out());
+    rewrap(&["-i", "other.txt", "-R", "recipients"]).good();
+    place.run(["cat", &id, "-i", "third.txt"]).good();
+    rewrap(&["-i", "third.txt", "--new-passphrase-file", "passphrase.txt"]).good();
+    place.run(["cat", &id, "--passphrase-file", "passphrase.txt"]).good();
+    let json = rewrap(&["--json", "-i", "key.txt", "-r", other.out().trim()]).good().json("rewrapped");
+    assert_eq!(json["created"][0], format!("{id}.key.3"));
+    place.store_holds_no_secret();
+}
+
+#[test]
+fn an_exported_sheet_opens_the_archive_by_hand() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    let sheet = place.run(["key", "export", &id, "-i", "key.txt"]).that_tells_secrets().good();
+    assert!(sheet.out().contains(&id));
+    place.run(["key", "export", &id, "-i", "key.txt", "-o", "sheet.txt"]).good();
+    assert_eq!(place.read("sheet.txt"), sheet.stdout);
+    assert_eq!(std::fs::metadata(place.path("sheet.txt")).unwrap().permissions().mode() & 0o777, 0o600);
+    place.run(["key", "export", &id, "-i", "key.txt", "-o", "sheet.txt"]).fails("io.failed", 1);
+    // The lines of its first recipe, run as they stand there; then those of its second.
+    let indented: Vec<_> = sheet.out().lines().filter(|line| line.starts_with("   ")).map(str::trim).collect();
+    let line = |start: &str| indented.iter().position(|line| line.starts_with(start)).unwrap();
+    let echo = line("echo ");
+    shell(&place.path(""), &format!("{}\n{}", indented[echo], indented[echo + 1]));
+    let restore =
+        indented[line("backstay restore")].replace("backstay", crate::harness::BINARY).replace("STORE", "store");
+    shell(&place.path(""), &restore);
+    assert_eq!(place.read("content"), b"content");
+    let by_hand = shell(&place.path("store"), &indented[line("head -n 1")].replace("key.txt", "../key.txt"));
+    assert_eq!(by_hand, place.read("secret.hex"));
+    place.run(["key", "export", &id]).fails("key.not-found", 12);
+}
+
+#[test]
+fn destroying_the_keys_says_first_what_it_would_do() {
+    let place = Place::new();
+    let id = place.backup("content", &["--detached-keys"]);
+    let plan = place.run(["key", "destroy", &id]).good();
+    assert_eq!(plan.out(), format!("{id}.key.0\n"));
+    plan.says("nothing was deleted");
+    assert_eq!(place.cat(&id), b"content");
+    let done = place.run(["--json", "key", "destroy", &id, "--yes"]).good().json("keyboxes");
+    assert_eq!((&done["deleted"], &done["keyboxes"][0]), (&true.into(), &format!("{id}.key.0").into()));
+    place.run(["cat", &id, "-i", "key.txt"]).fails("key.not-found", 12);
+
+    let attached = place.backup("content", &[]);
+    let refused = place.run(["key", "destroy", &attached, "--yes"]).done();
+    assert!(!refused.status.success() && refused.stderr.contains("error["), "{}", refused.stderr);
+    assert_eq!(place.cat(&attached), b"content");
+}

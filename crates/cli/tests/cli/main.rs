@@ -1,0 +1,21 @@
+//! The real binary, run as a user runs it: one module for each verb or concern.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, reason = "a test may")]
+
+mod backup;
+mod config;
+mod explain;
+mod harness;
+mod help;
+mod interrupt;
+mod json;
+mod key;
+mod list;
+mod openssl;
+mod output;
+mod reassemble;
+mod restore;
+mod s3;
+mod secrets;
+mod source;
+mod terminal;
+mod verify;

@@ -1,0 +1,96 @@
+//! Options that only a store of the network shows.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread::JoinHandle;
+
+use backstay_testkit::S3Server;
+
+use crate::harness::{Place, Run, noise};
+
+#[test]
+fn an_archive_goes_to_a_server_and_comes_back() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let variables = server.variables(&server.endpoint);
+    let with = |mut run: Run<'static>, leave_out: &str| {
+        for (name, value) in variables.iter().filter(|(name, _)| name != leave_out) {
+            run = run.env(name, value);
+        }
+        run
+    };
+    // Kept for the whole test: runs borrow it.
+    let place: &'static Place = Box::leak(Box::new(place));
+    let content = noise(3 << 20);
+    let store = "s3://bucket/some/prefix";
+    let backup = place.run([
+        "backup",
+        "-s",
+        store,
+        "--endpoint-url",
+        &server.endpoint,
+        "--name",
+        "pg-main",
+        "-r",
+        &place.recipient,
+        "--part-size",
+        "1MiB",
+    ]);
+    let id = with(backup.stdin(&content), "AWS_ENDPOINT_URL").good().out().split(' ').next().unwrap().to_owned();
+    assert!(server.object_path("bucket", &format!("some/prefix/{id}.json")).exists());
+    let cat = with(place.run(["cat", &id, "-s", store, "-i", "key.txt"]), "").good();
+    assert!(cat.stdout == content);
+    with(place.run(["cat", &id, "-s", "s3://absent/x", "-i", "key.txt"]), "")
+        .fails("store.not-found", 10)
+        .says("absent");
+    let denied = with(place.run(["cat", &id, "-s", store, "-i", "key.txt"]), "")
+        .env("AWS_SECRET_ACCESS_KEY", "wrong-secret-key-0815");
+    let denied = denied.fails("store.denied", 40);
+    assert!(!denied.stderr.contains("wrong-secret-key-0815"));
+}
+
+/// A server that keeps the first request's head and refuses it.
+fn listener() -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let heard = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap() == 1 {
+            head.push(byte[0]);
+        }
+        let body = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+        write!(socket, "HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).unwrap();
+        String::from_utf8_lossy(&head).into_owned()
+    });
+    (endpoint, heard)
+}
+
+#[test]
+fn region_and_profile_are_what_requests_are_signed_with() {
+    let place = Place::new();
+    place.write(
+        ".aws/credentials",
+        "[default]\naws_access_key_id = AKIADEFAULT\naws_secret_access_key = s1\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = s2\n",
+    );
+    let credential = |arguments: &[&str]| {
+        let (endpoint, heard) = listener();
+        let run = place.run([
+            "cat",
+            "de2fe9e4-6535-423d-8709-dca87df7985c-1740130000123",
+            "-s",
+            "s3://bucket/x",
+            "--endpoint-url",
+            &endpoint,
+            "-i",
+            "key.txt",
+        ]);
+        run.args(arguments).env("AWS_EC2_METADATA_DISABLED", "true").fails("store.denied", 40);
+        let head = heard.join().unwrap();
+        let start = head.find("Credential=").unwrap_or_else(|| panic!("{head}")) + "Credential=".len();
+        head[start..].split(',').next().unwrap().to_owned()
+    };
+    let plain = credential(&["--region", "eu-test-7"]);
+    assert!(plain.starts_with("AKIADEFAULT/") && plain.contains("/eu-test-7/s3/"), "{plain}");
+    let other = credential(&["--region", "eu-test-8", "--aws-profile", "other"]);
+    assert!(other.starts_with("AKIAOTHER/") && other.contains("/eu-test-8/s3/"), "{other}");
+}

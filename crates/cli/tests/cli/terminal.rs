@@ -1,0 +1,248 @@
+//! A real terminal: what is refused there, what is asked there, and what is drawn there.
+//!
+//! `script` of util-linux gives a run a terminal of its own.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use crate::harness::{BINARY, PASSPHRASE, Place, noise, program, until};
+
+/// A shell line that runs at a terminal.
+struct Terminal {
+    child: Child,
+    keys: ChildStdin,
+    seen: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+impl Terminal {
+    fn start(place: &Place, line: &str) -> Terminal {
+        Terminal::with(place, line, &[])
+    }
+
+    fn with(place: &Place, line: &str, environment: &[(&str, &str)]) -> Terminal {
+        let mut command = Command::new(program("script"));
+        command.args(["-qefc", line, "/dev/null"]).current_dir(place.path("")).env_clear();
+        command
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", place.path(""))
+            .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh");
+        command
+            .env("XDG_CONFIG_HOME", place.path("config"))
+            .env("BACKSTAY_STORE", place.store())
+            .env("backstay", BINARY);
+        command.envs(environment.iter().copied());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let keys = child.stdin.take().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let seen = Arc::new(Mutex::new(String::new()));
+        let screen = Arc::clone(&seen);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = output.read(&mut bytes) {
+                screen.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..read]));
+            }
+        });
+        Terminal { child, keys, seen, reader }
+    }
+
+    fn screen(&self) -> String {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Waits for a question and answers it.
+    fn answer(&mut self, question: &str, keys: &str) {
+        let from = self.seen.lock().unwrap().len();
+        let asked = |screen: &str| screen.contains(question);
+        until(question, || asked(&self.screen()));
+        // The same question may come again: it is then only looked for in what follows.
+        let mut seen = self.seen.lock().unwrap();
+        *seen = seen.replacen(question, "(answered) ", 1);
+        drop(seen);
+        let _ = from;
+        self.keys.write_all(keys.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    /// Waits for the end. Gives the exit status and all that was seen.
+    fn end(mut self) -> (i32, String) {
+        let status = self.child.wait().unwrap();
+        self.reader.join().unwrap();
+        let screen = self.seen.lock().unwrap().clone();
+        (status.code().unwrap(), screen)
+    }
+}
+
+#[test]
+fn a_backup_from_the_keyboard_is_refused() {
+    let place = Place::new();
+    let (status, screen) = Terminal::start(&place, "$backstay backup --name pg-main --no-encryption").end();
+    assert_eq!(status, 2, "{screen}");
+    assert!(screen.contains("error[usage.terminal]") || screen.contains("usage.terminal"), "{screen}");
+}
+
+#[test]
+fn errors_are_coloured_unless_that_is_not_wanted() {
+    let place = Place::new();
+    let (_, screen) = Terminal::start(&place, "$backstay cat x~y").end();
+    assert!(screen.contains("\x1b[1;31merror["), "{screen:?}");
+    let (_, screen) = Terminal::with(&place, "$backstay cat x~y", &[("NO_COLOR", "1")]).end();
+    assert!(screen.contains("error[") && !screen.contains('\x1b'), "{screen:?}");
+}
+
+#[test]
+fn progress_is_one_line_that_goes_away() {
+    let place = Place::new();
+    place.write("content", noise(8 << 20));
+    let line = format!(
+        "$backstay backup --name pg-main -r {} --part-size 1MiB -- sh -c 'cat content; sleep 1.5'",
+        place.recipient
+    );
+    let (status, screen) = Terminal::start(&place, &line).end();
+    assert_eq!(status, 0, "{screen}");
+    assert!(screen.contains("8.0 MiB content, "), "{screen:?}");
+    assert!(!screen.contains("part 0 stored, "), "{screen:?}");
+    let never = line.replace("$backstay", "$backstay --progress never");
+    let (_, screen) = Terminal::start(&place, &never).end();
+    assert!(!screen.contains("8.0 MiB content, ") || screen.matches("8.0 MiB content, ").count() == 0, "{screen:?}");
+}
+
+#[test]
+fn a_passphrase_is_asked_for_without_being_shown() {
+    let place = Place::new();
+    let mut backup = Terminal::start(&place, "$backstay backup --name pg-main --ask-passphrase -- printf content");
+    backup.answer("passphrase: ", &format!("{PASSPHRASE}\r"));
+    backup.answer("the same again: ", &format!("{PASSPHRASE}\r"));
+    let (status, screen) = backup.end();
+    assert_eq!(status, 0, "{screen}");
+    assert!(!screen.contains(PASSPHRASE), "{screen}");
+    let id = place.objects()[0][..50].to_owned();
+    assert_eq!(place.run(["cat", &id, "--passphrase-file", "passphrase.txt"]).good().stdout, b"content");
+    // Typing errors are taken back; the name of the content does not get between.
+    let mut cat = Terminal::start(&place, &format!("$backstay cat {id} --ask-passphrase > out"));
+    cat.answer("passphrase: ", &format!("wrong\x15{PASSPHRASE}xé\x7f\x7f\r"));
+    assert_eq!(cat.end().0, 0);
+    assert_eq!(place.read("out"), b"content");
+}
+
+#[test]
+fn two_different_passphrases_lock_nothing() {
+    let place = Place::new();
+    let mut backup = Terminal::start(&place, "$backstay backup --name pg-main --ask-passphrase -- printf content");
+    backup.answer("passphrase: ", "one\r");
+    backup.answer("the same again: ", "two\r");
+    let (status, screen) = backup.end();
+    assert_eq!(status, 12, "{screen}");
+    assert!(place.objects().is_empty());
+}
+
+#[test]
+fn an_interrupt_at_a_question_ends_the_run_and_leaves_the_terminal_as_it_was() {
+    let place = Place::new();
+    let line = "stty -a > before; $backstay backup --name pg-main --ask-passphrase -- printf x; echo status=$?; stty -a > after";
+    let mut backup = Terminal::start(&place, line);
+    backup.answer("passphrase: ", "half\x03");
+    let (_, screen) = backup.end();
+    assert!(screen.contains("status=130"), "{screen}");
+    assert_eq!(place.read("before"), place.read("after"));
+}
+
+#[test]
+fn a_question_without_a_terminal_is_an_error() {
+    let place = Place::new();
+    let mut command = Command::new(program("setsid"));
+    let run = place.run(["backup", "--name", "pg-main", "--ask-passphrase", "--", "true"]).command();
+    command.arg("-w").arg(run.get_program()).args(run.get_args()).env_clear();
+    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(12), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_encrypted_ssh_key_and_a_locked_identity_file_ask() {
+    let place = Place::new();
+    crate::harness::shell(&place.path(""), "ssh-keygen -q -t ed25519 -N 'ssh pass' -C me -f ssh");
+    let public = String::from_utf8(place.read("ssh.pub")).unwrap();
+    let id = place.backup("content", &["-r", public.trim()]);
+    let mut cat = Terminal::start(&place, &format!("$backstay cat {id} -i ssh > out"));
+    cat.answer(": ", "ssh pass\r");
+    let (status, screen) = cat.end();
+    assert_eq!((status, place.read("out")), (0, b"content".to_vec()), "{screen}");
+    let mut wrong = Terminal::start(&place, &format!("$backstay cat {id} -i ssh"));
+    wrong.answer(": ", "no pass\r");
+    assert_eq!(wrong.end().0, 12);
+
+    for (name, armor) in [("key.age", ""), ("key.asc", "-a")] {
+        let mut lock = Terminal::start(&place, &format!("age -p {armor} -o {name} key.txt"));
+        lock.answer("): ", "lock pass\r");
+        lock.answer(": ", "lock pass\r");
+        assert_eq!(lock.end().0, 0);
+        let mut cat = Terminal::start(&place, &format!("$backstay cat {id} -i {name} > out2"));
+        cat.answer(": ", "lock pass\r");
+        let (status, screen) = cat.end();
+        assert_eq!((status, place.read("out2")), (0, b"content".to_vec()), "{screen}");
+        let mut show = Terminal::start(&place, &format!("$backstay key show {name}"));
+        show.answer(": ", "lock pass\r");
+        assert!(show.end().1.contains(&place.recipient));
+    }
+}
+
+/// An age plugin that keeps file keys under a number that it asks for.
+const PLUGIN: &str = r#"#!/usr/bin/env python3
+import base64, sys
+phase = sys.argv[1].removeprefix("--age-plugin=")
+read, write = sys.stdin.buffer, sys.stdout.buffer
+def unpad(body): return base64.b64decode(body + b"=" * (-len(body) % 4))
+def stanza():
+    words = read.readline().decode().split()[1:]
+    body = b""
+    while True:
+        line = read.readline().rstrip(b"\n")
+        body += line
+        if len(line) < 64: return words, unpad(body)
+def send(words, body=b""):
+    write.write(("-> " + " ".join(words) + "\n").encode() + base64.b64encode(body).rstrip(b"=") + b"\n"); write.flush()
+def ask(words, body=b""):
+    send(words, body); return stanza()
+got = []
+while True:
+    words, body = stanza()
+    if words[0] == "done": break
+    got.append((words, body))
+if phase == "recipient-v1":
+    keys = [body for words, body in got if words[0] == "wrap-file-key"]
+    for index, key in enumerate(keys):
+        ask(["recipient-stanza", str(index), "backstaytest"], bytes(byte ^ 42 for byte in key))
+else:
+    pin = int(ask(["request-secret"], b"number of the test card")[1])
+    for words, body in got:
+        if words[0] == "recipient-stanza" and words[2] == "backstaytest":
+            ask(["msg"], b"the test card was used")
+            ask(["file-key", words[1]], bytes(byte ^ pin for byte in body))
+send(["done"])
+"#;
+const PLUGIN_RECIPIENT: &str = "age1backstaytest1qy06r5gg";
+const PLUGIN_IDENTITY: &str = "AGE-PLUGIN-BACKSTAYTEST-1QYFTSXLY";
+
+#[test]
+fn a_plugin_asks_at_the_terminal() {
+    let place = Place::new();
+    let plugin = place.write("bin/age-plugin-backstaytest", PLUGIN);
+    std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    place.write("plugin.txt", format!("{PLUGIN_IDENTITY}\n"));
+    let path = format!("{}:{}", place.path("bin").display(), std::env::var("PATH").unwrap());
+    let backup = |path: &str| {
+        place.run(["backup", "--name", "pg-main", "-r", PLUGIN_RECIPIENT]).env("PATH", path).stdin("content")
+    };
+    let id = backup(&path).good().out().split(' ').next().unwrap().to_owned();
+    backup("/usr/bin:/bin").fails("usage.recipient", 2).says("age-plugin-backstaytest");
+    let mut cat = Terminal::with(&place, &format!("$backstay cat {id} -i plugin.txt > out"), &[("PATH", &path)]);
+    cat.answer("number of the test card", "42\r");
+    let (status, screen) = cat.end();
+    assert_eq!((status, place.read("out")), (0, b"content".to_vec()), "{screen}");
+    assert!(screen.contains("the test card was used"), "{screen}");
+    place.run(["key", "show", "plugin.txt"]).env("PATH", path).fails("usage.recipient", 2).says("backstaytest");
+}
