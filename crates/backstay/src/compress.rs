@@ -1,11 +1,10 @@
 //! The codec stage: one chunk becomes one frame, on the pool, with compression contexts that are reused.
 
-use std::sync::{Arc, Mutex};
-
 use backstay_format::codec::{gzip, zstd};
 use backstay_format::header::Codec;
 
 use crate::error::{Error, Result};
+use crate::shelf::Shelf;
 
 /// A chunk's frame, and the chunk's memory to be used again.
 pub(crate) struct Compressed {
@@ -20,8 +19,8 @@ pub(crate) struct Compressed {
 #[derive(Clone)]
 pub(crate) struct Compressors {
     level: Level,
-    idle: Arc<Mutex<Vec<Compressor>>>,
-    frames: Arc<Mutex<Vec<Vec<u8>>>>,
+    idle: Shelf<Compressor>,
+    frames: Shelf<Vec<u8>>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,17 +50,16 @@ impl Compressors {
         if matches!(level, Level::Zstd(level) if !(-7..=19).contains(&level)) {
             return Err(Error::Usage { why: "the zstd level must be -7 to 19".to_owned() });
         }
-        Ok(Compressors { level, idle: Arc::default(), frames: Arc::default() })
+        Ok(Compressors { level, idle: Shelf::default(), frames: Shelf::default() })
     }
 
     /// Compresses one chunk. gzip members hold 1 MiB, so a chunk becomes two of them.
     pub(crate) fn compress(&self, chunk: Vec<u8>) -> Compressed {
-        let mut compressor = take(&self.idle).unwrap_or_else(|| match self.level {
+        let mut compressor = self.idle.take().unwrap_or_else(|| match self.level {
             Level::Zstd(level) => Compressor::Zstd(zstd::Compressor::new(level)),
             Level::Gzip(level) => Compressor::Gzip(gzip::MemberCompressor::new(level)),
         });
-        let mut frame = take(&self.frames).unwrap_or_default();
-        frame.clear();
+        let mut frame = self.frames.buffer();
         let mut lengths = Vec::new();
         match &mut compressor {
             Compressor::Zstd(zstd) => zstd.compress(&chunk, &mut frame),
@@ -71,22 +69,12 @@ impl Compressors {
                 lengths.extend(members.map(|member| gzip.compress(member, &mut frame)));
             }
         }
-        give(&self.idle, compressor);
+        self.idle.give(compressor);
         Compressed { frame, members: lengths, content: chunk.len(), chunk }
     }
 
     /// Gives a frame's memory back.
     pub(crate) fn recycle(&self, frame: Vec<u8>) {
-        give(&self.frames, frame);
-    }
-}
-
-fn take<T>(shelf: &Mutex<Vec<T>>) -> Option<T> {
-    shelf.lock().ok()?.pop()
-}
-
-fn give<T>(shelf: &Mutex<Vec<T>>, thing: T) {
-    if let Ok(mut shelf) = shelf.lock() {
-        shelf.push(thing);
+        self.frames.give(frame);
     }
 }

@@ -5,16 +5,17 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
 
 use backstay_format::codec::{gzip, zstd};
 use backstay_format::header::Codec;
 use backstay_format::openssl::{self, KeyIv};
+use bytes::Bytes;
 use futures::StreamExt as _;
 
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::fetch::{Piece, Pieces};
+use crate::shelf::Shelf;
 
 /// Decodes one inner stream.
 pub(crate) struct Decoder {
@@ -28,6 +29,8 @@ pub(crate) struct Decoder {
     /// What ended the stream early, to be reported when everything before it has come out.
     fault: Option<Error>,
     stored: u64,
+    /// Memory for content.
+    contents: Shelf<Vec<u8>>,
 }
 
 enum Kind {
@@ -38,19 +41,19 @@ enum Kind {
     Finished,
     /// No decoding.
     Raw {
-        waiting: VecDeque<Vec<u8>>,
+        waiting: VecDeque<Bytes>,
         ended: bool,
     },
 }
 
 enum Job {
-    Zstd(zstd::Frame, Arc<Shelf>),
+    Zstd(zstd::Frame, Shelf<zstd::Decompressor>),
     Gzip(gzip::Job),
     Openssl(openssl::Job),
 }
 
 enum Done {
-    Zstd(backstay_format::Result<Vec<u8>>),
+    Zstd(backstay_format::Result<Vec<u8>>, zstd::Frame),
     Gzip(gzip::Done),
     Openssl(openssl::Done),
 }
@@ -60,17 +63,13 @@ enum Next {
     Input,
     Result,
     End,
-    Output(Vec<u8>),
+    Output(Bytes),
 }
-
-/// Decompressors that wait for work.
-#[derive(Default)]
-struct Shelf(Mutex<Vec<zstd::Decompressor>>);
 
 /// The zstd decoder.
 struct Zstd {
     splitter: zstd::FrameSplitter,
-    shelf: Arc<Shelf>,
+    decompressors: Shelf<zstd::Decompressor>,
     input_ended: bool,
     running: usize,
     failure: Option<backstay_format::Error>,
@@ -86,7 +85,8 @@ struct Zstd {
 impl Decoder {
     fn new(kind: Kind, pieces: Pieces, cpu: &Cpu) -> Decoder {
         let width = cpu.cores() + 1;
-        Decoder { kind, cpu: cpu.clone(), running: VecDeque::new(), width, pieces, fault: None, stored: 0 }
+        let (running, contents) = (VecDeque::new(), Shelf::default());
+        Decoder { kind, cpu: cpu.clone(), running, width, pieces, fault: None, stored: 0, contents }
     }
 
     /// Decodes a native archive's inner stream.
@@ -94,7 +94,7 @@ impl Decoder {
         let kind = match codec {
             Codec::Zstd => Kind::Zstd(Zstd {
                 splitter: zstd::FrameSplitter::default(),
-                shelf: Arc::default(),
+                decompressors: Shelf::default(),
                 input_ended: false,
                 running: 0,
                 failure: None,
@@ -137,20 +137,21 @@ impl Decoder {
     ///
     /// # Errors
     /// Whatever is wrong with the stream, after all content that stands before it.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
             let next = if self.running.len() >= self.width { Next::Result } else { self.kind.next() };
             let content = match next {
                 Next::Output(content) => content,
                 Next::Run(job) => {
-                    self.running.push_back(Box::pin(self.cpu.run(move || job.run())));
+                    let contents = self.contents.clone();
+                    self.running.push_back(Box::pin(self.cpu.run(move || job.run(&contents))));
                     continue;
                 }
                 Next::Input if self.fault.is_none() => {
                     match self.pieces.next().await {
                         Some(Ok(Piece { bytes, stored, .. })) => {
                             self.stored += stored;
-                            self.kind.push(bytes);
+                            self.kind.push(&bytes);
                         }
                         Some(Err(fault)) => self.fault = Some(fault),
                         None => self.kind.end_input(),
@@ -161,7 +162,7 @@ impl Decoder {
                 Next::Input | Next::Result => match (self.running.pop_front(), self.fault.take()) {
                     (Some(running), fault) => {
                         self.fault = fault;
-                        self.kind.complete(running.await?)
+                        self.contents.lend(self.kind.complete(running.await?))
                     }
                     (None, Some(fault)) => return Err(fault),
                     (None, None) => return Err(Error::Internal { why: "a decoder waits for nothing".to_owned() }),
@@ -176,25 +177,18 @@ impl Decoder {
 }
 
 impl Job {
-    fn run(self) -> Done {
+    fn run(self, contents: &Shelf<Vec<u8>>) -> Done {
         match self {
-            Job::Zstd(frame, shelf) => Done::Zstd(shelf.decompress(&frame)),
-            Job::Gzip(job) => Done::Gzip(job.run()),
-            Job::Openssl(job) => Done::Openssl(job.run()),
+            Job::Zstd(frame, decompressors) => {
+                let mut decompressor = decompressors.take().unwrap_or_default();
+                let mut content = contents.buffer();
+                let decoded = decompressor.decompress(&frame, &mut content);
+                decompressors.give(decompressor);
+                Done::Zstd(decoded.map(|()| content), frame)
+            }
+            Job::Gzip(job) => Done::Gzip(job.run(|| contents.buffer())),
+            Job::Openssl(job) => Done::Openssl(job.run(|| contents.buffer())),
         }
-    }
-}
-
-impl Shelf {
-    fn decompress(&self, frame: &zstd::Frame) -> backstay_format::Result<Vec<u8>> {
-        let idle = self.0.lock().ok().and_then(|mut shelf| shelf.pop());
-        let mut decompressor = idle.unwrap_or_default();
-        let mut content = Vec::new();
-        decompressor.decompress(frame, &mut content)?;
-        if let Ok(mut shelf) = self.0.lock() {
-            shelf.push(decompressor);
-        }
-        Ok(content)
     }
 }
 
@@ -206,7 +200,7 @@ impl Zstd {
                     self.expected += frame.content as u64;
                     if self.max_content.is_none_or(|limit| self.expected <= limit) {
                         self.running += 1;
-                        return Next::Run(Job::Zstd(frame, Arc::clone(&self.shelf)));
+                        return Next::Run(Job::Zstd(frame, self.decompressors.clone()));
                     }
                     let why = "the content is longer than the limit that was given".to_owned();
                     self.failure = Some(backstay_format::Error::StreamLimit { at: frame.at, why });
@@ -220,8 +214,9 @@ impl Zstd {
         if self.running > 0 && !self.poisoned { Next::Result } else { Next::End }
     }
 
-    fn complete(&mut self, result: backstay_format::Result<Vec<u8>>) -> Vec<u8> {
+    fn complete(&mut self, result: backstay_format::Result<Vec<u8>>, frame: zstd::Frame) -> Vec<u8> {
         self.running -= 1;
+        self.splitter.recycle(frame);
         match result {
             Ok(content) if !self.poisoned => content,
             Ok(_) => Vec::new(),
@@ -243,12 +238,12 @@ impl Zstd {
 }
 
 impl Kind {
-    fn push(&mut self, bytes: Vec<u8>) {
+    fn push(&mut self, bytes: &Bytes) {
         match self {
-            Kind::Zstd(zstd) => zstd.splitter.push(&bytes),
-            Kind::Gzip(reader) => reader.push(&bytes),
-            Kind::Openssl(reader) => reader.push(&bytes),
-            Kind::Raw { waiting, .. } => waiting.push_back(bytes),
+            Kind::Zstd(zstd) => zstd.splitter.push(bytes),
+            Kind::Gzip(reader) => reader.push(bytes),
+            Kind::Openssl(reader) => reader.push(bytes),
+            Kind::Raw { waiting, .. } => waiting.push_back(bytes.clone()),
             Kind::Finished => {}
         }
     }
@@ -289,7 +284,7 @@ impl Kind {
 
     fn complete(&mut self, done: Done) -> Vec<u8> {
         match (self, done) {
-            (Kind::Zstd(zstd), Done::Zstd(result)) => zstd.complete(result),
+            (Kind::Zstd(zstd), Done::Zstd(result, frame)) => zstd.complete(result, frame),
             (Kind::Gzip(reader), Done::Gzip(done)) => reader.complete(done),
             (Kind::Openssl(reader), Done::Openssl(done)) => reader.complete(done),
             _ => Vec::new(),

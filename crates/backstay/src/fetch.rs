@@ -20,6 +20,7 @@ use crate::archive::{Native, Object, Openssl, read_header};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
+use crate::shelf::Shelf;
 
 /// About how many stored bytes are fetched at once, where memory allows it.
 pub(crate) const RUN: u64 = 4 << 20;
@@ -34,11 +35,13 @@ pub(crate) struct Fetcher {
     pub(crate) ahead: usize,
     /// About how many stored bytes a run has.
     pub(crate) run: u64,
+    /// Memory for opened runs.
+    pub(crate) plains: Shelf<Vec<u8>>,
 }
 
 /// A piece of a stream in order.
 pub(crate) struct Piece {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     /// How many stored bytes it took.
     pub(crate) stored: u64,
 }
@@ -79,9 +82,7 @@ impl Fetcher {
             .map_ok(move |mut piece| {
                 let length = piece.bytes.len() as u64;
                 let within = |offset: u64| usize::try_from(offset.saturating_sub(at).min(length)).unwrap_or(usize::MAX);
-                let (from, to) = (within(start), within(end));
-                piece.bytes.truncate(to);
-                piece.bytes.drain(..from);
+                piece.bytes = piece.bytes.slice(within(start)..within(end));
                 at += length;
                 piece
             })
@@ -139,10 +140,11 @@ impl Fetcher {
         let range = opener.stored(from, to);
         let sealed = self.store.get_range(&object.name, range.clone()).await?;
         let last = to == opener.segments();
-        let opening = Arc::clone(&opener);
+        let (opening, plains) = (Arc::clone(&opener), self.plains.clone());
         let opened = self.cpu.run(move || {
-            let mut plain = Vec::with_capacity(sealed.len());
-            opening.open(from, &sealed, &mut plain).map(|()| plain)
+            let mut plain = plains.buffer();
+            plain.reserve(sealed.len());
+            opening.open(from, &sealed, &mut plain).map(|()| plains.lend(plain))
         });
         let bytes = opened.await??;
         if last {
@@ -194,7 +196,7 @@ impl Fetcher {
     }
 
     /// The stream of an openssl archive, without a look at what it says. In a sealed archive nothing of a part comes out
-    /// before its digest is right.
+    /// before its digest is right; a part of at most `hold` bytes is kept meanwhile, up to three at a time.
     pub(crate) fn cipher(&self, archive: &Openssl, hold: u64) -> Pieces {
         let entries = archive.manifest.as_ref().map(|manifest| manifest.parts.clone());
         let parts = archive.parts.clone().into_iter().enumerate().map(move |(i, object)| {
@@ -203,7 +205,7 @@ impl Fetcher {
         });
         let fetcher = self.clone();
         stream::iter(parts)
-            .then(move |(object, expected)| {
+            .map(move |(object, expected)| {
                 let fetcher = fetcher.clone();
                 async move {
                     match expected {
@@ -212,6 +214,8 @@ impl Fetcher {
                     }
                 }
             })
+            // While one part is decoded, the next is digested.
+            .buffered(2)
             .try_flatten()
             .boxed()
     }
@@ -230,7 +234,7 @@ impl Fetcher {
                     if last {
                         fetcher.observer.event(&Event::PartFetched { n: object.n, size });
                     }
-                    Ok(Piece { stored: range.end - range.start, bytes: bytes.into() })
+                    Ok(Piece { stored: range.end - range.start, bytes })
                 }
             })
             .buffered(self.ahead)
@@ -244,8 +248,7 @@ impl Fetcher {
         let mut whole = digest::Context::new(&digest::SHA256);
         let (mut held, mut digests) = (Vec::new(), Vec::new());
         while let Some(piece) = pieces.try_next().await? {
-            let bytes = Bytes::from(piece.bytes);
-            let digested = bytes.clone();
+            let digested = piece.bytes.clone();
             let keep = object.size <= hold;
             let (context, digest) = self
                 .cpu
@@ -257,7 +260,7 @@ impl Fetcher {
             whole = context;
             digests.extend(digest);
             if keep {
-                held.push(Ok(Piece { bytes: bytes.into(), ..piece }));
+                held.push(Ok(piece));
             }
         }
         let found = whole.finish();

@@ -29,6 +29,7 @@ pub mod reassemble;
 pub mod restore;
 pub mod rewrap;
 mod scan;
+mod shelf;
 pub mod source;
 mod spool;
 pub mod verify;

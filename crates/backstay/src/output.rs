@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
@@ -33,7 +34,7 @@ pub enum Target {
 
 /// Writes pieces in order.
 pub(crate) struct Output {
-    pieces: Option<mpsc::Sender<Vec<u8>>>,
+    pieces: Option<mpsc::Sender<Bytes>>,
     thread: Option<JoinHandle<io::Result<()>>>,
     end: End,
 }
@@ -84,7 +85,7 @@ impl Output {
     }
 
     /// Writes the next piece, waiting while others are being written.
-    pub(crate) async fn write(&mut self, piece: Vec<u8>) -> Result<()> {
+    pub(crate) async fn write(&mut self, piece: Bytes) -> Result<()> {
         let Some(pieces) = &self.pieces else { return Ok(()) };
         if pieces.send(piece).await.is_ok() {
             return Ok(());
@@ -153,7 +154,7 @@ impl Output {
     }
 }
 
-fn write_all(mut writer: Box<dyn Write + Send>, mut waiting: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+fn write_all(mut writer: Box<dyn Write + Send>, mut waiting: mpsc::Receiver<Bytes>) -> io::Result<()> {
     while let Some(piece) = waiting.blocking_recv() {
         writer.write_all(&piece)?;
     }

@@ -16,6 +16,7 @@ use backstay_format::ArchiveId;
 use backstay_format::header::Codec;
 use backstay_format::key::Keyring;
 use backstay_store::Store;
+use bytes::{Buf as _, Bytes};
 
 use crate::archive::Archive;
 use crate::context::Context;
@@ -26,6 +27,7 @@ use crate::observe::{Event, Observer, Progress};
 use crate::output::Output;
 pub use crate::output::Target;
 use crate::policy::ReadPolicy;
+use crate::shelf::Shelf;
 use crate::{layout, range, spool};
 
 /// The fewest stored bytes that are fetched at once, with little memory.
@@ -184,7 +186,14 @@ pub(crate) fn fetcher(
     // Stored bytes and plaintext, in a third of the memory: splitting and decoding take the rest.
     let fitting = usize::try_from(options.memory / 3 / (2 * run)).unwrap_or(usize::MAX);
     let ahead = options.fetches.min(fitting).max(1);
-    Fetcher { store: store.clone(), cpu: context.cpu.clone(), observer: Arc::clone(observer), ahead, run }
+    Fetcher {
+        store: store.clone(),
+        cpu: context.cpu.clone(),
+        observer: Arc::clone(observer),
+        ahead,
+        run,
+        plains: Shelf::default(),
+    }
 }
 
 /// The content of an archive as it comes out, checked to its end.
@@ -244,7 +253,7 @@ impl Content {
                 Content { skip: range.start, take: Some(range.end - range.start), ..whole(decoder, None) }
             }
             (Archive::Openssl(openssl), range) => {
-                let pieces = fetcher.cipher(openssl, options.memory / 4);
+                let pieces = fetcher.cipher(openssl, options.memory / 8);
                 let expected = openssl.manifest.as_ref().and_then(|manifest| manifest.content);
                 let gzip = openssl.gzip && !options.raw;
                 let decoder = Decoder::openssl(openssl.key.clone(), gzip, pieces, cpu, options.max_output);
@@ -261,7 +270,7 @@ impl Content {
     }
 
     /// The next piece of content; `None` when it has ended and everything was right.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
             if self.take == Some(0) {
                 return Ok(None);
@@ -274,7 +283,7 @@ impl Content {
             }
             let skip = self.skip.min(piece.len() as u64);
             self.skip -= skip;
-            piece.drain(..usize::try_from(skip).unwrap_or(usize::MAX));
+            piece.advance(usize::try_from(skip).unwrap_or(usize::MAX));
             if let Some(take) = &mut self.take {
                 piece.truncate(usize::try_from(*take).unwrap_or(usize::MAX));
                 *take -= piece.len() as u64;

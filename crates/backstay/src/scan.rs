@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest;
 use backstay_format::part::{PartOpener, Place};
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::oneshot;
 
@@ -20,7 +21,7 @@ use crate::observe::Event;
 /// What is learned, in the order of the parts.
 pub(crate) enum Step {
     /// Authentic bytes of the inner stream: those of part `n` that follow what came before.
-    Plain { n: u32, bytes: Vec<u8>, stored: u64 },
+    Plain { n: u32, bytes: Bytes, stored: u64 },
     /// The part is right to its end.
     Whole(WholePart),
     /// The part is not; nothing more comes of it.
@@ -57,7 +58,7 @@ struct Run {
 /// What became of a run.
 enum Opened {
     Plain {
-        bytes: Vec<u8>,
+        bytes: Bytes,
         stored: u64,
         /// Of the whole part, after its last run.
         sha256: Option<[u8; 32]>,
@@ -142,10 +143,11 @@ impl Fetcher {
         let stored = range.end - range.start;
         let result = async {
             let sealed = self.store.get_range(&part.object.name, range).await?;
-            let (opening, hashing) = (Arc::clone(&part), sealed.clone());
+            let (opening, hashing, plains) = (Arc::clone(&part), sealed.clone(), self.plains.clone());
             let plain = self.cpu.run(move || {
-                let mut plain = Vec::with_capacity(sealed.len());
-                opening.opener.open(from, &sealed, &mut plain).map(|()| plain)
+                let mut plain = plains.buffer();
+                plain.reserve(sealed.len());
+                opening.opener.open(from, &sealed, &mut plain).map(|()| plains.lend(plain))
             });
             let mut context = match hash {
                 Some(hash) => match hash.await {

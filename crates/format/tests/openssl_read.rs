@@ -82,7 +82,7 @@ fn jobs_run_on_other_threads() {
     let mut read = Vec::new();
     loop {
         match reader.next() {
-            Next::Run(job) => running.push_back(std::thread::spawn(move || job.run())),
+            Next::Run(job) => running.push_back(std::thread::spawn(move || job.run(Vec::new))),
             Next::Input => match input.next() {
                 Some(bytes) => reader.push(bytes),
                 None => reader.end_input(),
@@ -218,7 +218,7 @@ fn backstay_and_gunzip_agree_on_what_a_gzip_stream_is() {
         reader.end_input();
         let mut content = Vec::new();
         while let gzip::Next::Run(job) = reader.next() {
-            content.extend(reader.complete(job.run()));
+            content.extend(reader.complete(job.run(Vec::new)));
         }
         let result = reader.finish();
         assert_eq!(result.is_ok(), gunzip.status.success(), "stream {index}: {result:?}, gunzip {gunzip:?}");

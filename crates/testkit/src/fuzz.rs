@@ -236,7 +236,7 @@ fn gzip_inner(bytes: &[u8]) {
     let mut pieces = bytes.chunks(61);
     loop {
         match reader.next() {
-            gzip::Next::Run(job) => drop(reader.complete(job.run())),
+            gzip::Next::Run(job) => drop(reader.complete(job.run(Vec::new))),
             gzip::Next::Input => match pieces.next() {
                 Some(piece) => reader.push(piece),
                 None => reader.end_input(),
@@ -258,7 +258,7 @@ fn openssl_reader(bytes: &[u8]) {
     let mut pieces = bytes.chunks(61);
     loop {
         match reader.next() {
-            openssl::Next::Run(job) => drop(reader.complete(job.run())),
+            openssl::Next::Run(job) => drop(reader.complete(job.run(Vec::new))),
             openssl::Next::Input => match pieces.next() {
                 Some(piece) => reader.push(piece),
                 None => reader.end_input(),

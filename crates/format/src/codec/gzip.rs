@@ -15,6 +15,7 @@
 
 mod compress;
 mod find;
+mod header;
 mod member;
 mod reader;
 mod serial;

@@ -273,6 +273,8 @@ pub struct FrameSplitter {
     at: u64,
     /// How far the present frame's blocks are known, from its beginning.
     hopped: usize,
+    /// Memory of frames that are decoded.
+    spares: Vec<Vec<u8>>,
     entries: Vec<Entry>,
     content: u64,
     /// Content size of the first frame, and whether a shorter (so the last) one was seen.
@@ -298,6 +300,11 @@ impl FrameSplitter {
             self.start = 0;
         }
         self.pending.extend_from_slice(bytes);
+    }
+
+    /// Gives back a frame whose memory is to be used again.
+    pub fn recycle(&mut self, frame: Frame) {
+        self.spares.push(frame.bytes);
     }
 
     /// The next whole frame, or `None` when more bytes are needed.
@@ -390,11 +397,10 @@ impl FrameSplitter {
         let rest = &self.pending[self.start..];
         let Some(header) = FrameHeader::parse(rest, self.at)? else { return Ok(None) };
         let Some(length) = hop(rest, header, &mut self.hopped, self.at)? else { return Ok(None) };
-        let frame = Frame {
-            bytes: rest[..length].to_vec(),
-            content: usize::try_from(header.content).unwrap_or(usize::MAX),
-            at: self.at,
-        };
+        let mut bytes = self.spares.pop().unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(&rest[..length]);
+        let frame = Frame { bytes, content: usize::try_from(header.content).unwrap_or(usize::MAX), at: self.at };
         let first = *self.frame_content.get_or_insert(header.content);
         if self.short || header.content > first || (header.content == 0 && !self.entries.is_empty()) {
             return Err(invalid(self.at, "only the last frame may have another content size"));

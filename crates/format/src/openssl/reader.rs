@@ -110,15 +110,15 @@ enum Outcome {
 }
 
 impl Job {
-    /// Does the work.
+    /// Does the work. `memory` provides a buffer for content, new or used before.
     #[must_use]
-    pub fn run(self) -> Done {
+    pub fn run(self, memory: impl FnOnce() -> Vec<u8>) -> Done {
         let outcome = match self.work {
             Work::Unlock(lock, preamble) => Outcome::Unlocked(lock.open(&preamble)),
             Work::Decrypt(range, decryptor) => {
                 Outcome::Decrypted { length: range.len(), decrypted: range.decrypt(&decryptor) }
             }
-            Work::Inflate(job) => Outcome::Inflated(job.run()),
+            Work::Inflate(job) => Outcome::Inflated(job.run(memory)),
         };
         Done { number: self.number, outcome }
     }

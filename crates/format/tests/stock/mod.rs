@@ -93,7 +93,7 @@ pub(crate) fn read_with_key<'a>(
             },
             Next::Result => {
                 assert!(!running.is_empty(), "a result is asked for when a job is running");
-                let mut done: Vec<Done> = running.drain(..).rev().map(Job::run).collect();
+                let mut done: Vec<Done> = running.drain(..).rev().map(|job| job.run(Vec::new)).collect();
                 while let Some(done) = done.pop() {
                     content.extend(reader.complete(done));
                 }

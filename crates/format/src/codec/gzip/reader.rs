@@ -18,7 +18,7 @@
 //! loop {
 //!     match reader.next() {
 //!         // A real caller runs it on another thread.
-//!         Next::Run(job) => running.push_back(job.run()),
+//!         Next::Run(job) => running.push_back(job.run(Vec::new)),
 //!         Next::Input => match input.next() {
 //!             Some(bytes) => reader.push(bytes),
 //!             None => reader.end_input(),
@@ -133,18 +133,19 @@ enum Outcome {
 }
 
 impl Job {
-    /// Does the work. It takes some milliseconds and up to [`MEMBER_LIMIT`] bytes of memory for the
-    /// content.
+    /// Does the work. It takes some milliseconds and up to [`MEMBER_LIMIT`] bytes of memory for the content, which
+    /// `memory` provides: an empty buffer, new or used before.
     #[must_use]
-    pub fn run(self) -> Done {
+    pub fn run(self, memory: impl FnOnce() -> Vec<u8>) -> Done {
         let outcome = match self.work {
             Work::Member(input) => {
-                let mut content = Vec::new();
+                let mut content = memory();
                 let whole = inflate_whole_member(&input, &mut content, MEMBER_LIMIT);
                 Outcome::Member { input, content: whole.then_some(content) }
             }
             Work::Serial { mut inflater, mut input, until } => {
-                let mut content = Vec::with_capacity(SERIAL_CONTENT);
+                let mut content = memory();
+                content.reserve(SERIAL_CONTENT);
                 let before = inflater.members();
                 let mut consumed = 0;
                 let result = inflate_serially(&mut inflater, &input, &mut consumed, &mut content, until);

@@ -106,7 +106,7 @@ fn read(stream: &[u8], options: Options, caller: &Caller) -> Read {
             },
             Next::Result => {
                 let job = running.pop_front().expect("a result is asked for when a job is running");
-                content.extend(reader.complete(job.run()));
+                content.extend(reader.complete(job.run(Vec::new)));
             }
             Next::End => break,
         }
@@ -457,7 +457,7 @@ fn memory_stays_bounded_while_a_bomb_unfolds() {
     reader.end_input();
     let mut total = 0;
     while let Next::Run(job) = reader.next() {
-        let content = reader.complete(job.run());
+        let content = reader.complete(job.run(Vec::new));
         assert!(content.capacity() <= MEMBER_LIMIT);
         total += content.len();
     }
@@ -475,7 +475,7 @@ fn debug_output_shows_nothing_of_the_content() {
         panic!("a job");
     };
     let job_text = format!("{job:?}");
-    let done = job.run();
+    let done = job.run(Vec::new);
     let text = format!("{before} {job_text} {done:?} {reader:?}");
     assert!(!text.contains("88, 88") && !text.contains("XX"), "{text}");
 }
@@ -498,7 +498,7 @@ fn results_out_of_order_are_a_mistake_of_the_caller() {
     let (Next::Run(_first), Next::Run(second)) = (reader.next(), reader.next()) else {
         panic!("two jobs");
     };
-    let _ = reader.complete(second.run());
+    let _ = reader.complete(second.run(Vec::new));
 }
 
 #[test]
@@ -520,7 +520,7 @@ fn faked_headers_cost_no_more_than_a_second_pass() {
                 }
                 running.push_back(job);
             }
-            Next::Result => drop(reader.complete(running.pop_front().unwrap().run())),
+            Next::Result => drop(reader.complete(running.pop_front().unwrap().run(Vec::new))),
             Next::Input | Next::End => break,
         }
     }
