@@ -29,6 +29,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use crate::chunk::{Checks, Verdict, Witness};
 use crate::compress::Compressors;
 use crate::context::Context;
+use crate::effort::{Effort, Level};
 use crate::error::{Error, Result};
 use crate::keys::Encryption;
 use crate::layout::{self, Layout, Wish};
@@ -59,8 +60,8 @@ pub struct BackupOptions {
     pub tags: Vec<String>,
     /// What to write.
     pub format: Format,
-    /// The compression level; the codec's default (zstd 3, gzip 6) when `None`.
-    pub level: Option<i32>,
+    /// How hard to compress.
+    pub level: Level,
     /// Bytes of memory that all buffers together may take.
     pub memory: u64,
     /// The nominal size of a part in bytes; chosen when `None`.
@@ -83,7 +84,7 @@ impl BackupOptions {
             hide_size: false,
             tags: Vec::new(),
             format,
-            level: None,
+            level: Level::Auto,
             memory: layout::MEMORY,
             part_size: None,
             uploads: layout::UPLOADS,
@@ -178,7 +179,8 @@ pub async fn backup(
     observer.event(&Event::Started { id: id.clone(), plan: layout.to_string() });
 
     let Prepared { packer, codec, seal } = prepare(store, &id, &options, layout, context).await?;
-    let compressors = Compressors::new(codec, options.level)?;
+    let compressors = Compressors::new(codec);
+    let effort = Effort::new(codec, options.level)?;
     let mut parts = match options.format {
         Format::Openssl { single: true, .. } => Parts::single(&id, store).await?,
         _ => Parts::objects(id.clone(), store.clone(), context.cpu.clone(), Arc::clone(&observer), layout.uploads),
@@ -188,7 +190,7 @@ pub async fn backup(
 
     let streamed = tokio::select! {
         biased;
-        streamed = stream_through(&mut chunks, &mut witness, &compressors, packer, &mut parts, layout, &options.checks, context, &observer) => streamed,
+        streamed = stream_through(&mut chunks, &mut witness, &compressors, effort, packer, &mut parts, layout, &options.checks, context, &observer) => streamed,
         () = context.interrupt.wait() => Err(Error::Interrupted { left: String::new() }),
     };
     if let Err(error) = streamed {
@@ -252,6 +254,7 @@ async fn stream_through(
     chunks: &mut Chunks,
     witness: &mut Witness,
     compressors: &Compressors,
+    mut effort: Effort,
     mut packer: Packer,
     parts: &mut Parts,
     layout: Layout,
@@ -259,7 +262,8 @@ async fn stream_through(
     context: &Context,
     observer: &Arc<dyn Observer>,
 ) -> Result<()> {
-    let recycle = chunks.recycle();
+    let (recycle, held) = (chunks.recycle(), chunks.held());
+    let level = effort.level();
     let mut frames = pin!(
         stream::try_unfold((chunks, witness), |(chunks, witness)| async move {
             let chunk = match chunks.next().await? {
@@ -276,18 +280,21 @@ async fn stream_through(
             Ok::<_, Error>(Some((chunk, (chunks, witness))))
         })
         .map_ok(|chunk| {
-            let compressors = compressors.clone();
-            context.cpu.run(move || compressors.compress(chunk))
+            let (compressors, level) = (compressors.clone(), level.load(Ordering::Relaxed));
+            context.cpu.run(move || compressors.compress(chunk, level))
         })
         .try_buffered(layout.workers + 1)
     );
     let mut content = 0;
     while let Some(frame) = frames.try_next().await? {
         for part in packer.push(&frame)? {
+            let storing = Instant::now();
             if let Some(buffer) = parts.put(part).await? {
                 packer.recycle(buffer);
             }
+            effort.stored(storing.elapsed());
         }
+        effort.compressed(Instant::now(), Duration::from_nanos(held.load(Ordering::Relaxed)));
         content += frame.content as u64;
         recycle(frame.chunk);
         compressors.recycle(frame.frame);

@@ -3,7 +3,6 @@
 use backstay_format::codec::{gzip, zstd};
 use backstay_format::header::Codec;
 
-use crate::error::{Error, Result};
 use crate::shelf::Shelf;
 
 /// A chunk's frame, and the chunk's memory to be used again.
@@ -18,52 +17,37 @@ pub(crate) struct Compressed {
 /// Compressors and buffers that wait for work. A clone shares them.
 #[derive(Clone)]
 pub(crate) struct Compressors {
-    level: Level,
+    codec: Codec,
     idle: Shelf<Compressor>,
     frames: Shelf<Vec<u8>>,
 }
 
-#[derive(Clone, Copy)]
-enum Level {
-    Zstd(i32),
-    Gzip(gzip::Level),
+/// A context, which is made for one level.
+struct Compressor {
+    level: i32,
+    kind: Kind,
 }
 
-enum Compressor {
+enum Kind {
     Zstd(zstd::Compressor),
     Gzip(gzip::MemberCompressor),
 }
 
 impl Compressors {
-    /// Compressors of this codec and level, or the codec's default level.
-    pub(crate) fn new(codec: Codec, level: Option<i32>) -> Result<Self> {
-        let level = match codec {
-            Codec::Zstd => Level::Zstd(level.unwrap_or(3)),
-            Codec::Gzip => Level::Gzip(match level {
-                None => gzip::Level::default(),
-                Some(level) => u8::try_from(level)
-                    .ok()
-                    .and_then(gzip::Level::new)
-                    .ok_or_else(|| Error::Usage { why: format!("the gzip level is {level}, it must be 1 to 12") })?,
-            }),
-        };
-        if matches!(level, Level::Zstd(level) if !(-7..=19).contains(&level)) {
-            return Err(Error::Usage { why: "the zstd level must be -7 to 19".to_owned() });
-        }
-        Ok(Compressors { level, idle: Shelf::default(), frames: Shelf::default() })
+    pub(crate) fn new(codec: Codec) -> Self {
+        Compressors { codec, idle: Shelf::default(), frames: Shelf::default() }
     }
 
     /// Compresses one chunk. gzip members hold 1 MiB, so a chunk becomes two of them.
-    pub(crate) fn compress(&self, chunk: Vec<u8>) -> Compressed {
-        let mut compressor = self.idle.take().unwrap_or_else(|| match self.level {
-            Level::Zstd(level) => Compressor::Zstd(zstd::Compressor::new(level)),
-            Level::Gzip(level) => Compressor::Gzip(gzip::MemberCompressor::new(level)),
-        });
+    pub(crate) fn compress(&self, chunk: Vec<u8>, level: i32) -> Compressed {
+        // Contexts of a level that is no longer used are dropped as they come up.
+        let idle = std::iter::from_fn(|| self.idle.take()).find(|idle| idle.level == level);
+        let mut compressor = idle.unwrap_or_else(|| Compressor::new(self.codec, level));
         let mut frame = self.frames.buffer();
         let mut lengths = Vec::new();
-        match &mut compressor {
-            Compressor::Zstd(zstd) => zstd.compress(&chunk, &mut frame),
-            Compressor::Gzip(gzip) => {
+        match &mut compressor.kind {
+            Kind::Zstd(zstd) => zstd.compress(&chunk, &mut frame),
+            Kind::Gzip(gzip) => {
                 let mut members = chunk.chunks(gzip::MEMBER_CONTENT);
                 lengths.push(gzip.compress(members.next().unwrap_or_default(), &mut frame));
                 lengths.extend(members.map(|member| gzip.compress(member, &mut frame)));
@@ -76,5 +60,18 @@ impl Compressors {
     /// Gives a frame's memory back.
     pub(crate) fn recycle(&self, frame: Vec<u8>) {
         self.frames.give(frame);
+    }
+}
+
+impl Compressor {
+    fn new(codec: Codec, level: i32) -> Self {
+        let kind = match codec {
+            Codec::Zstd => Kind::Zstd(zstd::Compressor::new(level)),
+            Codec::Gzip => {
+                let level = u8::try_from(level).ok().and_then(gzip::Level::new);
+                Kind::Gzip(gzip::MemberCompressor::new(level.unwrap_or_default()))
+            }
+        };
+        Compressor { level, kind }
     }
 }

@@ -13,6 +13,7 @@ mod compress;
 pub mod context;
 mod cpu;
 mod decode;
+pub mod effort;
 pub mod error;
 mod fetch;
 pub mod guid;

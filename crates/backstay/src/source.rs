@@ -12,6 +12,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backstay_format::codec::zstd::FRAME_CONTENT;
@@ -92,11 +93,15 @@ impl Source {
         };
         let (filled, chunks) = mpsc::channel(READ_AHEAD);
         let (spare, spares) = std::sync::mpsc::channel();
+        let held = Arc::default();
         std::thread::Builder::new()
             .name("reader".to_owned())
-            .spawn(move || read_all(reader, &filled, &spares))
+            .spawn({
+                let held = Arc::clone(&held);
+                move || read_all(reader, &filled, &spares, &held)
+            })
             .map_err(|error| Error::Internal { why: format!("the reading thread does not start: {error}") })?;
-        Ok(Chunks { chunks, spare, child, interrupt, patience, read: 0, ended: false })
+        Ok(Chunks { chunks, spare, held, child, interrupt, patience, read: 0, ended: false })
     }
 }
 
@@ -105,6 +110,7 @@ fn read_all(
     mut reader: Box<dyn Read + Send>,
     filled: &mpsc::Sender<io::Result<Vec<u8>>>,
     spares: &std::sync::mpsc::Receiver<Vec<u8>>,
+    held: &AtomicU64,
 ) {
     loop {
         let mut chunk = spares.try_recv().unwrap_or_else(|_| Vec::with_capacity(FRAME_CONTENT));
@@ -122,7 +128,7 @@ fn read_all(
             }
         };
         chunk.truncate(length);
-        if length > 0 && filled.blocking_send(Ok(chunk)).is_err() {
+        if length > 0 && !hand_over(chunk, filled, held) {
             return;
         }
         match end {
@@ -136,10 +142,25 @@ fn read_all(
     }
 }
 
+/// Gives a chunk to whoever takes it, and notes for how long it was waited for. False when nobody will.
+fn hand_over(chunk: Vec<u8>, filled: &mpsc::Sender<io::Result<Vec<u8>>>, held: &AtomicU64) -> bool {
+    match filled.try_send(Ok(chunk)) {
+        Ok(()) => true,
+        Err(mpsc::error::TrySendError::Closed(_)) => false,
+        Err(mpsc::error::TrySendError::Full(chunk)) => {
+            let full = std::time::Instant::now();
+            let taken = filled.blocking_send(chunk).is_ok();
+            held.fetch_add(u64::try_from(full.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            taken
+        }
+    }
+}
+
 /// The content as it arrives, chunk by chunk.
 pub(crate) struct Chunks {
     chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
     spare: std::sync::mpsc::Sender<Vec<u8>>,
+    held: Arc<AtomicU64>,
     child: Option<Supervised>,
     interrupt: Interrupt,
     patience: Duration,
@@ -186,6 +207,11 @@ impl Chunks {
             // The reader may have ended; then nobody needs the memory.
             let _ = spare.send(chunk);
         }
+    }
+
+    /// For how many nanoseconds the source has been held back so far, because nobody took what was read.
+    pub(crate) fn held(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.held)
     }
 
     /// The content has ended: now the command must say that it was all.

@@ -3,12 +3,18 @@
 
 mod common;
 
+use std::io::{Cursor, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use age::secrecy::SecretString;
-use backstay::backup::{Format, Padding};
+use backstay::backup::{Format, Padding, backup};
+use backstay::effort::Level;
 use backstay::keys::Encryption;
+use backstay::observe::{Event, Observer};
 use backstay::restore::Target;
+use backstay::source::Source;
 use backstay::{RestoreOptions, Silent, restore};
 use backstay_format::header::Codec;
 use backstay_format::key::Keyring;
@@ -228,4 +234,52 @@ async fn the_raw_stream_is_a_stock_file_and_the_output_limit_holds() {
     let refused = read(&store, &id, &raw_keyring(), &limited(3 * CHUNK as u64 - 1)).await;
     assert_eq!(refused.unwrap_err().code(), "stream.limit");
     assert!(read(&store, &id, &raw_keyring(), &limited(3 * CHUNK as u64)).await.is_ok());
+}
+
+/// Gives a piece of its content when all before it is compressed.
+struct Patient {
+    content: Cursor<Vec<u8>>,
+    compressed: Arc<Compressed>,
+}
+
+/// How much content has been compressed.
+#[derive(Default)]
+struct Compressed(AtomicU64);
+
+impl Observer for Compressed {
+    fn event(&self, event: &Event) {
+        if let Event::Progress(progress) = event {
+            self.0.store(progress.content, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.compressed.0.load(Ordering::SeqCst) < self.content.position() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.content.read(buffer)
+    }
+}
+
+#[tokio::test]
+async fn the_automatic_level_is_lowered_only_for_a_source_that_would_wait() {
+    let bytes = content(40 << 20, false);
+    let stored = async |level, patient| {
+        let (content, compressed) = (Cursor::new(bytes.clone()), Arc::new(Compressed::default()));
+        let reader: Box<dyn Read + Send> = match patient {
+            true => Box::new(Patient { content, compressed: Arc::clone(&compressed) }),
+            false => Box::new(content),
+        };
+        let (store, mut options) = (Store::memory(), native(Encryption::Raw(Secret([7; 32]))));
+        options.level = level;
+        let made = backup(&store, Source::Reader(reader), options, &context(), compressed).await.unwrap();
+        assert!(restored(&store, &made.id, &raw_keyring()).await == bytes);
+        made.stored
+    };
+    let fixed = stored(Level::Fixed(3), false).await;
+    assert_eq!(stored(Level::Auto, true).await, fixed, "level 3 holds while the source is slower");
+    assert_ne!(stored(Level::Auto, false).await, fixed, "level 3 does not hold against a source without end");
+    assert_ne!(stored(Level::Fixed(1), false).await, fixed);
 }

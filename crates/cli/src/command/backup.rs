@@ -9,6 +9,7 @@ use std::time::Duration;
 use age::secrecy::ExposeSecret as _;
 use backstay::backup::{BackupOptions, Format, Padding, Receipt};
 use backstay::chunk::{Checks, EndMarker};
+use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::layout::UPLOADS;
 use backstay::source::Source;
@@ -113,9 +114,9 @@ pub(crate) struct Backup {
     /// The compression [default: zstd]
     #[arg(long, value_name = "CODEC", help_heading = "Format")]
     codec: Option<CodecName>,
-    /// The compression's level [default: the codec's]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Format")]
-    level: Option<i32>,
+    /// The compression's level, or auto: zstd 3 or gzip 6, and less when compressing would hold the source back
+    #[arg(long, value_name = "N", default_value_t, allow_negative_numbers = true, help_heading = "Format")]
+    level: Level,
     /// The cipher [default: aes-256-gcm]
     #[arg(long, value_name = "CIPHER", help_heading = "Format")]
     aead: Option<AeadName>,

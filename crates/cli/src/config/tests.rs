@@ -1,3 +1,4 @@
+use backstay::effort::Level;
 use clap::CommandFactory as _;
 
 use super::*;
@@ -181,7 +182,7 @@ fn what_was_found_becomes_the_default_of_the_argument_itself() {
     let (_, backup) = matches.subcommand().unwrap();
     assert_eq!(backup.get_many::<String>("recipient").unwrap().collect::<Vec<_>>(), ["age1a", "age1b"]);
     assert!(backup.get_flag("hide_name"));
-    assert_eq!(backup.get_one::<i32>("level"), Some(&-5));
+    assert_eq!(backup.get_one::<Level>("level"), Some(&Level::Fixed(-5)));
     assert_eq!(matches.get_count("verbose"), 2);
     let matches = settings.fill(Cli::command()).try_get_matches_from(["backstay", "backup", "-r", "age1c"]).unwrap();
     assert_eq!(matches.subcommand().unwrap().1.get_many::<String>("recipient").unwrap().collect::<Vec<_>>(), ["age1c"]);

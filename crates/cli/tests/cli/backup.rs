@@ -181,6 +181,10 @@ fn codec_level_and_cipher_are_chosen() {
     assert!(header.contains("\"chacha20-poly1305\""));
     let ((_, _, small), (_, _, large)) = (stored(&["--level", "15"]), stored(&["--level", "-5"]));
     assert!(small < size && size < large, "{small} {size} {large}");
+    assert_eq!(stored(&["--level", "auto"]).2, size);
+    for level in ["fast", "20"] {
+        Place::new().run(["backup", "--no-encryption", "--level", level, "--", "echo", "x"]).fails("usage.arguments", 2);
+    }
 }
 
 #[test]
