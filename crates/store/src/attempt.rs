@@ -287,6 +287,7 @@ mod tests {
         let failure = Failure::of(exists(), &answered(409, "ConditionalRequestConflict"));
         assert_eq!(failure.meaning, Meaning::Conflict);
         assert!(!failure.effect_unknown);
+        assert_eq!(Failure::of(exists(), &answered(409, "")).meaning, Meaning::Conflict);
         assert_eq!(Failure::of(exists(), &answered(412, "PreconditionFailed")).meaning, Meaning::Exists);
         assert_eq!(Failure::of(exists(), &answered(409, "BlobAlreadyExists")).meaning, Meaning::Exists);
         assert_eq!(Failure::of(exists(), &Seen::default()).meaning, Meaning::Exists);
