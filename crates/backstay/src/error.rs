@@ -5,6 +5,8 @@ use std::io;
 use backstay_format as format;
 use backstay_store as store;
 
+const MIB: u64 = 1 << 20;
+
 /// A fault of a run. The text names the thing and the value; [`Error::code`] is stable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -20,8 +22,13 @@ pub enum Error {
     Selector { given: String, why: String },
     #[error("{why}")]
     Usage { why: String },
-    #[error("{needed} bytes of memory are needed, {given} are allowed")]
-    Memory { needed: u64, given: u64 },
+    #[error("{} MiB of memory are needed, {} MiB are allowed", needed.div_ceil(MIB), given / MIB)]
+    Memory {
+        needed: u64,
+        given: u64,
+        /// The part size, where it was given and is what takes the memory.
+        part: Option<u64>,
+    },
     #[error("`{command}` {how}")]
     SourceFailed { command: String, how: String },
     #[error("reading the input failed after {read} bytes")]
@@ -38,6 +45,8 @@ pub enum Error {
     StoreForgot { name: String, store: String },
     #[error("`{command}` {how}")]
     TargetFailed { command: String, how: String },
+    #[error("writing to {target} failed")]
+    TargetWrite { target: String, source: io::Error },
     #[error("{what}")]
     Io { what: String, source: io::Error },
     #[error("interrupted; {left}")]
@@ -62,7 +71,7 @@ impl Error {
             Error::SourceTrailer { .. } => "source.trailer",
             Error::SourceStalled { .. } => "source.stalled",
             Error::StoreForgot { .. } => "store.failed",
-            Error::TargetFailed { .. } => "target.failed",
+            Error::TargetFailed { .. } | Error::TargetWrite { .. } => "target.failed",
             Error::Io { .. } => "io.failed",
             Error::Interrupted { .. } => "interrupted",
             Error::Internal { .. } => "internal",
@@ -73,6 +82,17 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Store(error) => error.hint(),
+            Error::Memory { needed, part: None, .. } => {
+                Some(format!("raise --memory to at least {}MiB", needed.div_ceil(MIB)))
+            }
+            Error::Memory { needed, part: Some(part), .. } => Some(format!(
+                "raise --memory to at least {}MiB, or make parts smaller than --part-size {}MiB",
+                needed.div_ceil(MIB),
+                part.div_ceil(MIB)
+            )),
+            Error::TargetWrite { .. } => {
+                Some("what was written is incomplete: correct the cause and restore again".to_owned())
+            }
             _ => None,
         }
     }

@@ -69,7 +69,7 @@ impl Layout {
             } else if workers > 1 {
                 workers -= 1;
             } else {
-                return Err(Error::Memory { needed, given: wish.memory });
+                return Err(Error::Memory { needed, given: wish.memory, part: wish.part });
             }
         }
     }
@@ -118,9 +118,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_needed_is_stated_in_mib_that_suffice() {
+        let wish = Wish { memory: MIB, part: None, uploads: UPLOADS, workers: 2 };
+        let refused = Layout::choose(wish).unwrap_err();
+        assert_eq!(refused.to_string(), "26 MiB of memory are needed, 1 MiB are allowed");
+        assert_eq!(refused.hint().unwrap(), "raise --memory to at least 26MiB");
+        assert!(Layout::choose(Wish { memory: 26 * MIB, ..wish }).is_ok());
+    }
+
+    #[test]
     fn a_part_size_that_was_given_is_kept_or_refused() {
         let wish = Wish { memory: 64 * MIB, part: Some(64 * MIB), uploads: 1, workers: 1 };
-        assert_eq!(Layout::choose(wish).unwrap_err().code(), "usage.memory");
+        let refused = Layout::choose(wish).unwrap_err();
+        assert_eq!(refused.code(), "usage.memory");
+        assert_eq!(refused.to_string(), "146 MiB of memory are needed, 64 MiB are allowed");
+        assert_eq!(
+            refused.hint().unwrap(),
+            "raise --memory to at least 146MiB, or make parts smaller than --part-size 64MiB"
+        );
         let kept = Layout::choose(Wish { memory: 256 * MIB, ..wish }).unwrap();
         assert!(kept.part_size() <= 64 * MIB && kept.part_size() > 63 * MIB);
     }

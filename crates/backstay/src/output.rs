@@ -54,7 +54,7 @@ impl Output {
                 let what = "standard output".to_owned();
                 let stdout = io::stdout().as_fd().try_clone_to_owned();
                 (
-                    Box::new(File::from(stdout.map_err(|source| Error::Io { what: what.clone(), source })?)),
+                    Box::new(File::from(stdout.map_err(|source| Error::TargetWrite { target: what.clone(), source })?)),
                     End::Nothing { what },
                 )
             }
@@ -103,7 +103,10 @@ impl Output {
         match &mut self.end {
             End::Nothing { .. } => Ok(()),
             End::Rename { partial, path } => {
-                fs::rename(&*partial, &*path).map_err(|source| failed(path, source))?;
+                fs::rename(&*partial, &*path).map_err(|source| {
+                    let _ = fs::remove_file(&*partial);
+                    failed(path, source)
+                })?;
                 sync_folder(path);
                 Ok(())
             }
@@ -141,7 +144,7 @@ impl Output {
 
     async fn write_fault(&mut self, source: io::Error) -> Error {
         match &mut self.end {
-            End::Nothing { what } => Error::Io { what: format!("writing to {what} failed"), source },
+            End::Nothing { what } => Error::TargetWrite { target: what.clone(), source },
             End::Rename { partial, .. } => failed(partial, source),
             End::Wait { child, command } => {
                 let how = match child.wait().await {
@@ -187,5 +190,5 @@ fn sync_folder(path: &Path) {
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {
-    Error::Io { what: format!("writing {} failed", path.display()), source }
+    Error::TargetWrite { target: path.display().to_string(), source }
 }

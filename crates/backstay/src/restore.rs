@@ -89,7 +89,7 @@ pub struct Restored {
 /// Restores an archive to `target`.
 ///
 /// # Errors
-/// Every check of `spec/archive.md` §13 in its order; `target.failed` and `io.failed` for the target. What was released
+/// Every check of `spec/archive.md` §13 in its order; `target.failed` for the target, `io.failed` for the spool. What was released
 /// before an error is authentic but incomplete.
 pub async fn restore(
     store: &Store,

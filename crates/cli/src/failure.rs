@@ -34,7 +34,7 @@ impl Failure {
     /// The same, where everything was written to standard output: a reader that has gone, as in `cat | head`, is not told.
     pub(crate) fn of_stdout(self) -> Failure {
         let gone = io::Error::from_raw_os_error(rustix::io::Errno::PIPE.raw_os_error()).to_string();
-        let silent = self.code == "io.failed" && self.causes.contains(&gone);
+        let silent = self.code == "target.failed" && self.causes.contains(&gone);
         Failure { silent: silent || self.silent, ..self }
     }
 
@@ -123,9 +123,8 @@ mod tests {
     fn a_reader_that_has_gone_is_not_told() {
         assert!(Failure::stdout(&io::ErrorKind::BrokenPipe.into()).silent);
         assert!(!Failure::stdout(&io::ErrorKind::StorageFull.into()).silent);
-        let write = |error| {
-            Failure::from(backstay::Error::Io { what: "writing to standard output failed".to_owned(), source: error })
-        };
+        let write =
+            |error| Failure::from(backstay::Error::TargetWrite { target: "standard output".to_owned(), source: error });
         assert!(write(io::Error::from_raw_os_error(32)).of_stdout().silent);
         assert!(!write(io::Error::from_raw_os_error(28)).of_stdout().silent);
     }

@@ -209,7 +209,12 @@ fn uploads_cores_and_memory_shape_the_plan() {
     assert!(plan(&["--cores", "1"]).contains(" 1 thread"));
     let small = plan(&["--memory", "40MiB", "--cores", "2"]);
     assert!(small.contains(" 1 uploads") && small.contains("parts of 3.9"), "{small}");
-    place.run(["backup", "--name", "x1", "--no-encryption", "--memory", "1MiB"]).stdin("x").fails("usage.memory", 2);
+    let narrow = |memory: &str| place.run(["backup", "--name", "x1", "--no-encryption", "--memory", memory]).stdin("x");
+    let refused = narrow("1MiB").fails("usage.memory", 2);
+    refused.says("26 MiB of memory are needed, 1 MiB are allowed").says("raise --memory to at least 26MiB");
+    narrow("26MiB").good();
+    let refused = narrow("64MiB").args(["--part-size", "64MiB"]).fails("usage.memory", 2);
+    refused.says("smaller than --part-size 64MiB");
 }
 
 #[test]

@@ -39,6 +39,23 @@ fn a_command_gets_the_content_and_its_failure_is_ours() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_is_a_target_that_failed() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    let into = |path: &str| place.run(["restore", &id, "-i", "key.txt", "-o", path]);
+    into("nowhere/content").fails("target.failed", 1).says("writing to nowhere/content.partial failed");
+    // The name is a directory's: that shows when the content is whole already.
+    std::fs::create_dir_all(place.path("taken/inside")).unwrap();
+    into("taken").fails("target.failed", 1).says("writing to taken failed");
+    assert!(!place.path("taken.partial").exists());
+    let mut full = place.run(["cat", &id, "-i", "key.txt"]).command();
+    let output = full.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap()).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("error[target.failed]: writing to standard output failed"), "{told}");
+}
+
+#[test]
 fn ranges_leave_out_their_end() {
     let place = Place::new();
     let content = noise(5 << 20);
