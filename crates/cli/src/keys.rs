@@ -4,6 +4,7 @@ mod identity;
 mod passphrase;
 mod recipient;
 pub(crate) mod signing;
+mod ssh;
 mod terminal;
 
 use std::io::Read as _;

@@ -53,6 +53,10 @@ pub enum Error {
     KeyNotFound { id: String },
     #[error("none of the given keys is the key of {id}")]
     KeyWrong { id: String },
+    #[error("the passphrase of the identity that has a slot in {id} is wrong or could not be asked for")]
+    KeyPassphrase { id: String },
+    #[error("{id} could not be opened: {why}")]
+    KeyUnusable { id: String, why: String },
     #[error("no key slot of {id} could be opened, and {damaged} of them are damaged: {why}")]
     KeyInvalid { id: String, damaged: usize, why: String },
     #[error("a key slot of {id} asks for {asked}, the limit is {limit}")]
@@ -61,6 +65,8 @@ pub enum Error {
     KeyOpen { id: String, why: &'static str },
     #[error("{id} is not signed by the required key: {why}")]
     KeySigner { id: String, why: &'static str },
+    #[error("the key slots could not be made: {why}")]
+    Wrap { why: String },
     #[error("`{given}` is not a recipient: {why}")]
     Recipient { given: String, why: String },
     #[error("the inner stream is not valid at byte {at}: {why}")]
@@ -106,13 +112,14 @@ impl Error {
             Error::ManifestSeal { .. } => "manifest.seal",
             Error::ManifestRoot { .. } => "manifest.root",
             Error::FormatUnsupported { .. } => "format.unsupported",
-            Error::KeyNotFound { .. } => "key.not-found",
+            Error::KeyNotFound { .. } | Error::KeyUnusable { .. } => "key.not-found",
+            Error::KeyPassphrase { .. } => "key.passphrase",
             Error::KeyWrong { .. } => "key.wrong",
             Error::KeyInvalid { .. } => "key.invalid",
             Error::KeyKdfLimit { .. } => "key.kdf-limit",
             Error::KeyOpen { .. } => "key.open",
             Error::KeySigner { .. } => "key.signer",
-            Error::Recipient { .. } => "usage.recipient",
+            Error::Recipient { .. } | Error::Wrap { .. } => "usage.recipient",
             Error::StreamInvalid { .. } => "stream.invalid",
             Error::StreamLimit { .. } | Error::TooManyParts { .. } => "stream.limit",
             Error::StreamTrailing { .. } => "stream.trailing",

@@ -88,7 +88,8 @@ pub(crate) struct Backup {
     no_require_trailer: bool,
 
     /// Encrypt for this public key: age1…, ssh-ed25519 … or ssh-rsa …; can be given several times
-    #[arg(short, long, value_name = "KEY", help_heading = "Keys")]
+    // A private key in its place begins with a hyphen, and clap would print it as an option that it does not know.
+    #[arg(short, long, value_name = "KEY", allow_hyphen_values = true, help_heading = "Keys")]
     recipient: Vec<String>,
     /// Encrypt for all public keys in this file, one a line
     #[arg(short = 'R', long, value_name = "FILE", help_heading = "Keys")]

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use age::plugin::ResolveError;
 use age::{DecryptError, Decryptor, IdentityFile};
 use backstay_format::key::{Keyring, MAX_SCRYPT_LOG_N, raw_key};
 use backstay_format::schedule::Secret;
 use zeroize::Zeroizing;
 
 use super::read_key_file;
+use super::ssh::SshIdentity;
 use super::terminal::AtTerminal;
 use crate::failure::{Failure, Result};
 
@@ -18,7 +20,7 @@ pub(crate) enum Identity {
     /// An age file around such text, for a passphrase.
     AgeUnderPassphrase(Text),
     /// A private key of OpenSSH.
-    Ssh(Box<age::ssh::Identity>),
+    Ssh(Box<age::ssh::Identity>, PathBuf),
     /// 32 bytes.
     Raw(Secret),
 }
@@ -47,7 +49,7 @@ pub(crate) fn read(path: &Path) -> Result<Identity> {
     let refuse = |why: &str| unusable(path).because(why);
     match age::ssh::Identity::from_buffer(&bytes[..], Some(path.display().to_string())) {
         Ok(age::ssh::Identity::Unsupported(key)) => Err(refuse(&Unsupported(&key).to_string())),
-        Ok(identity) => Ok(Identity::Ssh(Box::new(identity))),
+        Ok(identity) => Ok(Identity::Ssh(Box::new(identity), path.to_owned())),
         Err(_) => Err(refuse("it is a PEM file, but not an SSH private key that age can use")),
     }
 }
@@ -57,10 +59,12 @@ impl Identity {
     pub(crate) fn add_to(self, keyring: &mut Keyring, terminal: &AtTerminal) -> Result<()> {
         match self {
             Identity::Raw(secret) => keyring.add_raw(secret),
-            Identity::Ssh(identity) => keyring.add_identity(Box::new(identity.with_callbacks(terminal.clone()))),
+            Identity::Ssh(key, path) => {
+                keyring.add_identity(Box::new(SshIdentity::new(*key, path.display().to_string(), terminal.clone())));
+            }
             Identity::Age(_) | Identity::AgeUnderPassphrase(_) => {
                 let (file, path) = self.identity_file(terminal)?;
-                let identities = file.into_identities().map_err(|error| unusable(&path).because(error.to_string()))?;
+                let identities = file.into_identities().map_err(|error| not_had(&path, &error))?;
                 if identities.is_empty() {
                     return Err(unusable(&path).because("there is no identity in it"));
                 }
@@ -96,8 +100,23 @@ impl Identity {
                     Err(error) => Err(failed(error.to_string())),
                 }
             }
-            Identity::Ssh(_) | Identity::Raw(_) => Err(Failure::new("internal", "this file holds no age identities")),
+            Identity::Ssh(..) | Identity::Raw(_) => Err(Failure::new("internal", "this file holds no age identities")),
         }
+    }
+}
+
+/// Why identities that were understood cannot be had.
+fn not_had(path: &Path, error: &DecryptError) -> Failure {
+    match error {
+        DecryptError::PluginResolve(ResolveError::MissingPlugin { binary_name }) => Failure::new(
+            "usage.recipient",
+            format!(
+                "an identity in {} is an age plugin's, but the program {binary_name} is not in PATH",
+                path.display()
+            ),
+        )
+        .with_hint(format!("install {binary_name}, or add the directory it is in to PATH")),
+        error => unusable(path).because(error.to_string()),
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn recipients(given: &[String], files: &[PathBuf], output: &Arc<Outpu
 fn add(text: &str, whence: &str, recipients: &mut Recipients, for_plugins: &mut Vec<plugin::Recipient>) -> Result<()> {
     let text = text.trim();
     if !text.starts_with("age1") && !text.starts_with("ssh-") {
-        let secret = text.to_ascii_uppercase().starts_with("AGE-");
+        let secret = text.to_ascii_uppercase().starts_with("AGE-") || text.starts_with("-----BEGIN ");
         let why =
             if secret { "is an identity, which is secret" } else { "is neither an age1… nor an ssh-… public key" };
         let failure = Failure::new("usage.recipient", format!("{whence} {why}"));

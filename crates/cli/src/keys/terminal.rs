@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use age::secrecy::{ExposeSecret as _, SecretString};
+use age::secrecy::SecretString;
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
@@ -112,14 +112,16 @@ impl Drop for Quiet<'_> {
 #[derive(Clone)]
 pub(crate) struct AtTerminal {
     output: Arc<Output>,
-    /// An SSH key's passphrase is asked for once, although age would ask for each slot it tries.
-    remembered: Arc<Mutex<Option<SecretString>>>,
 }
 
 impl AtTerminal {
     /// For one identity or one plugin.
     pub(crate) fn new(output: &Arc<Output>) -> AtTerminal {
-        AtTerminal { output: Arc::clone(output), remembered: Arc::default() }
+        AtTerminal { output: Arc::clone(output) }
+    }
+
+    pub(super) fn warn(&self, text: &str) {
+        self.output.warning(None, text);
     }
 
     fn answer<T>(&self, question: Result<T>) -> Option<T> {
@@ -146,11 +148,6 @@ impl age::Callbacks for AtTerminal {
     }
 
     fn request_passphrase(&self, description: &str) -> Option<SecretString> {
-        let mut remembered = self.remembered.lock().ok()?;
-        if remembered.is_none() {
-            let asked = self.output.suspended(|| ask_secret(&format!("{description}: ")));
-            *remembered = self.answer(asked);
-        }
-        remembered.as_ref().map(|secret| SecretString::from(secret.expose_secret().to_owned()))
+        self.answer(self.output.suspended(|| ask_secret(&format!("{description}: "))))
     }
 }

@@ -35,27 +35,6 @@ fn an_identity_is_age_s_own() {
 }
 
 #[test]
-fn ssh_keys_write_and_read() {
-    let place = Place::new();
-    shell(
-        &place.path(""),
-        "ssh-keygen -q -t ed25519 -N '' -C me -f ed; ssh-keygen -q -t rsa -b 2048 -N '' -C me -f rsa; ssh-keygen -q -t ecdsa -N '' -f ec",
-    );
-    for name in ["ed", "rsa"] {
-        let public = String::from_utf8(place.read(&format!("{name}.pub"))).unwrap();
-        let id = place.backup("content", &["-r", public.trim()]);
-        assert_eq!(place.run(["cat", &id, "-i", name]).good().stdout, b"content");
-        let shown = place.run(["key", "show", name]).good();
-        assert!(public.starts_with(shown.out().trim()), "{}", shown.out());
-    }
-    place.run(["cat", "x", "-i", "ec"]).fails("usage.recipient", 2).says("ecdsa");
-    place
-        .run(["backup", "-r", &String::from_utf8(place.read("ec.pub")).unwrap()])
-        .stdin("x")
-        .fails("usage.recipient", 2);
-}
-
-#[test]
 fn a_signing_key_is_openssl_s_own() {
     let place = Place::new();
     shell(&place.path(""), "openssl genpkey -algorithm ed25519 -out theirs.pem");

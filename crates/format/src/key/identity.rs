@@ -115,8 +115,17 @@ impl Keyring {
         slots: &[Vec<u8>],
         keyboxes: &[Vec<u8>],
     ) -> Result<Opened> {
-        let mut search =
-            Search { id, salt, commit, notes: Vec::new(), damaged: Vec::new(), limited: None, candidates: 0 };
+        let mut search = Search {
+            id,
+            salt,
+            commit,
+            notes: Vec::new(),
+            damaged: Vec::new(),
+            limited: None,
+            candidates: 0,
+            locked: false,
+            unusable: None,
+        };
         for secret in &self.raw {
             if let Some(opened) = search.candidate(secret.clone()) {
                 return Ok(opened);
@@ -165,6 +174,8 @@ impl Keyring {
                         search.damaged.push(why);
                         break;
                     }
+                    Outcome::Locked => search.locked = true,
+                    Outcome::Unusable(why) => search.unusable = Some(why),
                 }
             }
         }
@@ -192,12 +203,12 @@ impl Keyring {
                 identity.set_max_work_factor(self.scrypt_limit);
                 search.candidates += 1;
                 match unwrap(file, &identity) {
-                    Outcome::NotMine => {}
+                    Outcome::NotMine | Outcome::Locked => {}
                     Outcome::Secret(secret) => match search.candidate(secret) {
                         Some(opened) => return Some(opened),
                         None => search.note_other_secret(),
                     },
-                    Outcome::Damaged(why) => search.damaged.push(why),
+                    Outcome::Damaged(why) | Outcome::Unusable(why) => search.damaged.push(why),
                 }
             }
         }
@@ -216,6 +227,10 @@ struct Search<'a> {
     limited: Option<(String, String)>,
     /// Secrets and passphrases that were tried.
     candidates: usize,
+    /// Whether an identity has a slot here and is itself under a passphrase that was not given.
+    locked: bool,
+    /// Why a plugin could not do its part.
+    unusable: Option<String>,
 }
 
 impl Search<'_> {
@@ -255,10 +270,15 @@ impl Search<'_> {
         let id = self.id.to_string();
         match (self.limited, self.damaged.pop()) {
             _ if nothing_given => Error::KeyNotFound { id },
+            // The user's own key comes before anything that a writer may have put there.
+            _ if self.locked => Error::KeyPassphrase { id },
             (Some((asked, limit)), _) => Error::KeyKdfLimit { id, asked, limit },
             (None, Some(why)) => Error::KeyInvalid { id, damaged: self.damaged.len() + 1, why },
             (None, None) if self.candidates > 0 => Error::KeyWrong { id },
-            (None, None) => Error::KeyNotFound { id },
+            (None, None) => match self.unusable {
+                Some(why) => Error::KeyUnusable { id, why },
+                None => Error::KeyNotFound { id },
+            },
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 
+use age::{DecryptError, EncryptError};
+
 use crate::error::{Error, Result};
 use crate::schedule::Secret;
 
@@ -15,12 +17,14 @@ const MAX_STANZAS: usize = 64;
 /// # Errors
 /// `usage.recipient` when age refuses the combination, or a plugin fails.
 pub fn wrap(secret: &Secret, recipients: &[&dyn age::Recipient]) -> Result<Vec<u8>> {
-    let failed = |why: String| Error::Recipient { given: format!("{} recipients", recipients.len()), why };
-    let encryptor =
-        age::Encryptor::with_recipients(recipients.iter().copied()).map_err(|error| failed(error.to_string()))?;
+    let failed = |why: &dyn std::fmt::Display| Error::Wrap { why: on_one_line(why) };
+    let encryptor = age::Encryptor::with_recipients(recipients.iter().copied()).map_err(|error| match error {
+        EncryptError::Io(error) => Error::Wrap { why: ended_early(&error) },
+        error => failed(&error),
+    })?;
     let mut file = Vec::new();
-    let mut writer = encryptor.wrap_output(&mut file).map_err(|error| failed(error.to_string()))?;
-    writer.write_all(&secret.0).and_then(|()| writer.finish().map(drop)).map_err(|error| failed(error.to_string()))?;
+    let mut writer = encryptor.wrap_output(&mut file).map_err(|error| failed(&error))?;
+    writer.write_all(&secret.0).and_then(|()| writer.finish().map(drop)).map_err(|error| failed(&error))?;
     Ok(file)
 }
 
@@ -71,6 +75,26 @@ pub(super) enum Outcome {
     Secret(Secret),
     NotMine,
     Damaged(String),
+    /// The slot is for this identity, whose own passphrase was not given.
+    Locked,
+    /// The identity could not be asked: its plugin failed.
+    Unusable(String),
+}
+
+/// Slots are made and opened in memory: nothing but a plugin's pipes can fail.
+fn ended_early(error: &std::io::Error) -> String {
+    // Advice for whoever writes plugins follows in the lines after the first.
+    let text = error.to_string();
+    let first = on_one_line(&text.lines().next().unwrap_or_default());
+    format!("an age plugin ended early: {}", first.trim_end_matches('.'))
+}
+
+/// What age says for people, as part of a sentence: its messages may have several lines, and mark what they quote with
+/// characters that are not seen.
+fn on_one_line(text: &dyn std::fmt::Display) -> String {
+    let text = text.to_string().replace(['\u{2068}', '\u{2069}'], "");
+    let text: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    text.join(" ")
 }
 
 /// Opens a slot with one identity. Whatever it holds must be exactly 32 bytes.
@@ -82,12 +106,17 @@ pub(super) fn unwrap(file: &[u8], identity: &dyn age::Identity) -> Outcome {
     let mut reader = match decryptor.decrypt(std::iter::once(identity)) {
         Ok(reader) => reader,
         // A passphrase that does not fit is `DecryptionFailed`; a wrong MAC or payload behind a stanza that opened is not.
+        Err(DecryptError::NoMatchingKeys | DecryptError::DecryptionFailed) => return Outcome::NotMine,
+        Err(DecryptError::KeyDecryptionFailed) => return Outcome::Locked,
         Err(
-            age::DecryptError::NoMatchingKeys
-            | age::DecryptError::KeyDecryptionFailed
-            | age::DecryptError::DecryptionFailed,
-        ) => return Outcome::NotMine,
-        Err(error) => return Outcome::Damaged(error.to_string()),
+            error @ (DecryptError::InvalidHeader
+            | DecryptError::InvalidMac
+            | DecryptError::UnknownFormat
+            | DecryptError::ExcessiveWork { .. }),
+        ) => return Outcome::Damaged(error.to_string()),
+        // Whatever else there is comes from a plugin.
+        Err(DecryptError::Io(error)) => return Outcome::Unusable(ended_early(&error)),
+        Err(error) => return Outcome::Unusable(on_one_line(&error)),
     };
     let mut held = zeroize::Zeroizing::new(Vec::with_capacity(40));
     if let Err(error) = reader.by_ref().take(33).read_to_end(&mut held) {

@@ -31,7 +31,8 @@ pub(super) struct Rewrap {
     #[command(flatten)]
     unlock: Unlock,
     /// A public key that may open it too; can be given several times
-    #[arg(short, long, value_name = "KEY", help_heading = "New keys")]
+    // See `backup`.
+    #[arg(short, long, value_name = "KEY", allow_hyphen_values = true, help_heading = "New keys")]
     recipient: Vec<String>,
     /// All public keys in this file
     #[arg(short = 'R', long, value_name = "FILE", help_heading = "New keys")]

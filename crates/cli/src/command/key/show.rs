@@ -36,7 +36,7 @@ fn public(path: &Path, output: &Arc<Output>) -> Result<Public> {
     }
     match read_identity(path)? {
         Identity::Raw(Secret(secret)) => Ok(Public::raw(fingerprint(&secret))),
-        Identity::Ssh(identity) => match age::ssh::Recipient::try_from(*identity) {
+        Identity::Ssh(identity, _) => match age::ssh::Recipient::try_from(*identity) {
             Ok(recipient) => Ok(Public::identity(vec![recipient.to_string()])),
             Err(_) => {
                 Err(Failure::new("usage.recipient", format!("{} has no public key that can be used", path.display())))
