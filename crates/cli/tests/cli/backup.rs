@@ -183,7 +183,9 @@ fn codec_level_and_cipher_are_chosen() {
     assert!(small < size && size < large, "{small} {size} {large}");
     assert_eq!(stored(&["--level", "auto"]).2, size);
     for level in ["fast", "20"] {
-        Place::new().run(["backup", "--no-encryption", "--level", level, "--", "echo", "x"]).fails("usage.arguments", 2);
+        Place::new()
+            .run(["backup", "--no-encryption", "--level", level, "--", "echo", "x"])
+            .fails("usage.arguments", 2);
     }
 }
 
@@ -215,6 +217,19 @@ fn uploads_cores_and_memory_shape_the_plan() {
     narrow("26MiB").good();
     let refused = narrow("64MiB").args(["--part-size", "64MiB"]).fails("usage.memory", 2);
     refused.says("smaller than --part-size 64MiB");
+}
+
+#[test]
+fn as_many_threads_compute_as_cores_are_given() {
+    for cores in ["1", "3"] {
+        let place = Place::new();
+        // The command looks at its parent's threads.
+        let look = "grep -h ^cpu- /proc/$PPID/task/*/comm";
+        let run = place.run(["backup", "--name", "threads", "-r", &place.recipient, "--cores", cores]);
+        run.args(["--", "sh", "-c", look]).good();
+        let names = place.run(["cat", "latest", "-i", "key.txt"]).good().stdout;
+        assert_eq!(String::from_utf8(names).unwrap().lines().count().to_string(), cores);
+    }
 }
 
 #[test]
