@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::policy::{ProfileName, ReadPolicy, ReceiptLine};
 
 /// The largest keybox that is fetched; the format judges the limit itself.
-const KEYBOX_FETCH: u64 = 1 << 20;
+pub(crate) const KEYBOX_FETCH: u64 = 1 << 20;
 
 /// One stored object of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -43,6 +43,8 @@ pub enum Error {
     SourceStalled { hours: u64 },
     #[error("{store} took {name}, but does not list it with its size")]
     StoreForgot { name: String, store: String },
+    #[error("{name} is in {store} already, with other bytes")]
+    CopyDiffers { name: String, store: String },
     #[error("`{command}` {how}")]
     TargetFailed { command: String, how: String },
     #[error("writing to {target} failed")]
@@ -71,6 +73,7 @@ impl Error {
             Error::SourceTrailer { .. } => "source.trailer",
             Error::SourceStalled { .. } => "source.stalled",
             Error::StoreForgot { .. } => "store.failed",
+            Error::CopyDiffers { .. } => "name.taken",
             Error::TargetFailed { .. } | Error::TargetWrite { .. } => "target.failed",
             Error::Io { .. } => "io.failed",
             Error::Interrupted { .. } => "interrupted",
@@ -90,6 +93,9 @@ impl Error {
                 needed.div_ceil(MIB),
                 part.div_ceil(MIB)
             )),
+            Error::CopyDiffers { .. } => {
+                Some("verify the archive in both stores: one of the two is damaged, or is another one".to_owned())
+            }
             Error::TargetWrite { .. } => {
                 Some("what was written is incomplete: correct the cause and restore again".to_owned())
             }

@@ -182,7 +182,7 @@ impl Fetcher {
             .boxed()
     }
 
-    async fn digest(&self, object: &Object) -> Result<[u8; 32]> {
+    pub(crate) async fn digest(&self, object: &Object) -> Result<[u8; 32]> {
         let mut pieces = self.raw(object);
         let mut hash = digest::Context::new(&digest::SHA256);
         while let Some(piece) = pieces.try_next().await? {

@@ -11,6 +11,7 @@ pub mod chunk;
 pub mod codes;
 mod compress;
 pub mod context;
+pub mod copy;
 mod cpu;
 mod decode;
 pub mod effort;
@@ -37,6 +38,7 @@ pub mod verify;
 
 pub use backup::{BackupOptions, Receipt, backup};
 pub use context::Context;
+pub use copy::copy;
 pub use error::{Error, Result};
 pub use observe::{Event, Observer, Progress, Silent};
 pub use reassemble::reassemble;

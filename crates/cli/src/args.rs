@@ -51,6 +51,7 @@ pub(crate) enum Verb {
     Cat(command::cat::Cat),
     Verify(command::verify::Verify),
     Reassemble(command::reassemble::Reassemble),
+    Copy(command::copy::Copy),
     Key(command::key::Key),
     Explain(command::explain::Explain),
     Config(command::config::Config),

@@ -130,6 +130,7 @@ fn dispatch(cli: Cli, settings: Settings, output: &Arc<Output>) -> Result<Status
             Verb::Cat(cat) => cat.run(&session).await,
             Verb::Verify(verify) => verify.run(&session).await,
             Verb::Reassemble(reassemble) => reassemble.run(&session).await,
+            Verb::Copy(copy) => copy.run(&session).await,
             Verb::Key(key) => key.run(&session).await,
             Verb::Explain(_) | Verb::Config(_) | Verb::Completions(_) | Verb::Man(_) => Ok(0),
         }

@@ -30,6 +30,14 @@ impl Session {
             return Err(failure
                 .with_hint("give -s URL, set BACKSTAY_STORE, or write `store = \"…\"` into a configuration file"));
         };
+        self.open(url).await
+    }
+
+    /// Opens a store, with the server, region and credentials that the run has.
+    ///
+    /// # Errors
+    /// What the store has to say.
+    pub(crate) async fn open(&self, url: &str) -> Result<Store> {
         let mut options = StoreOptions::default();
         options.endpoint_url.clone_from(&self.global.endpoint_url);
         options.region.clone_from(&self.global.region);

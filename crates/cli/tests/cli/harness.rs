@@ -275,6 +275,12 @@ impl Done {
         events.remove(0)
     }
 
+    /// Demands that standard output says this.
+    pub(crate) fn says_out(&self, text: &str) -> &Done {
+        assert!(self.out().contains(text), "{}: `{text}` is not in {}", self.shown, self.out());
+        self
+    }
+
     /// Demands that standard error says this.
     pub(crate) fn says(&self, text: &str) -> &Done {
         assert!(self.stderr.contains(text), "{}: `{text}` is not in {}", self.shown, self.stderr);

@@ -3,6 +3,7 @@
 
 mod backup;
 mod config;
+mod copy;
 mod explain;
 mod harness;
 mod help;

@@ -1,0 +1,236 @@
+//! `copy`: an archive in another store, byte for byte. Parts first and the manifest last, so that the copy too exists only when it is whole.
+//!
+//! No key is needed. Whatever the sealed manifest says of a part is checked on the way, so a damaged archive is not copied. A copy that was
+//! interrupted goes on where it was: an object that is there already is compared and not sent again.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backstay_format::ArchiveId;
+use backstay_format::key::Keyring;
+use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest};
+use backstay_format::schedule::sha256;
+use backstay_store::Store;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::archive::{Committed, KEYBOX_FETCH, Located, Object};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::fetch::{Fetcher, RUN, digest_fault};
+use crate::layout;
+use crate::observe::{Event, Observer, Progress};
+use crate::policy::ReadPolicy;
+use crate::shelf::Shelf;
+
+/// How to copy.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyOptions {
+    /// Bytes of memory that all parts under way together may take. A part is held whole, since a cloud takes no stream of
+    /// unknown digest.
+    pub memory: u64,
+    /// Parts under way, at most.
+    pub transfers: usize,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        CopyOptions { memory: layout::MEMORY, transfers: layout::UPLOADS }
+    }
+}
+
+/// What was copied.
+#[derive(Debug, Clone)]
+pub struct Copied {
+    /// The archive.
+    pub id: ArchiveId,
+    /// Its parts.
+    pub parts: u32,
+    /// Their bytes.
+    pub stored: u64,
+    /// Bytes that had to be sent: the others were there already.
+    pub sent: u64,
+    /// Whether a sealed manifest vouches for each part. Without one (an archive of another backup manager) the copy is what
+    /// was read, and no more is known.
+    pub checked: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Copies an archive from one store to another.
+///
+/// # Errors
+/// Those of finding the archive (`archive.*`, `name.*`, `manifest.*`, `part.*`), `part.digest` for a part that is damaged in the source,
+/// `name.taken` when the target has other bytes under a name, `usage.memory` for parts that are larger than the memory, and the
+/// stores' own. After an error the target has no manifest that it did not have before.
+pub async fn copy(
+    from: &Store,
+    to: &Store,
+    id: &ArchiveId,
+    options: &CopyOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<Copied> {
+    let begun = Instant::now();
+    let located = Located::find(from, id, &Keyring::default(), &ReadPolicy::default()).await?;
+    let parts = located.objects.stream();
+    let manifest = manifest(from, &located).await?;
+    let digests: HashMap<u32, [u8; 32]> = match &located.committed {
+        Committed::Sealed(sealed) => {
+            let manifest = &sealed.manifest;
+            (manifest.first..).zip(manifest.parts.iter().map(|part| part.sha256)).collect()
+        }
+        _ => HashMap::new(),
+    };
+    let largest = parts.iter().map(|part| part.size).max().unwrap_or(0).max(1);
+    if largest > options.memory {
+        return Err(Error::Memory { needed: largest, given: options.memory, part: None });
+    }
+    let fitting = usize::try_from(options.memory / largest).unwrap_or(usize::MAX);
+    let at_once = options.transfers.min(fitting).max(1);
+    let fetcher = Fetcher {
+        store: from.clone(),
+        cpu: context.cpu.clone(),
+        observer: Arc::clone(&observer),
+        ahead: 1,
+        run: RUN,
+        plains: Shelf::default(),
+    };
+    let transfer = Transfer { fetcher, to, context };
+
+    let copying = async {
+        for m in &located.objects.keyboxes {
+            let name = id.keybox(*m);
+            if let Some(bytes) = from.get(&name, KEYBOX_FETCH).await? {
+                transfer.create(&name, bytes, false).await?;
+            }
+        }
+        let mut progress = Progress {
+            total_stored: Some(parts.iter().map(|part| part.size).sum()),
+            total_parts: u32::try_from(parts.len()).ok(),
+            ..Progress::default()
+        };
+        let mut sent = 0;
+        // The first one goes alone: it tells whether the store keeps conditions.
+        let (first, others) = parts.split_at(parts.len().min(1));
+        let first = stream::iter(first).then(|part| transfer.part(part, digests.get(&part.n), true));
+        let others = stream::iter(others).map(|part| transfer.part(part, digests.get(&part.n), false));
+        let mut done = pin!(first.chain(others.buffer_unordered(at_once)));
+        while let Some(moved) = done.try_next().await? {
+            progress.stored += moved.size;
+            progress.parts += 1;
+            sent += if moved.sent { moved.size } else { 0 };
+            observer.event(&Event::Progress(progress));
+        }
+        Ok::<_, Error>((progress, sent))
+    };
+    let (progress, sent) = tokio::select! {
+        biased;
+        () = context.interrupt.wait() => {
+            return Err(Error::Interrupted { left: format!("{id} is not complete in {}: copy it again to go on", to.url()) });
+        }
+        copied = copying => copied?,
+    };
+    if let Some(manifest) = manifest {
+        transfer.create(&id.manifest(), manifest, false).await?;
+    }
+    let checked = !digests.is_empty();
+    Ok(Copied {
+        id: id.clone(),
+        parts: progress.parts,
+        stored: progress.stored,
+        sent,
+        checked,
+        elapsed: begun.elapsed(),
+    })
+}
+
+/// The manifest's bytes: those that were judged, whatever the store answers the second time.
+async fn manifest(from: &Store, located: &Located) -> Result<Option<Bytes>> {
+    let id = &located.id;
+    let changed = || {
+        let why = "it changed while the archive was copied".to_owned();
+        Error::from(backstay_format::Error::ManifestInvalid { object: id.manifest(), why })
+    };
+    match &located.committed {
+        Committed::Nothing | Committed::Damaged => Ok(None),
+        Committed::Foreign(bytes) => Ok(Some(Bytes::from(bytes.clone()))),
+        Committed::Sealed(sealed) => {
+            let bytes = from.get(&id.manifest(), MAX_MANIFEST).await?.ok_or_else(changed)?;
+            match Manifest::parse(bytes.clone().into(), id)? {
+                Document::Manifest(again) if again == *sealed => Ok(Some(bytes)),
+                _ => Err(changed()),
+            }
+        }
+    }
+}
+
+/// Two stores and what lies between.
+struct Transfer<'a> {
+    fetcher: Fetcher,
+    to: &'a Store,
+    context: &'a Context,
+}
+
+/// One part that is in the target.
+struct Moved {
+    size: u64,
+    sent: bool,
+}
+
+impl Transfer<'_> {
+    async fn part(&self, part: &Object, expected: Option<&[u8; 32]>, probe: bool) -> Result<Moved> {
+        let moved = |sent| Moved { size: part.size, sent };
+        if let (Some(there), Some(expected)) = (self.to.head(&part.name).await?, expected) {
+            let same = there.size == part.size
+                && match there.sha256 {
+                    Some(sha256) => sha256 == *expected,
+                    None => self.target().digest(part).await? == *expected,
+                };
+            return if same { Ok(moved(false)) } else { Err(self.taken(&part.name)) };
+        }
+        let mut pieces = self.fetcher.raw(part);
+        let mut bytes = Vec::with_capacity(usize::try_from(part.size).unwrap_or(usize::MAX));
+        while let Some(piece) = pieces.try_next().await? {
+            bytes.extend_from_slice(&piece.bytes);
+        }
+        let bytes = Bytes::from(bytes);
+        let hashed = bytes.clone();
+        let found = self.context.cpu.run(move || sha256(&hashed)).await?;
+        if let Some(expected) = expected
+            && found != *expected
+        {
+            return Err(digest_fault(part, &found, expected));
+        }
+        self.send(&part.name, bytes, found, probe).await?;
+        Ok(moved(true))
+    }
+
+    async fn create(&self, name: &str, bytes: Bytes, probe: bool) -> Result<()> {
+        let digest = sha256(&bytes);
+        self.send(name, bytes, digest, probe).await
+    }
+
+    async fn send(&self, name: &str, bytes: Bytes, sha256: [u8; 32], probe: bool) -> Result<()> {
+        let sent = match probe {
+            true => self.to.create_probing(name, bytes, sha256).await,
+            false => self.to.create(name, bytes, sha256).await,
+        };
+        match sent {
+            Ok(_) => Ok(()),
+            Err(backstay_store::Error::NameTaken { .. }) => Err(self.taken(name)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads what the target has.
+    fn target(&self) -> Fetcher {
+        Fetcher { store: self.to.clone(), ..self.fetcher.clone() }
+    }
+
+    fn taken(&self, name: &str) -> Error {
+        Error::CopyDiffers { name: name.to_owned(), store: self.to.url().to_owned() }
+    }
+}

@@ -1,0 +1,113 @@
+//! A copy is whole or not there, whatever happens on the way.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use backstay::backup::Format;
+use backstay::copy::{CopyOptions, copy};
+use backstay::keys::Encryption;
+use backstay::{Error, Silent};
+use backstay_format::ArchiveId;
+use backstay_format::openssl::{Digest, Kdf, Password};
+use backstay_format::schedule::{Secret, sha256};
+use backstay_store::Store;
+use backstay_testkit::faults::{Call, Failure, Faults, When};
+use bytes::Bytes;
+use common::{back_up, content, context, native, options, raw_keyring, restored};
+use futures::TryStreamExt as _;
+
+async fn transfer(from: &Store, to: &Store, id: &ArchiveId) -> Result<u64, Error> {
+    let copied = copy(from, to, id, &CopyOptions::default(), &context(), Arc::new(Silent)).await?;
+    assert!(copied.sent <= copied.stored);
+    Ok(copied.sent)
+}
+
+async fn objects(store: &Store) -> BTreeMap<String, Bytes> {
+    let infos: Vec<_> = store.list("", None).try_collect().await.unwrap();
+    let mut objects = BTreeMap::new();
+    for info in infos {
+        let bytes = store.get(&info.name, u64::MAX).await.unwrap().unwrap();
+        objects.insert(info.name, bytes);
+    }
+    objects
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_at_any_call_is_no_archive_and_goes_on_the_next_time() {
+    let from = Store::memory();
+    let bytes = content(1_500_000, true);
+    let made = back_up(&from, &bytes, native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
+    let source = objects(&from).await;
+    let mut failed = 0;
+    for when in [When::Before, When::After] {
+        for call in [Call::Put, Call::Head, Call::Get] {
+            for number in 1.. {
+                let (plain, faults) = (Store::memory(), Faults::new());
+                let to = plain.clone().with_wrapper(|objects| faults.wrap(objects));
+                faults.fail(call, number..=number, when, Failure::Denied);
+                let outcome = transfer(&from, &to, &made.id).await;
+                if faults.calls(call) < number {
+                    outcome.unwrap();
+                    break;
+                }
+                let there = objects(&plain).await;
+                let committed = there.contains_key(&made.id.manifest());
+                if committed {
+                    assert_eq!(there, source, "{call:?} {number} {when:?}");
+                }
+                if outcome.is_err() {
+                    failed += 1;
+                    // Only the answer to creating the manifest itself can be lost after the commit.
+                    assert!(!committed || (call, when) == (Call::Put, When::After), "{call:?} {number} {when:?}");
+                }
+                transfer(&from, &plain, &made.id).await.unwrap();
+                assert_eq!(objects(&plain).await, source);
+                assert!(restored(&plain, &made.id, &raw_keyring()).await == bytes);
+            }
+        }
+    }
+    assert!(failed > 10, "{failed}");
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_not_sent_again() {
+    let (from, to) = (Store::memory(), Store::memory());
+    let made = back_up(&from, &content(1_500_000, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
+    assert_eq!(transfer(&from, &to, &made.id).await.unwrap(), made.stored);
+    to.delete(&made.id.part(1)).await.unwrap();
+    to.delete(&made.id.manifest()).await.unwrap();
+    let part = from.head(&made.id.part(1)).await.unwrap().unwrap().size;
+    assert_eq!(transfer(&from, &to, &made.id).await.unwrap(), part);
+    assert_eq!(objects(&from).await, objects(&to).await);
+    assert_eq!(transfer(&from, &to, &made.id).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_archive_of_another_manager_is_copied_with_its_document_and_nobody_vouches_for_it() {
+    let from = Store::memory();
+    let password = Password::new(b"correct horse".to_vec());
+    let format = Format::Openssl { kdf: Kdf::BytesToKey(Digest::Md5), password, single: false };
+    let made = back_up(&from, &content(1_500_000, true), options(format)).await.unwrap();
+    from.delete(&made.id.manifest()).await.unwrap();
+    let document = Bytes::from_static(b"{\"backup_id\": 17, \"size\": null}\n");
+    from.create(&made.id.manifest(), document.clone(), sha256(&document)).await.unwrap();
+    let to = Store::memory();
+    let copied = copy(&from, &to, &made.id, &CopyOptions::default(), &context(), Arc::new(Silent)).await.unwrap();
+    assert!(!copied.checked && copied.sent == made.stored);
+    assert_eq!(objects(&from).await, objects(&to).await);
+}
+
+#[tokio::test]
+async fn what_is_not_committed_is_not_copied_and_a_store_that_overwrites_is_refused() {
+    let from = Store::memory();
+    let made = back_up(&from, &content(1_500_000, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
+    let faults = Faults::new();
+    faults.ignore_conditions();
+    let careless = Store::memory().with_wrapper(|objects| faults.wrap(objects));
+    assert_eq!(transfer(&from, &careless, &made.id).await.unwrap_err().code(), "store.condition-ignored");
+    from.delete(&made.id.manifest()).await.unwrap();
+    assert_eq!(transfer(&from, &Store::memory(), &made.id).await.unwrap_err().code(), "archive.uncommitted");
+}
