@@ -550,7 +550,7 @@ impl Located {
             Profile::Openssl(head) => Some((sealed, head)),
             Profile::Native(_) => None,
         });
-        let start = self.objects.head(store, Preamble::LENGTH).await?;
+        let start = first_bytes(store, self.present(), Preamble::LENGTH).await?;
         let length = self.stored();
         let Some(password) = keyring.password() else {
             return Err(Fault::KeyNotFound { id: self.id.to_string() }.into());
@@ -590,7 +590,7 @@ impl Located {
         };
         self.judge_root(policy)?;
         let manifest = sealed.map(|sealed| sealed.manifest.clone());
-        Ok(Openssl { parts: self.objects.stream().to_vec(), manifest, key, gzip, id: self.id.clone() })
+        Ok(Openssl { parts: self.present().to_vec(), manifest, key, gzip, id: self.id.clone() })
     }
 
     /// O6, when the seal does not fit: whether the password opens the stream, so that the manifest is what is wrong.
@@ -620,7 +620,7 @@ impl Located {
     async fn judge_raw_tail(&self, store: &Store, key: &KeyIv, length: u64) -> Result<()> {
         let mut tail = Vec::new();
         let mut missing = 2 * openssl::BLOCK as u64;
-        for object in self.objects.stream().iter().rev() {
+        for object in self.present().iter().rev() {
             let take = object.size.min(missing);
             if take > 0 {
                 tail.splice(0..0, store.get_range(&object.name, object.size - take..object.size).await?);

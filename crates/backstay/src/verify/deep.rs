@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use backstay_format::Error as Fault;
 use backstay_format::header::{Header, Reference};
 use backstay_format::part::Place;
-use backstay_store::Store;
 use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _};
 
-use crate::archive::{Committed, Located, Native, Object, read_header};
+use crate::archive::{Committed, Native, Object, read_header};
 use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::fetch::Piece;
@@ -55,7 +54,7 @@ impl Check<'_> {
         };
         let header = match first {
             Some(header) => Some(header),
-            None => substitute(&self.located, self.store).await?,
+            None => self.substitute().await?,
         };
         let Some(header) = header else { return Ok(None) };
         let unlocked = self.located.unlock_with(&header.common, self.store, self.keyring, self.policy).await;
@@ -92,6 +91,24 @@ impl Check<'_> {
             manifest: manifest.map(|sealed| sealed.manifest.clone()),
             notes: Vec::new(),
         }))
+    }
+
+    /// A header for an archive whose first part cannot give it: the one that the manifest describes, or another part's. Parts
+    /// that are passed over on the way have no good one.
+    async fn substitute(&mut self) -> Result<Option<Header>> {
+        if let Some((head, parts)) = self.located.head() {
+            let rnd = parts.first().and_then(|part| part.rnd.as_ref());
+            return Ok(rnd.map(|rnd| head.header(&self.located.id, 0, rnd)));
+        }
+        let others: Vec<Object> = self.located.objects.parts.iter().filter(|part| part.n > 0).cloned().collect();
+        for part in others {
+            let limit = backstay_format::header::MAX_LINE;
+            match read_header(self.store, &self.located.id, &part, limit, Reference::None).await {
+                Ok(header) => return Ok(Some(header)),
+                Err(error) => self.find_in_part(&part, error)?,
+            }
+        }
+        Ok(None)
     }
 
     /// R9 and R10: opens every part, and decodes the content as far as it goes without a hole.
@@ -195,21 +212,4 @@ pub(super) async fn decode(mut decoder: Decoder, content: Arc<AtomicU64>) -> Res
 /// Tells the decoder that nothing usable follows: it ends after what it has, and says so with this.
 pub(super) fn end_of_run() -> Error {
     Error::Internal { why: "a hole in the stream".to_owned() }
-}
-
-/// A header for an archive whose first part cannot give it: the one that the manifest describes, or another part's.
-async fn substitute(located: &Located, store: &Store) -> Result<Option<Header>> {
-    if let Some((head, parts)) = located.head() {
-        let rnd = parts.first().and_then(|part| part.rnd.as_ref());
-        return Ok(rnd.map(|rnd| head.header(&located.id, 0, rnd)));
-    }
-    for part in located.objects.parts.iter().filter(|part| part.n > 0) {
-        let header = read_header(store, &located.id, part, backstay_format::header::MAX_LINE, Reference::None).await;
-        match header {
-            Ok(header) => return Ok(Some(header)),
-            Err(Error::Format(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }
