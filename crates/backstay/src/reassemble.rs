@@ -83,17 +83,14 @@ pub async fn reassemble(
         receipt: None,
         ..options.policy.clone()
     };
-    let located = Located::find(store, id, keyring, &policy).await?;
     let fetcher = fetcher(store, &RestoreOptions::default(), context, &observer);
+    if let Some(path) = &options.join {
+        return join(store, id, keyring, &policy, &fetcher, path).await;
+    }
+    let located = Located::find(store, id, keyring, &policy).await?;
     let parts = u32::try_from(located.present().len()).unwrap_or(u32::MAX);
     let stored = located.present().iter().map(|part| part.size).sum();
     let mut done = Reassembled { id: id.clone(), parts, stored, receipt: None, joined: None };
-    if let Some(path) = &options.join {
-        // Names and sizes are right, and bytes are joined as they are stored: that takes no key.
-        join(located.present(), &fetcher, path).await?;
-        done.joined = Some(path.clone());
-        return Ok(done);
-    }
     let archive = located.unlock(store, keyring, &policy).await?;
 
     let seal_key = match &archive {
@@ -251,8 +248,39 @@ async fn drain(decoder: &mut Decoder) -> Result<u64> {
     Ok(content)
 }
 
+/// Joins the parts as they are stored, which takes no key. A manifest that can be read says how many there are and of which
+/// sizes; without one nothing but the key could tell that the last of them is missing.
+async fn join(
+    store: &Store,
+    id: &ArchiveId,
+    keyring: &Keyring,
+    policy: &ReadPolicy,
+    fetcher: &Fetcher,
+    path: &Path,
+) -> Result<Reassembled> {
+    let stated = ReadPolicy { no_manifest: false, ..policy.clone() };
+    let (mut located, mut faults) = Located::survey(store, id, keyring, &stated).await?;
+    if located.committed.sealed().is_none() {
+        (located, faults) = Located::survey(store, id, keyring, policy).await?;
+        let text = format!("no manifest says how many parts {id} has: whether the last ones are missing is not known");
+        fetcher.observer.event(&Event::Warning { code: None, text });
+    }
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(fault.into());
+    }
+    let present = located.present();
+    write_joined(present, fetcher, path).await?;
+    Ok(Reassembled {
+        id: id.clone(),
+        parts: u32::try_from(present.len()).unwrap_or(u32::MAX),
+        stored: located.stored(),
+        receipt: None,
+        joined: Some(path.to_owned()),
+    })
+}
+
 /// Writes the stored parts, one after another, to a file that appears when it is whole.
-async fn join(parts: &[Object], fetcher: &Fetcher, path: &Path) -> Result<()> {
+async fn write_joined(parts: &[Object], fetcher: &Fetcher, path: &Path) -> Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);

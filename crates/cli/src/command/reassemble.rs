@@ -25,7 +25,8 @@ Examples:
   backstay reassemble ID --join archive.bin      the parts as one file, as they are stored
 
 All parts must be there: reassemble reads and checks each of them. With --join, the file of an
-archive of the openssl format is what `openssl enc -d` reads.";
+archive of the openssl format is what `openssl enc -d` reads; no key is needed, and the manifest
+says whether a part is missing.";
 
 /// Put an archive's parts back together: make its manifest anew, or join the parts to one file
 #[derive(Debug, Args)]
