@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use backstay_format::Error as Fault;
-use backstay_format::header::{self, Common, Head, Header, Reference};
+use backstay_format::header::{self, Codec, Common, Head, Header, Reference};
 use backstay_format::key::{Keyring, Opened as Unlocked};
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, OpensslHead, PartEntry, Profile, SealedManifest};
 use backstay_format::openssl::{self, Candidates, KeyIv, Password, Preamble};
@@ -426,18 +426,42 @@ pub(crate) enum Archive {
     Openssl(Box<Openssl>),
 }
 
+/// Where header lines come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// The parts; a manifest only says what they must be.
+    Stored,
+    /// The manifest, where there is one: a range read has no use for the beginning of a part, and the keys that follow from
+    /// a line open what was sealed under it and nothing else.
+    Rebuilt,
+}
+
 impl Archive {
     /// Makes the checks R1 to R8.
-    pub(crate) async fn open(store: &Store, id: &ArchiveId, keyring: &Keyring, policy: &ReadPolicy) -> Result<Archive> {
-        Located::find(store, id, keyring, policy).await?.unlock(store, keyring, policy).await
+    pub(crate) async fn open(
+        store: &Store,
+        id: &ArchiveId,
+        keyring: &Keyring,
+        policy: &ReadPolicy,
+        lines: Lines,
+    ) -> Result<Archive> {
+        Located::find(store, id, keyring, policy).await?.unlock(store, keyring, policy, lines).await
     }
 }
 
 impl Located {
     /// R5 to R8, or O1 to O8: unlocks the archive and makes sure of the manifest's seal.
-    pub(crate) async fn unlock(self, store: &Store, keyring: &Keyring, policy: &ReadPolicy) -> Result<Archive> {
+    pub(crate) async fn unlock(
+        self,
+        store: &Store,
+        keyring: &Keyring,
+        policy: &ReadPolicy,
+        lines: Lines,
+    ) -> Result<Archive> {
         match self.profile {
-            ProfileName::Native => Ok(Archive::Native(Box::new(self.unlock_native(store, keyring, policy).await?))),
+            ProfileName::Native => {
+                Ok(Archive::Native(Box::new(self.unlock_native(store, keyring, policy, lines).await?)))
+            }
             ProfileName::Openssl => match self.stream_fault(store).await? {
                 Some(fault) => Err(fault.into()),
                 None => Ok(Archive::Openssl(Box::new(self.unlock_openssl(store, keyring, policy).await?))),
@@ -445,8 +469,21 @@ impl Located {
         }
     }
 
-    async fn unlock_native(self, store: &Store, keyring: &Keyring, policy: &ReadPolicy) -> Result<Native> {
-        let header = self.first_header(store).await?;
+    async fn unlock_native(
+        self,
+        store: &Store,
+        keyring: &Keyring,
+        policy: &ReadPolicy,
+        lines: Lines,
+    ) -> Result<Native> {
+        let rebuilt = self.rebuilt_header().filter(|header| {
+            // Without a seek table a range is read from the start, part by part, as everything is.
+            lines == Lines::Rebuilt && header.common.codec == Codec::Zstd
+        });
+        let header = match rebuilt {
+            Some(header) => header,
+            None => self.first_header(store).await?,
+        };
         let Unlocked { secret, keys, notes } = self.unlock_with(&header.common, store, keyring, policy).await?;
         if let Some(sealed) = self.committed.sealed() {
             sealed.check(&keys.seal())?;
@@ -465,6 +502,12 @@ impl Located {
             Manifest { profile: Profile::Native(head), parts, .. } => Some((head, parts)),
             Manifest { profile: Profile::Openssl(_), .. } => None,
         }
+    }
+
+    /// The header of part 0 as the manifest describes it.
+    pub(crate) fn rebuilt_header(&self) -> Option<Header> {
+        let (head, parts) = self.head()?;
+        Some(head.header(&self.id, 0, parts.first()?.rnd.as_ref()?))
     }
 
     /// R5: the header line of part 0.

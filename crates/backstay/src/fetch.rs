@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use backstay_format::ArchiveId;
+use backstay_format::codec::zstd::FRAME_CONTENT;
 use backstay_format::header::{Head, Header, Reference};
 use backstay_format::manifest::{Manifest, PartEntry, Profile};
 use backstay_format::part::{PartOpener, Place};
@@ -16,7 +18,7 @@ use backstay_store::Store;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
-use crate::archive::{Native, Object, Openssl, read_header};
+use crate::archive::{Lines, Native, Object, Openssl, read_header};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
@@ -24,6 +26,9 @@ use crate::shelf::Shelf;
 
 /// About how many stored bytes are fetched at once, where memory allows it.
 pub(crate) const RUN: u64 = 4 << 20;
+
+/// A range of the inner stream that is not worth cutting: two frames that nothing made smaller, with what is around them.
+const SMALL_RANGE: u64 = 2 * (FRAME_CONTENT as u64 + (128 << 10));
 
 /// What fetching needs.
 #[derive(Clone)]
@@ -60,10 +65,11 @@ impl Fetcher {
             let place = if i + 1 == count { Place::Last } else { Place::Middle };
             (object, place, None)
         });
-        self.runs(archive, parts.collect())
+        self.runs(archive, parts.collect(), Lines::Stored)
     }
 
-    /// Exactly the bytes `range` of the inner stream, by arithmetic.
+    /// Exactly the bytes `range` of the inner stream, by arithmetic. A small range is one request for each part that it
+    /// touches; header lines are not fetched where a trusted manifest tells them.
     pub(crate) fn inner_range(&self, archive: &Native, range: &Range<u64>) -> Pieces {
         let common = &archive.header.common;
         let (per_part, seg) = (common.part_content(), u64::from(common.seg));
@@ -78,7 +84,12 @@ impl Fetcher {
         // Whole segments come, and part edges are segment edges: only the first and the last piece are cut.
         let mut at = range.start - range.start % per_part % seg;
         let (start, end) = (range.start, range.end);
-        self.runs(archive, parts.collect())
+        // What is in flight at most is then still what runs in flight would be.
+        let whole = (range.end - range.start) + 2 * seg;
+        let small = whole <= SMALL_RANGE.min(self.run * self.ahead as u64);
+        let fetcher = Fetcher { run: if small { u64::MAX } else { self.run }, ..self.clone() };
+        fetcher
+            .runs(archive, parts.collect(), Lines::Rebuilt)
             .map_ok(move |mut piece| {
                 let length = piece.bytes.len() as u64;
                 let within = |offset: u64| usize::try_from(offset.saturating_sub(at).min(length)).unwrap_or(usize::MAX);
@@ -89,7 +100,7 @@ impl Fetcher {
             .boxed()
     }
 
-    fn runs(&self, archive: &Native, parts: Vec<Wanted>) -> Pieces {
+    fn runs(&self, archive: &Native, parts: Vec<Wanted>, lines: Lines) -> Pieces {
         let keys = Arc::new(archive.keys.clone());
         let first = Arc::new(archive.header.clone());
         let known = archive.manifest.as_ref().and_then(Known::new).map(Arc::new);
@@ -101,10 +112,15 @@ impl Fetcher {
                     let (fetcher, first, known, keys) =
                         (fetcher.clone(), Arc::clone(&first), known.clone(), Arc::clone(&keys));
                     async move {
-                        let header = match object.n == first.part {
+                        let rebuilt =
+                            || known.as_ref().filter(|_| lines == Lines::Rebuilt)?.header(&first.id, object.n);
+                        let header = if object.n == first.part {
                             // It was read to unlock the archive.
-                            true => Header::clone(&first),
-                            false => fetcher.header(&object, &first, known.as_deref()).await?,
+                            Header::clone(&first)
+                        } else if let Some(header) = rebuilt() {
+                            header
+                        } else {
+                            fetcher.header(&object, &first, known.as_deref()).await?
                         };
                         let opener = PartOpener::new(&header, &keys, object.size, place)?;
                         Ok::<_, Error>((object, Arc::new(opener), segments))
@@ -295,6 +311,11 @@ impl Known {
         let Profile::Native(head) = &manifest.profile else { return None };
         Some(Known { head: (**head).clone(), rnd: manifest.parts.iter().map(|part| part.rnd).collect() })
     }
+
+    /// The header of part `n`.
+    fn header(&self, id: &ArchiveId, n: u32) -> Option<Header> {
+        Some(self.head.header(id, n, self.rnd.get(n as usize)?.as_ref()?))
+    }
 }
 
 /// A part does not have the digest that the manifest states.
@@ -303,11 +324,12 @@ pub(crate) fn digest_fault(object: &Object, found: &[u8], expected: &[u8]) -> Er
     backstay_format::Error::PartDigest { object: object.name.clone(), found, expected }.into()
 }
 
-/// How long the inner stream of a native archive is, by its sizes.
-pub(crate) fn inner_length(archive: &Native) -> u64 {
-    let Some(last) = archive.parts.last() else { return 0 };
+/// How long the inner stream of a native archive is, and how much of it is in its last part, by its sizes.
+pub(crate) fn inner_length(archive: &Native) -> (u64, u64) {
+    let Some(last) = archive.parts.last() else { return (0, 0) };
     let common = &archive.header.common;
     let body = last.size.saturating_sub(archive.header.line.len() as u64);
     let segments = body.div_ceil(u64::from(common.seg) + TAG as u64);
-    (archive.parts.len() as u64 - 1) * common.part_content() + body.saturating_sub(segments * TAG as u64)
+    let in_last = body.saturating_sub(segments * TAG as u64);
+    ((archive.parts.len() as u64 - 1) * common.part_content() + in_last, in_last)
 }

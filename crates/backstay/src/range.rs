@@ -5,12 +5,15 @@
 
 use std::ops::Range;
 
-use backstay_format::codec::zstd::{FOOTER, SeekTable};
+use backstay_format::codec::zstd::{FOOTER, FRAME_CONTENT, SeekTable};
 use futures::TryStreamExt as _;
 
 use crate::archive::Native;
 use crate::error::{Error, Result};
 use crate::fetch::{Fetcher, inner_length};
+
+/// How much of the end is fetched first when nothing tells how long the table is: that of 16 GiB.
+const UNKNOWN_TABLE: u64 = 64 << 10;
 
 /// Where frames are.
 pub(crate) struct LocatedRange {
@@ -24,11 +27,20 @@ pub(crate) struct LocatedRange {
 
 /// Finds the frames that hold `range` of the content.
 pub(crate) async fn locate(archive: &Native, fetcher: &Fetcher, range: &Range<u64>) -> Result<LocatedRange> {
-    let total = inner_length(archive);
-    let seg = u64::from(archive.header.common.seg);
-    // At least the whole last segment, and usually all of the table.
-    let guess = (64 << 10).max(seg);
+    let (total, in_last) = inner_length(archive);
+    // All of the table, when no frame holds less than our own frames do, or what of it is in the last part: that is one
+    // request in any case. Whole segments are fetched, so that this is also the last one.
+    let content = archive.manifest.as_ref().and_then(|manifest| manifest.content);
+    let guess = match content {
+        Some(content) => {
+            SeekTable::length_of(content.div_ceil(FRAME_CONTENT as u64).max(1)).min(UNKNOWN_TABLE.max(in_last))
+        }
+        None => UNKNOWN_TABLE.min(in_last),
+    };
     let mut tail = read(archive, fetcher, total.saturating_sub(guess)..total).await?;
+    if tail.len() < FOOTER {
+        tail = read(archive, fetcher, total.saturating_sub(FOOTER as u64)..total).await?;
+    }
     let length = SeekTable::length(&tail[tail.len().saturating_sub(FOOTER)..], total.saturating_sub(FOOTER as u64))?;
     if length > tail.len() as u64 {
         tail = read(archive, fetcher, total.saturating_sub(length)..total).await?;

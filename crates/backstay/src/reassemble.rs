@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 
-use crate::archive::{Archive, Located, Native, Object, Openssl};
+use crate::archive::{Archive, Lines, Located, Native, Object, Openssl};
 use crate::backup::{Receipt, rfc3339};
 use crate::context::Context;
 use crate::decode::Decoder;
@@ -91,7 +91,7 @@ pub async fn reassemble(
     let parts = u32::try_from(located.present().len()).unwrap_or(u32::MAX);
     let stored = located.present().iter().map(|part| part.size).sum();
     let mut done = Reassembled { id: id.clone(), parts, stored, receipt: None, joined: None };
-    let archive = located.unlock(store, keyring, &policy).await?;
+    let archive = located.unlock(store, keyring, &policy, Lines::Stored).await?;
 
     let seal_key = match &archive {
         Archive::Native(native) => native.keys.seal(),

@@ -18,7 +18,7 @@ use backstay_format::key::Keyring;
 use backstay_store::Store;
 use bytes::{Buf as _, Bytes};
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Lines};
 use crate::context::Context;
 use crate::decode::Decoder;
 use crate::error::{Error, Result};
@@ -101,7 +101,8 @@ pub async fn restore(
     observer: Arc<dyn Observer>,
 ) -> Result<Restored> {
     let begun = Instant::now();
-    let archive = Archive::open(store, id, keyring, &options.policy).await?;
+    let lines = if options.range.is_some() && !options.raw { Lines::Rebuilt } else { Lines::Stored };
+    let archive = Archive::open(store, id, keyring, &options.policy, lines).await?;
     if let Archive::Native(native) = &archive {
         for text in &native.notes {
             observer.event(&Event::Note { text: text.clone() });
@@ -112,7 +113,7 @@ pub async fn restore(
         let options = RestoreOptions { atomic: false, ..options.clone() };
         let policy = &options.policy;
         // Unlocked already: what is spooled is checked with the same keys, to its end, before anything is released.
-        let archive = Archive::open(&spooled.store, id, keyring, policy).await?;
+        let archive = Archive::open(&spooled.store, id, keyring, policy, lines).await?;
         let nowhere = Target::Writer(Box::new(std::io::sink()));
         release(&spooled.store, &archive, nowhere, &options, context, &observer, begun).await?;
         return release(&spooled.store, &archive, target, &options, context, &observer, begun).await;

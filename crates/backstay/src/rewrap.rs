@@ -11,7 +11,7 @@ use backstay_format::schedule::{Secret, sha256};
 use backstay_store::Store;
 use bytes::Bytes;
 
-use crate::archive::{Archive, Committed, Objects};
+use crate::archive::{Archive, Committed, Lines, Objects};
 use crate::error::{Error, Result};
 use crate::keys::wrap;
 use crate::policy::ReadPolicy;
@@ -48,7 +48,7 @@ pub async fn rewrap(
 pub async fn export_secret(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<Secret> {
     // A manifest that is lost or damaged does not keep the key's holder from the key.
     let policy = ReadPolicy { no_manifest: true, this_stream_only: true, ..ReadPolicy::default() };
-    match Archive::open(store, id, keyring, &policy).await? {
+    match Archive::open(store, id, keyring, &policy, Lines::Stored).await? {
         Archive::Native(native) => Ok(native.secret.clone()),
         Archive::Openssl(_) => {
             Err(Error::Usage { why: format!("{id} is of the openssl profile: its key is the password") })

@@ -288,10 +288,12 @@ impl<'a> Check<'a> {
     async fn compare_checksums(&mut self) -> Result<()> {
         let parts = self.good_parts();
         self.compared.parts = parts.len();
-        // A store that keeps none is asked once.
-        let Some((first, _)) = parts.first() else { return Ok(()) };
-        if self.store.head(&first.name).await?.is_none_or(|info| info.sha256.is_none()) {
-            return Ok(());
+        // A store that keeps none is asked once, and one that does is asked once for each part.
+        let mut parts = parts.into_iter();
+        let Some((first, entry)) = parts.next() else { return Ok(()) };
+        match self.store.head(&first.name).await? {
+            Some(info) if info.sha256.is_some() => self.compare_checksum(&first, &entry, info.sha256),
+            _ => return Ok(()),
         }
         let store = self.store;
         let mut heads = stream::iter(parts)

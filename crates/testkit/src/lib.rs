@@ -7,11 +7,13 @@ pub mod contract;
 pub mod faults;
 pub mod fuzz;
 pub mod proxy;
+pub mod record;
 mod runtime;
 pub mod s3_server;
 
 pub use faults::Faults;
 pub use proxy::Proxy;
+pub use record::Record;
 pub use s3_server::S3Server;
 
 /// The SHA-256 of `bytes`, from another implementation than the product's.

@@ -96,9 +96,8 @@ impl Check<'_> {
     /// A header for an archive whose first part cannot give it: the one that the manifest describes, or another part's. Parts
     /// that are passed over on the way have no good one.
     async fn substitute(&mut self) -> Result<Option<Header>> {
-        if let Some((head, parts)) = self.located.head() {
-            let rnd = parts.first().and_then(|part| part.rnd.as_ref());
-            return Ok(rnd.map(|rnd| head.header(&self.located.id, 0, rnd)));
+        if self.located.head().is_some() {
+            return Ok(self.located.rebuilt_header());
         }
         let others: Vec<Object> = self.located.objects.parts.iter().filter(|part| part.n > 0).cloned().collect();
         for part in others {

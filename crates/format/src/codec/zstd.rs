@@ -117,7 +117,12 @@ impl SeekTable {
 
     /// How many bytes [`SeekTable::encode`] gives.
     pub fn encoded_len(&self) -> u64 {
-        8 + self.entries.len() as u64 * 8 + FOOTER as u64
+        SeekTable::length_of(self.entries.len() as u64)
+    }
+
+    /// How long a table of so many frames is.
+    pub fn length_of(frames: u64) -> u64 {
+        8 + frames * 8 + FOOTER as u64
     }
 
     /// The table as a skippable frame.
@@ -184,7 +189,7 @@ impl SeekTable {
         if le32(&footer[5..]) != Some(FOOTER_MAGIC) || footer[4] != 0 {
             return Err(invalid(at, "there is no seek table"));
         }
-        Ok(8 + u64::from(le32(footer).unwrap_or(0)) * 8 + FOOTER as u64)
+        Ok(SeekTable::length_of(u64::from(le32(footer).unwrap_or(0))))
     }
 
     /// The frame that holds byte `offset` of the content.

@@ -1,0 +1,335 @@
+//! What every verb asks of a store, counted. Requests cost money and, at a hundred milliseconds each, time, so that a store of ten million
+//! objects is a question of these numbers: each is held here to a function of the parts of an archive and of the archives of a store.
+//!
+//! Counted twice, on a store in memory behind a wrapper and on an S3 server, since only the one tells names and bytes, and only the
+//! other has pages and checksums of its own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+mod common;
+
+use std::fs;
+use std::sync::Arc;
+
+use backstay::backup::{BackupOptions, Format};
+use backstay::catalog::{self, Filter};
+use backstay::keys::Encryption;
+use backstay::policy::ReadPolicy;
+use backstay::reassemble::{ReassembleOptions, reassemble};
+use backstay::rewrap::{destroy_keys, export_secret, rewrap};
+use backstay::verify::{Depth, sums, verify};
+use backstay::{RestoreOptions, Silent};
+use backstay_format::ArchiveId;
+use backstay_format::codec::zstd::{FRAME_CONTENT, SeekTable};
+use backstay_format::key::Keyring;
+use backstay_format::openssl::{Digest, Kdf, Password};
+use backstay_format::schedule::Secret;
+use backstay_store::Store;
+use backstay_testkit::faults::Call;
+use backstay_testkit::{Record, S3Server};
+use common::{back_up, content, context, native, options, raw_keyring, read, recipient, restored};
+use futures::TryStreamExt as _;
+
+/// A sealed segment of 64 KiB.
+const SEALED: u64 = (64 << 10) + 16;
+/// What is fetched at once with the default memory.
+const RUN: u64 = 2 << 20;
+
+/// Requests, by what they ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Requests {
+    lists: u64,
+    gets: u64,
+    heads: u64,
+    puts: u64,
+    deletes: u64,
+}
+
+/// What `work` asks of the store.
+async fn asked<T>(store: &Store, work: impl Future<Output = T>) -> (Requests, T) {
+    let before = store.requests();
+    let result = work.await;
+    let after = store.requests();
+    assert_eq!(after.retries, before.retries, "nothing fails here");
+    let requests = Requests {
+        lists: after.lists - before.lists,
+        gets: after.gets - before.gets,
+        heads: after.heads - before.heads,
+        puts: after.puts - before.puts,
+        deletes: after.deletes - before.deletes,
+    };
+    assert_eq!(
+        after.attempts - before.attempts,
+        requests.lists + requests.gets + requests.heads + requests.puts + requests.deletes,
+        "there are no other requests"
+    );
+    (requests, result)
+}
+
+/// An archive as far as numbers of requests depend on it.
+struct Shape {
+    id: ArchiveId,
+    parts: u64,
+    /// Fetches of all segments, by 31 of them.
+    runs: u64,
+    /// Fetches of all bytes as they are stored.
+    pieces: u64,
+}
+
+impl Shape {
+    async fn of(store: &Store, id: &ArchiveId) -> Shape {
+        let parts: Vec<_> = store.list(&format!("{id}-"), None).try_collect().await.unwrap();
+        let mut shape = Shape { id: id.clone(), parts: parts.len() as u64, runs: 0, pieces: 0 };
+        for part in parts {
+            let start = store.get_range(&part.name, 0..part.size.min(4096)).await.unwrap();
+            let header = start.iter().position(|byte| *byte == b'\n').map_or(0, |end| end as u64 + 1);
+            let segments = (part.size - header).div_ceil(SEALED);
+            shape.runs += segments.div_ceil(RUN / SEALED);
+            shape.pieces += part.size.div_ceil(RUN);
+        }
+        shape
+    }
+}
+
+fn raw() -> Encryption {
+    Encryption::Raw(Secret([7; 32]))
+}
+
+fn with_parts(part: u64, options: BackupOptions) -> BackupOptions {
+    BackupOptions { part_size: Some(part), ..options }
+}
+
+fn password() -> Keyring {
+    let mut keyring = Keyring::default();
+    keyring.add_password(Password::new(b"KEY".to_vec()));
+    keyring
+}
+
+/// Holds every verb to its number, on archives of one, several and many parts. `checksums` says whether the store keeps SHA-256s.
+async fn every_verb(store: &Store, checksums: bool) {
+    let (policy, machine) = (ReadPolicy::default(), context());
+    let mut parts_seen = Vec::new();
+    for (size, part) in [(1000, 512 << 10), (3_000_000, 3 << 20), (12_000_000, 5 << 20), (9_000_000, 512 << 10)] {
+        let bytes = content(size, true);
+        let (backed_up, receipt) = asked(store, back_up(store, &bytes, with_parts(part, native(raw())))).await;
+        let shape = Shape::of(store, &receipt.unwrap().id).await;
+        let (id, parts, runs, pieces) = (&shape.id, shape.parts, shape.runs, shape.pieces);
+        parts_seen.push(parts);
+        let keyring = raw_keyring();
+
+        // Later archives of the source, and at the end whether anything else has this id; the first part is sent twice.
+        let mut rows = vec![("backup", backed_up, Requests { lists: 2, puts: parts + 2, ..Requests::default() })];
+
+        // The listing, the manifest, each part's header line, all segments.
+        let (got, back) = asked(store, restored(store, id, &keyring)).await;
+        assert!(back == bytes);
+        rows.push(("restore", got, Requests { lists: 1, gets: 1 + parts + runs, ..Requests::default() }));
+
+        // Which profile it is, the manifest does not tell then: eight bytes more do.
+        let mut without = RestoreOptions::default();
+        without.policy.no_manifest = true;
+        let (got, back) = asked(store, read(store, id, &keyring, &without)).await;
+        assert!(back.unwrap() == bytes);
+        rows.push(("restore --no-manifest", got, Requests { lists: 1, gets: 1 + parts + runs, ..Requests::default() }));
+
+        let heads = if checksums { parts } else { 1 };
+        let deep = 1 + 1 + parts + runs;
+        for (depth, gets, heads) in [(Depth::Quick, 1, heads), (Depth::Full, 1 + pieces, 0), (Depth::Deep, deep, 0)] {
+            let verifying = verify(store, id, &keyring, depth, &policy, &machine, Arc::new(Silent));
+            let (got, report) = asked(store, verifying).await;
+            assert!(report.unwrap().is_good());
+            let name = ["verify --depth quick", "verify --depth full", "verify"][depth as usize];
+            rows.push((name, got, Requests { lists: 1, gets, heads, ..Requests::default() }));
+        }
+
+        let (got, lines) = asked(store, sums(store, id)).await;
+        assert_eq!(lines.unwrap().lines().count() as u64, parts);
+        rows.push(("verify --sums", got, Requests { lists: 1, gets: 1, ..Requests::default() }));
+
+        let (got, details) = asked(store, catalog::show(store, id, &keyring)).await;
+        assert_eq!(u64::from(details.unwrap().entry.parts), parts);
+        rows.push(("show", got, Requests { lists: 1, gets: 1, ..Requests::default() }));
+
+        let (got, secret) = asked(store, export_secret(store, id, &keyring)).await;
+        assert_eq!(secret.unwrap().0, [7; 32]);
+        rows.push(("key export", got, Requests { lists: 1, gets: 2, ..Requests::default() }));
+
+        let recipients = [recipient(&age::x25519::Identity::generate())];
+        let (got, names) = asked(store, rewrap(store, id, &keyring, &recipients, None)).await;
+        assert_eq!(names.unwrap().len(), 1);
+        rows.push(("key rewrap", got, Requests { lists: 2, gets: 2, puts: 1, ..Requests::default() }));
+
+        // The manifest is asked for once more, to see that there is none.
+        store.delete(&id.manifest()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let joined = ReassembleOptions { join: Some(folder.path().join("joined")), ..ReassembleOptions::default() };
+        let joining = reassemble(store, id, &keyring, &joined, &machine, Arc::new(Silent));
+        let (got, done) = asked(store, joining).await;
+        assert_eq!(u64::from(done.unwrap().parts), parts);
+        rows.push(("reassemble --join", got, Requests { lists: 1, gets: 1 + pieces, ..Requests::default() }));
+        // The keybox is tried as well.
+        let rebuilding = async {
+            let options = ReassembleOptions::default();
+            reassemble(store, id, &keyring, &options, &machine, Arc::new(Silent)).await.unwrap();
+        };
+        let (got, ()) = asked(store, rebuilding).await;
+        let gets = 2 + 1 + 1 + parts + runs;
+        rows.push(("reassemble", got, Requests { lists: 1, gets, puts: 1, ..Requests::default() }));
+
+        for (verb, got, expected) in rows {
+            assert_eq!(got, expected, "{verb} of {size} bytes in {parts} parts, {runs} runs, {pieces} pieces");
+        }
+    }
+    assert!(parts_seen[0] == 1 && parts_seen.iter().any(|parts| *parts >= 15), "{parts_seen:?}");
+}
+
+async fn openssl_verbs(store: &Store) {
+    for (size, part) in [(1000, 512 << 10), (12_000_000, 5 << 20)] {
+        let bytes = content(size, true);
+        let kdf = Kdf::BytesToKey(Digest::Md5);
+        let format = Format::Openssl { kdf, password: Password::new(b"KEY".to_vec()), single: false };
+        let (backed_up, receipt) = asked(store, back_up(store, &bytes, with_parts(part, options(format)))).await;
+        let Shape { id, parts, pieces, .. } = Shape::of(store, &receipt.unwrap().id).await;
+        assert_eq!(backed_up, Requests { lists: 2, puts: parts + 2, ..Requests::default() });
+        // The manifest, the first bytes for the key, and everything once.
+        let (got, back) = asked(store, restored(store, &id, &password())).await;
+        assert!(back == bytes);
+        assert_eq!(got, Requests { lists: 1, gets: 2 + pieces, ..Requests::default() }, "{parts} parts");
+        // Without the manifest the magic is looked at twice more.
+        store.delete(&id.manifest()).await.unwrap();
+        let (got, back) = asked(store, restored(store, &id, &password())).await;
+        assert!(back == bytes);
+        assert_eq!(got, Requests { lists: 1, gets: 3 + pieces, ..Requests::default() }, "{parts} parts");
+    }
+}
+
+async fn detached_keys(store: &Store) {
+    let identity = age::x25519::Identity::generate();
+    let recipients = vec![recipient(&identity), recipient(&age::x25519::Identity::generate())];
+    let encryption = Encryption::Slots { recipients, passphrase: None, detached: true };
+    let (got, receipt) = asked(store, back_up(store, &content(1000, true), native(encryption))).await;
+    assert_eq!(got, Requests { lists: 2, puts: 1 + 2 + 1, ..Requests::default() }, "one slot, an object");
+    let (got, destroyed) = asked(store, destroy_keys(store, &receipt.unwrap().id)).await;
+    assert_eq!(destroyed.unwrap().len(), 1);
+    assert_eq!(got, Requests { lists: 1, gets: 1, deletes: 1, ..Requests::default() });
+}
+
+#[tokio::test]
+async fn every_verb_asks_a_wrapped_store_as_often_as_its_parts_say() {
+    let store = Record::default().store();
+    every_verb(&store, false).await;
+    openssl_verbs(&store).await;
+    detached_keys(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_verb_asks_an_s3_server_as_often_as_its_parts_say() {
+    let server = S3Server::with_bucket("bucket");
+    let store = server.open("s3://bucket").await;
+    every_verb(&store, true).await;
+    openssl_verbs(&store).await;
+    detached_keys(&store).await;
+}
+
+/// Names of archives are made, not archives: a list reads nothing but names, sizes and times.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_many_archives_is_a_page_for_every_thousand_objects_and_a_look_at_each_that_nothing_commits() {
+    let server = S3Server::with_bucket("bucket");
+    let store = server.open("s3://bucket").await;
+    let guids = ["de2fe9e4-6535-423d-8709-dca87df7985c", "ee2fe9e4-6535-423d-8709-dca87df7985c"];
+    let (archives, incomplete) = (1200, 7);
+    let name = |n: u64| format!("{}-{}", guids[usize::from(n.is_multiple_of(4))], 1_700_000_000_000 + n);
+    for n in 0..archives + incomplete {
+        fs::write(server.object_path("bucket", &format!("{}-0", name(n))), b"a part of something").unwrap();
+        if n < archives {
+            // Cut manifests, which do not hide their archives.
+            let cut = format!("{:500}", r#"{"backstay":1,"#);
+            fs::write(server.object_path("bucket", &format!("{}.json", name(n))), cut).unwrap();
+        }
+    }
+    let objects = 2 * archives + incomplete;
+    let all = Requests { lists: objects.div_ceil(1000), gets: incomplete, ..Requests::default() };
+    let of_guid = |guid: &str| Filter { guid: Some(guid.parse().unwrap()), ..Filter::default() };
+    let own = (0..archives + incomplete).filter(|n| n.is_multiple_of(4)).count() as u64;
+    let own_archives = (0..archives).filter(|n| n.is_multiple_of(4)).count() as u64;
+
+    let (got, listed) = asked(&store, catalog::list(&store, &Filter::default(), false)).await;
+    assert_eq!((listed.unwrap().len() as u64, got), (archives, all));
+    let (got, listed) = asked(&store, catalog::list(&store, &Filter::default(), true)).await;
+    let with_manifests = Requests { gets: archives + incomplete, ..all };
+    assert_eq!((listed.unwrap().len() as u64, got), (archives, with_manifests));
+    let (got, listed) = asked(&store, catalog::list(&store, &of_guid(guids[1]), false)).await;
+    assert_eq!(listed.unwrap().len() as u64, own_archives);
+    let lists = (own + own_archives).div_ceil(1000);
+    assert_eq!(got, Requests { lists, gets: own - own_archives, ..Requests::default() });
+    // The newest archive's header line tells whether it is encrypted.
+    let (got, latest) = asked(&store, catalog::select(&store, "latest", &of_guid(guids[1]))).await;
+    assert_eq!(latest.unwrap().to_string(), name(archives - 4));
+    assert_eq!(got, Requests { lists, gets: own - own_archives + 1, ..Requests::default() });
+    let (got, one) = asked(&store, catalog::select(&store, &name(17), &Filter::default())).await;
+    assert_eq!(one.unwrap().to_string(), name(17));
+    assert_eq!(got, Requests { lists: 1, ..Requests::default() });
+}
+
+/// The inner stream's frames, by its own seek table.
+async fn frames(store: &Store, id: &ArchiveId) -> (SeekTable, u64) {
+    let raw = RestoreOptions { raw: true, ..RestoreOptions::default() };
+    let stream = read(store, id, &raw_keyring(), &raw).await.unwrap();
+    (SeekTable::parse(&stream, stream.len() as u64).unwrap(), stream.len() as u64)
+}
+
+/// The listing, the manifest, the seek table, the frames: four requests, and one more for every edge of a part that lies in the last two.
+#[tokio::test]
+async fn a_range_is_four_requests_and_no_more_than_its_frames() {
+    const MIB: u64 = 1 << 20;
+    // As an archive of 1 GiB has it: frames that are much smaller than parts, and parts in which many segments are.
+    for (size, incompressible, with_manifest) in
+        [(96 * MIB, false, true), (24 * MIB, true, true), (72 * MIB, false, false)]
+    {
+        let record = Record::default();
+        let store = record.store();
+        let bytes = content(usize::try_from(size).unwrap(), incompressible);
+        let id = back_up(&store, &bytes, with_parts(5 * MIB, native(raw()))).await.unwrap().id;
+        let (table, inner) = frames(&store, &id).await;
+        let part = (5 * MIB - 2048) / SEALED * (64 << 10);
+        assert!(inner / part >= 3, "{inner} bytes in parts of {part}");
+        let parts_of = |from: u64, to: u64| (to - 1) / part - from / part + 1;
+        let table_parts = parts_of(inner - SeekTable::length_of(size.div_ceil(FRAME_CONTENT as u64)), inner);
+
+        let mut crossed = 0;
+        for start in (0..=size - MIB).step_by(1_300_001).chain([size - MIB]) {
+            let (first, last) = (table.locate(start).unwrap(), table.locate(start + MIB - 1).unwrap());
+            let (from, to) = (first.stored.start, last.stored.end);
+            let mut options = RestoreOptions { range: Some(start..start + MIB), ..RestoreOptions::default() };
+            options.policy.no_manifest = !with_manifest;
+            drop(record.taken());
+            let back = read(&store, &id, &raw_keyring(), &options).await.unwrap();
+            let at = usize::try_from(start).unwrap();
+            assert!(back == bytes[at..at + (1 << 20)]);
+
+            let requests = record.taken();
+            let (frame_parts, said) = (parts_of(from, to), format!("{start}: {requests:?}"));
+            crossed += frame_parts - 1;
+            assert!(last.frame - first.frame <= 1, "{said}");
+            assert_eq!(requests.iter().filter(|asked| asked.call == Call::List).count(), 1, "{said}");
+            let of_parts = || requests.iter().filter(|asked| asked.call == Call::Get && !asked.name.ends_with(".json"));
+            if with_manifest {
+                assert_eq!(requests.len() as u64, 2 + table_parts + frame_parts, "{said}");
+                assert!(requests.len() <= 5 || table_parts == 2, "{said}");
+            } else {
+                // Instead of the manifest the first part's header line, and that of every other part that is touched; parts that both
+                // the table and the frames touch are asked twice.
+                let most = 3 + 2 * (table_parts + frame_parts);
+                assert!(requests.len() as u64 <= most, "{said}: more than {most}");
+            }
+            let fetched: u64 = of_parts().map(|asked| asked.bytes).sum();
+            // Segments are opened whole: what surrounds the frames and the table in them is fetched too.
+            let segments = (to - from).div_ceil(64 << 10) + 1 + 2;
+            let headers = if with_manifest { 0 } else { (64 << 10) + 4096 * (1 + frame_parts) };
+            assert!(fetched <= segments * SEALED + headers, "{fetched} of {} bytes, {said}", to - from);
+            if !incompressible {
+                assert!(fetched <= 2 * FRAME_CONTENT as u64 + (64 << 10), "{said}");
+            }
+        }
+        assert!(crossed > 0, "no range crossed the edge of a part");
+    }
+}
