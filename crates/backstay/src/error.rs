@@ -81,6 +81,21 @@ impl Error {
         }
     }
 
+    /// Whether it is a fault of one object, beside which the others can still be read; otherwise the store is not reached, or
+    /// the user stops.
+    pub(crate) fn ends_only_a_part(&self) -> bool {
+        use store::Error as StoreError;
+        matches!(
+            self,
+            Error::Format(_)
+                | Error::Store(
+                    StoreError::ObjectMissing { .. }
+                        | StoreError::ShortObject { .. }
+                        | StoreError::Failed { transient: false, .. },
+                )
+        )
+    }
+
     /// A helping hand that fits this very case, where the table's general advice is not the best one.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -259,7 +259,7 @@ impl Fetcher {
 
     /// An object whose digest is proved before the first piece comes out. A large one is fetched twice, and then its
     /// pieces must be the ones that were digested: a store may answer differently the second time.
-    async fn digested(&self, object: Object, expected: [u8; 32], hold: u64) -> Result<Pieces> {
+    pub(crate) async fn digested(&self, object: Object, expected: [u8; 32], hold: u64) -> Result<Pieces> {
         let mut pieces = self.raw(&object);
         let mut whole = digest::Context::new(&digest::SHA256);
         let (mut held, mut digests) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`] and the [`catalog`].
+//! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`], [`salvage()`] and the [`catalog`].
 //!
 //! Each verb is a function of a [`Store`](backstay_store::Store), what it works on, its options, a [`Context`] (clock,
 //! randomness, processors) and an [`Observer`], and gives a summary. `backup.rs` is the story of the product: read it
@@ -30,6 +30,7 @@ mod range;
 pub mod reassemble;
 pub mod restore;
 pub mod rewrap;
+pub mod salvage;
 mod scan;
 mod shelf;
 pub mod source;
@@ -43,4 +44,5 @@ pub use error::{Error, Result};
 pub use observe::{Event, Observer, Progress, Silent};
 pub use reassemble::reassemble;
 pub use restore::{RestoreOptions, Restored, restore};
+pub use salvage::salvage;
 pub use verify::verify;

@@ -54,6 +54,18 @@ pub struct Finding {
     pub text: String,
 }
 
+impl Finding {
+    pub(crate) fn of(error: &Error) -> Finding {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(source) = cause {
+            text = format!("{text}: {source}");
+            cause = source.source();
+        }
+        Finding { code: error.code(), object: object_of(error), text }
+    }
+}
+
 /// What verify found out.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -201,30 +213,16 @@ impl<'a> Check<'a> {
 
     fn find_in(&mut self, object: Option<String>, error: &Error) {
         self.faulty.extend(object.clone());
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(source) = cause {
-            text = format!("{text}: {source}");
-            cause = source.source();
-        }
-        self.findings.push(Finding { code: error.code(), object, text });
+        self.findings.push(Finding { object, ..Finding::of(error) });
     }
 
     /// Notes a fault of one part, unless it is one that ends everything: the store is not reached, or the user stops.
     fn find_in_part(&mut self, part: &Object, error: Error) -> Result<()> {
-        use backstay_store::Error as StoreError;
-        match &error {
-            Error::Format(_)
-            | Error::Store(
-                StoreError::ObjectMissing { .. }
-                | StoreError::ShortObject { .. }
-                | StoreError::Failed { transient: false, .. },
-            ) => {
-                self.find_in(Some(part.name.clone()), &error);
-                Ok(())
-            }
-            _ => Err(error),
+        if !error.ends_only_a_part() {
+            return Err(error);
         }
+        self.find_in(Some(part.name.clone()), &error);
+        Ok(())
     }
 
     /// The entries of the manifest with their indices.

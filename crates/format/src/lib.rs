@@ -3,7 +3,7 @@
 //! An archive is a stock `.zst` or `.gz` stream, cut into sealed segments, packed into parts, committed by a manifest;
 //! `spec/archive.md` is the normative text and this crate follows its order: [`name`], [`header`], [`schedule`] (keys
 //! from the secret), [`segment`], [`part`], [`codec`] (the inner stream), [`manifest`] and [`key`] (who can open it).
-//! [`openssl`] is the older profile, `openssl enc` around gzip.
+//! [`salvage`] takes damaged parts segment by segment; [`openssl`] is the older profile, `openssl enc` around gzip.
 //!
 //! There is no I/O here, no clock, no randomness of our own, no threads and no runtime, so that all of it can be checked,
 //! fuzzed and ported. Whoever streams an archive is the crate `backstay`.
@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod name;
 pub mod openssl;
 pub mod part;
+pub mod salvage;
 pub mod schedule;
 mod seal;
 pub mod segment;

@@ -18,6 +18,7 @@ mod find;
 mod header;
 mod member;
 mod reader;
+mod rescue;
 mod serial;
 mod split;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod tests;
 pub use compress::{Level, MemberCompressor};
 pub use member::inflate_whole_member;
 pub use reader::{Done, Job, Next, Options, Reader, Summary};
+pub use rescue::{MemberRescue, Rescued};
 pub use serial::{Dialect, Progress, SerialInflater, Stop};
 pub use split::{MemberSplitter, Split};
 

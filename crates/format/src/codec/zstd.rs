@@ -4,6 +4,10 @@
 //! A frame's end is found by hopping over its block headers, so that one thread splits the stream and many decode it;
 //! and every limit is checked on the frame's own header before a byte is decoded.
 
+mod rescue;
+
+pub use rescue::{FrameRescue, Rescued};
+
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter};
 
 use crate::error::{Error, Result};
@@ -80,7 +84,7 @@ impl Decompressor {
 }
 
 /// The seek table while the frames are written.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct SeekTable {
     entries: Vec<Entry>,
 }
