@@ -568,3 +568,40 @@ def ranges_and_salvage():
     vector(
         "salvage-last-part-missing", "the last part is missing", replaced(WHOLE.committed(), _2=None), "part.missing", "salvage"
     )
+    # Five frames of 4 KiB that do not compress, in parts of 4 KiB.
+    noise = random("salvage", 5 * 4096)
+    five = Native(noise, seg=1024, segs=4, stream=zstd_stream(noise, c=4096))
+    # Part 2 holds the end of frame 1 and most of frame 2.
+    assert 4096 < len(frame(noise[:4096])) < 4200 and len(five.parts) == 6
+    without = noise[:4096] + bytes(8192) + noise[12288:]
+    for name, note, objects, code in (
+        ("part-missing", "frames 1 and 2 are zeros", replaced(five.committed(), _2=None), "part.missing"),
+        ("by-parts", "the same without the manifest", replaced(five.committed(), _2=None, json=None), "archive.uncommitted"),
+        (
+            "segment",
+            "the first segment of part 2 holds the end of frame 1 and the beginning of frame 2",
+            replaced(five.committed(), _2=flip(five.parts[2], len(five.parts[2]) - 4 * 1040)),
+            "segment.auth",
+        ),
+    ):
+        vector(f"salvage-{name}", note, objects, code, "salvage", content=without)
+    for name, note, n, data, code in (
+        ("line", "a header line is damaged, and made again", 3, flip(five.parts[3], 300, 0x80), "header.invalid"),
+        ("line-0", "also that of part 0", 0, flip(five.parts[0], 2), "part.magic"),
+        ("renamed", "part 4 under the name of part 5", 5, five.parts[4], "part.size"),
+    ):
+        objects = replaced(five.committed(), **{f"_{n}": data})
+        lost = noise if n < 5 else noise[:16384]
+        if n == 5:
+            # Without the end there is no table, and the manifest tells how long the hole is.
+            lost += bytes(len(noise) - len(lost))
+        vector(f"salvage-{name}", note, objects, code, "salvage", content=lost)
+    vector(
+        "salvage-no-table",
+        "without the end frames are found up to the first hole; the rest is one hole, as long as the manifest says",
+        replaced(five.committed(), _2=None, _5=None),
+        "part.missing",
+        "salvage",
+        content=noise[:4096] + bytes(len(noise) - 4096),
+    )
+    vector("salvage-whole", "nothing is wrong, and yet the status is not 0", five.committed(), "ok", "salvage", content=noise)
