@@ -498,7 +498,7 @@ fn left_over(id: &ArchiveId, parts: u32) -> String {
     match parts {
         0 => "nothing was committed".to_owned(),
         _ => format!(
-            "nothing was committed; {parts} parts of {id} or more are left over, they are no backup and may be deleted"
+            "nothing was committed; {parts} parts of {id} or more are left over, they are no backup: `backstay gc` finds them"
         ),
     }
 }

@@ -26,7 +26,7 @@ pub use self::select::select;
 /// Requests in flight.
 const REQUESTS: usize = 16;
 /// No manifest is so short, and every abort marker is: what is smaller has to be looked at.
-const SHORTER_THAN_A_MANIFEST: u64 = 400;
+pub(crate) const SHORTER_THAN_A_MANIFEST: u64 = 400;
 /// Bytes of manifests that are held at once, whatever their number. One that is larger is held alone.
 const MANIFESTS: usize = 64 << 20;
 /// Bytes that tell the openssl profile, and how many objects are remembered that may hold them.

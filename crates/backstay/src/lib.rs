@@ -1,4 +1,4 @@
-//! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`], [`salvage()`] and the [`catalog`].
+//! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`], [`salvage()`], [`gc()`] and the [`catalog`].
 //!
 //! Each verb is a function of a [`Store`](backstay_store::Store), what it works on, its options, a [`Context`] (clock,
 //! randomness, processors) and an [`Observer`], and gives a summary. `backup.rs` is the story of the product: read it
@@ -17,6 +17,7 @@ mod decode;
 pub mod effort;
 pub mod error;
 mod fetch;
+pub mod gc;
 pub mod guid;
 pub mod interrupt;
 pub mod keys;
@@ -41,6 +42,7 @@ pub use backup::{BackupOptions, Receipt, backup};
 pub use context::Context;
 pub use copy::copy;
 pub use error::{Error, Result};
+pub use gc::gc;
 pub use observe::{Event, Observer, Progress, Silent};
 pub use reassemble::reassemble;
 pub use restore::{RestoreOptions, Restored, restore};

@@ -52,6 +52,8 @@ pub(crate) enum Verb {
     Verify(command::verify::Verify),
     Reassemble(command::reassemble::Reassemble),
     Copy(command::copy::Copy),
+    Salvage(command::salvage::Salvage),
+    Gc(command::gc::Gc),
     Key(command::key::Key),
     Explain(command::explain::Explain),
     Config(command::config::Config),

@@ -131,6 +131,8 @@ fn dispatch(cli: Cli, settings: Settings, output: &Arc<Output>) -> Result<Status
             Verb::Verify(verify) => verify.run(&session).await,
             Verb::Reassemble(reassemble) => reassemble.run(&session).await,
             Verb::Copy(copy) => copy.run(&session).await,
+            Verb::Salvage(salvage) => salvage.run(&session).await,
+            Verb::Gc(gc) => gc.run(&session).await,
             Verb::Key(key) => key.run(&session).await,
             Verb::Explain(_) | Verb::Config(_) | Verb::Completions(_) | Verb::Man(_) => Ok(0),
         }

@@ -285,6 +285,11 @@ pub fn aborted_marker(id: &ArchiveId, time: &str) -> Vec<u8> {
     format!("{{\"backstay\":1,\"id\":\"{id}\",\"aborted\":\"{time}\"}}\n").into_bytes()
 }
 
+/// Whether these bytes are the marker that gives this id up.
+pub fn is_aborted_marker(bytes: &[u8], id: &ArchiveId) -> bool {
+    std::str::from_utf8(bytes).ok().and_then(aborted_id) == Some(id.as_str())
+}
+
 /// The id that an abort marker gives up. It is recognised by its exact form alone.
 fn aborted_id(text: &str) -> Option<&str> {
     let (id, time) =

@@ -1,6 +1,8 @@
 //! What a store can do, found out by trying. The one thing that Backstay cannot do without is a create that fails when the name is taken; there
 //! are stores in use that accept the condition and overwrite all the same, and nothing but a second create tells.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use object_store::{Extensions, PutMode, PutOptions};
 
@@ -69,7 +71,8 @@ const SECOND: (&[u8], [u8; 32]) = (
     ],
 );
 
-/// Creates `probe_name` twice, the second time with other bytes, and deletes it again if that is allowed.
+/// Creates `probe_name` twice, the second time with other bytes, and deletes it again if that is allowed. Answers the time of the probe by
+/// the store's own clock, which is what the store calls now if the name was not used before; `None` if the credential may not look.
 ///
 /// This is the check for an operator, with a credential that may do more than write; a backup uses [`Store::create_probing`]. A probe
 /// object that an earlier check could not delete is no obstacle.
@@ -77,19 +80,23 @@ const SECOND: (&[u8], [u8; 32]) = (
 /// # Errors
 ///
 /// `store.condition-ignored` if the second create succeeds; whatever keeps the first one from succeeding.
-pub async fn probe_conditional_create(store: &Store, probe_name: &str) -> Result<(), Error> {
+pub async fn probe_conditional_create(store: &Store, probe_name: &str) -> Result<Option<SystemTime>, Error> {
     match store.create(probe_name, Bytes::from_static(FIRST.0), FIRST.1).await {
         Ok(_) | Err(Error::NameTaken { .. }) => {}
         Err(error) => return Err(error),
     }
+    let seen = store.head(probe_name).await;
     let overwritten = store.overwrites(probe_name, Bytes::from_static(SECOND.0), SECOND.1).await;
     match store.delete(probe_name).await {
         Ok(()) | Err(Error::Denied { .. } | Error::Locked { .. }) => {}
         Err(error) => return Err(error),
     }
     if overwritten? {
-        Err(Error::ConditionIgnored { store: store.url().into(), name: probe_name.into() })
-    } else {
-        Ok(())
+        return Err(Error::ConditionIgnored { store: store.url().into(), name: probe_name.into() });
+    }
+    match seen {
+        Ok(probe) => Ok(probe.map(|probe| probe.modified)),
+        Err(Error::Denied { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }

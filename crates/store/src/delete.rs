@@ -1,11 +1,9 @@
 //! Deleting objects. Only credentials of the pruner may do it.
 
-use std::time::Duration;
-
 use object_store::ObjectStoreExt;
 
 use crate::attempt::Meaning;
-use crate::local::{in_background, sweep};
+use crate::local::{StagedFile, in_background, remove_staged, staged};
 use crate::requests::Request;
 use crate::{Error, Store};
 
@@ -33,19 +31,33 @@ impl Store {
         }
     }
 
-    /// Removes what killed writers left in a local store's staging folder and nobody has touched for `older_than`; answers how many files.
-    /// Other stores have no such folder.
+    /// What stands in a local store's staging folder: files that writers are about to publish, and what killed ones left. Other stores have
+    /// no such folder.
     ///
     /// # Errors
     ///
     /// `store.denied`, `store.failed`.
-    pub async fn sweep_staging(&self, older_than: Duration) -> Result<u64, Error> {
+    pub async fn staged(&self) -> Result<Vec<StagedFile>, Error> {
         let Some(directory) = self.own_directory() else {
-            return Ok(0);
+            return Ok(Vec::new());
         };
         let directory = directory.to_owned();
-        in_background(move || sweep(&directory, older_than))
+        in_background(move || staged(&directory))
             .await
-            .map_err(|error| self.file_error(error, "sweeping the staging folder"))
+            .map_err(|error| self.file_error(error, "listing the staging folder"))
+    }
+
+    /// Removes a file of the staging folder. One that is not there counts as removed.
+    ///
+    /// # Errors
+    ///
+    /// `store.denied`, `store.failed`.
+    pub async fn remove_staged(&self, name: &str) -> Result<(), Error> {
+        self.key(name)?;
+        let Some(directory) = self.own_directory() else {
+            return Ok(());
+        };
+        let (directory, file) = (directory.to_owned(), name.to_owned());
+        in_background(move || remove_staged(&directory, &file)).await.map_err(|error| self.file_error(error, name))
     }
 }

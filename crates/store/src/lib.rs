@@ -53,6 +53,7 @@ pub use commit::Created;
 pub use credentials::Environment;
 pub use download::ObjectInfo;
 pub use error::Error;
+pub use local::StagedFile;
 pub use open::{Store, StoreOptions};
 pub use requests::RequestCounts;
 pub use retry::RetryOptions;

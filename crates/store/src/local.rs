@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -212,7 +212,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // After a rename there is nothing to remove, and a file that cannot be removed is left to `sweep`.
+        // After a rename there is nothing to remove, and a file that cannot be removed is found by `staged`.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -271,24 +271,44 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Removes staged files that nobody has touched for `older_than`; answers how many.
-pub(crate) fn sweep(directory: &Path, older_than: Duration) -> io::Result<u64> {
+/// The files in the staging folder, in the order of their names.
+pub(crate) fn staged(directory: &Path) -> io::Result<Vec<StagedFile>> {
     let entries = match fs::read_dir(directory.join(STAGING)) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut removed = 0;
+    let mut files = Vec::new();
     for entry in entries {
         let entry = entry?;
-        let Ok(modified) = entry.metadata().and_then(|m| m.modified()) else {
-            continue;
-        };
-        if modified.elapsed().is_ok_and(|age| age >= older_than) && fs::remove_file(entry.path()).is_ok() {
-            removed += 1;
+        // Writers come and go meanwhile, and a name that is not UTF-8 is none of theirs.
+        let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
+        if metadata.is_file() {
+            files.push(StagedFile { name, size: metadata.len(), modified: metadata.modified()? });
         }
     }
-    Ok(removed)
+    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+/// Removes a file from the staging folder; one that is gone counts as removed.
+pub(crate) fn remove_staged(directory: &Path, name: &str) -> io::Result<()> {
+    match fs::remove_file(directory.join(STAGING).join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// What a writer is about to publish, or what one left that was killed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StagedFile {
+    /// Its name in the staging folder.
+    pub name: String,
+    /// Bytes written so far.
+    pub size: u64,
+    /// When the last ones were.
+    pub modified: SystemTime,
 }
 
 /// An object of a directory.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backstay_store::{Created, Error, RetryOptions, Store, probe_conditional_create};
 use backstay_testkit::faults::{Call, Failure, Faults, When};
@@ -147,7 +147,9 @@ async fn a_hanging_call_can_be_cancelled() {
 #[tokio::test]
 async fn stores_that_ignore_conditions_are_found_out() {
     let (faults, store) = faulty();
-    probe_conditional_create(&store, "probe").await.unwrap();
+    let before = SystemTime::now();
+    let probed = probe_conditional_create(&store, "probe").await.unwrap().unwrap();
+    assert!((before..=SystemTime::now()).contains(&probed), "it tells the time");
     assert_eq!(store.head("probe").await.unwrap(), None);
     let body = Bytes::from_static(b"first");
     assert_eq!(store.create_probing("x-0", body.clone(), sha256(&body)).await.unwrap(), Created::New);

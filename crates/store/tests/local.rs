@@ -148,15 +148,21 @@ async fn streams_appear_whole_at_commit_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn what_killed_writers_left_is_swept_once_it_is_old() {
+async fn what_killed_writers_left_is_found_and_removed() {
     let directory = tempfile::tempdir().unwrap();
     let store = open_path(directory.path()).await;
-    assert_eq!(store.sweep_staging(Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(store.staged().await.unwrap(), []);
     let mut killed = store.create_streaming("x-0").await.unwrap();
-    killed.write(b"x").await.unwrap();
+    killed.write(b"xyz").await.unwrap();
     std::mem::forget(killed);
-    assert_eq!(store.sweep_staging(Duration::from_secs(3600)).await.unwrap(), 0);
-    assert_eq!(store.sweep_staging(Duration::ZERO).await.unwrap(), 1);
+    let staged = store.staged().await.unwrap();
+    assert_eq!((staged.len(), staged[0].size), (1, 3));
+    assert!(staged[0].modified.elapsed().unwrap() < Duration::from_secs(600));
+    assert_eq!(store.remove_staged("../x").await.unwrap_err().code(), "name.invalid");
+    for _ in 0..2 {
+        store.remove_staged(&staged[0].name).await.unwrap();
+        assert_eq!(store.staged().await.unwrap(), []);
+    }
     assert_eq!(files(directory.path()), [""; 0]);
 }
 

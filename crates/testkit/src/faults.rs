@@ -14,6 +14,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use tokio::sync::Notify;
 
 /// A kind of call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,10 +51,12 @@ pub enum Failure {
     Io(io::ErrorKind),
     /// The call never comes back.
     Hangs,
+    /// Nor does any other: see [`Faults::crash_at`].
+    Crashes,
 }
 
 impl Failure {
-    async fn happen(self, location: &str) -> Error {
+    async fn happen(self, location: &str, faults: &Faults) -> Error {
         let source = match self {
             Self::Lost => io::Error::from(io::ErrorKind::ConnectionReset),
             Self::Denied => {
@@ -61,6 +64,10 @@ impl Failure {
             }
             Self::Io(kind) => io::Error::from(kind),
             Self::Hangs => std::future::pending().await,
+            Self::Crashes => {
+                faults.crashed.notify_one();
+                std::future::pending().await
+            }
         };
         Error::Generic { store: "faults", source: Box::new(source) }
     }
@@ -86,6 +93,11 @@ struct Plan {
     rules: Vec<Rule>,
     damages: Vec<(String, Damage)>,
     calls: BTreeMap<Call, usize>,
+    /// What another writer creates just before the first create of a name.
+    rivals: BTreeMap<String, Bytes>,
+    /// Calls of all kinds, and the one of them at which the process ends.
+    all: usize,
+    crash: Option<(usize, When)>,
 }
 
 /// The faults of one store. Clones share them, so that a test keeps one and may add faults while the store is in use.
@@ -100,6 +112,7 @@ struct Plan {
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
+    crashed: Arc<Notify>,
 }
 
 impl Faults {
@@ -148,12 +161,40 @@ impl Faults {
         self
     }
 
+    /// Lets another writer be faster: just before the next create of `name`, an object of that name appears with these bytes.
+    pub fn beat(&self, name: &str, bytes: impl Into<Bytes>) -> &Self {
+        self.plan().rivals.insert(name.into(), bytes.into());
+        self
+    }
+
+    /// Lets the process end at this call of whatever kind, counted from 1 from now on: before it took effect, or after that and before its
+    /// answer. It and every later call stay without an answer; whoever plays the process waits for [`crashed`](Self::crashed) and drops it.
+    pub fn crash_at(&self, number: usize, when: When) -> &Self {
+        let mut plan = self.plan();
+        plan.all = 0;
+        plan.crash = Some((number, when));
+        drop(plan);
+        self
+    }
+
+    /// Waits until the process has ended.
+    pub async fn crashed(&self) {
+        self.crashed.notified().await;
+    }
+
+    /// Calls of all kinds since [`crash_at`](Self::crash_at), or since the beginning.
+    #[must_use]
+    pub fn all_calls(&self) -> usize {
+        self.plan().all
+    }
+
     /// Takes all faults away; counting goes on.
     pub fn clear(&self) -> &Self {
         let mut plan = self.plan();
         plan.rules.clear();
         plan.damages.clear();
         plan.ignore_conditions = false;
+        plan.crash = None;
         drop(plan);
         self
     }
@@ -166,6 +207,12 @@ impl Faults {
 
     fn next(&self, call: Call) -> Option<(When, Failure)> {
         let mut plan = self.plan();
+        plan.all += 1;
+        match plan.crash {
+            Some((at, when)) if plan.all == at => return Some((when, Failure::Crashes)),
+            Some((at, _)) if plan.all > at => return Some((When::Before, Failure::Hangs)),
+            _ => {}
+        }
         let number = plan.calls.entry(call).or_default();
         *number += 1;
         let number = *number;
@@ -215,10 +262,10 @@ impl FaultStore {
     async fn with_faults<T>(&self, call: Call, location: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         match self.faults.next(call) {
             None => work.await,
-            Some((When::Before, failure)) => Err(failure.happen(location).await),
+            Some((When::Before, failure)) => Err(failure.happen(location, &self.faults).await),
             Some((When::After, failure)) => {
                 let _ = work.await;
-                Err(failure.happen(location).await)
+                Err(failure.happen(location, &self.faults).await)
             }
         }
     }
@@ -227,6 +274,10 @@ impl FaultStore {
 #[async_trait]
 impl ObjectStore for FaultStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
+        let rival = location.filename().and_then(|name| self.faults.plan().rivals.remove(name));
+        if let Some(bytes) = rival {
+            self.inner.put_opts(location, bytes.into(), PutOptions::default()).await?;
+        }
         if self.faults.plan().ignore_conditions {
             options.mode = PutMode::Overwrite;
         }
@@ -265,7 +316,10 @@ impl ObjectStore for FaultStore {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         match self.faults.next(Call::List) {
             None => self.inner.list(prefix),
-            Some((_, failure)) => stream::once(async move { Err(failure.happen("listing").await) }).boxed(),
+            Some((_, failure)) => {
+                let faults = self.faults.clone();
+                stream::once(async move { Err(failure.happen("listing", &faults).await) }).boxed()
+            }
         }
     }
 

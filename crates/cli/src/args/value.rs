@@ -1,6 +1,7 @@
 //! Values with a unit or a form of their own: sizes, ranges of bytes, times.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -30,6 +31,23 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 /// Reads a size of at least one byte.
 pub(crate) fn parse_some_size(text: &str) -> Result<u64, String> {
     parse_size(text).and_then(|size| if size == 0 { Err("it must be more than 0".to_owned()) } else { Ok(size) })
+}
+
+/// Reads a duration: `90s`, `30m`, `12h`, `7d`, `4w`, `1y` (365 days).
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refuse = || format!("`{text}` is not a duration such as 90s, 30m, 48h, 7d or 4w");
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let scale = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        "y" => 365 * 86_400,
+        _ => return Err(refuse()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).map(Duration::from_secs).ok_or_else(refuse)
 }
 
 /// Reads a number of threads or requests.
@@ -80,6 +98,18 @@ mod tests {
         }
         for text in ["", "M", "1.5G", "-1", "1X", "64MiBs", "99999999999999T", "０"] {
             assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_have_one_unit() {
+        for (text, seconds) in
+            [("90s", 90), ("30m", 1800), ("48h", 172_800), ("7d", 604_800), ("4w", 2_419_200), ("1y", 31_536_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "h", "48", "1.5h", "-1h", "1h30m", "99999999999999999w"] {
+            assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 

@@ -91,7 +91,7 @@ impl Verify {
 }
 
 /// The code of the worst finding: the first one of the highest severity.
-fn worst(findings: &[Finding]) -> Option<&'static str> {
+pub(super) fn worst(findings: &[Finding]) -> Option<&'static str> {
     let rank = |code| match codes::find(code).map(|row| row.severity) {
         Some("Critical") => 0,
         Some("Error") | None => 1,
@@ -119,21 +119,34 @@ struct Printed {
 
 /// One problem.
 #[derive(Debug, Serialize)]
-struct PrintedFinding {
+pub(super) struct PrintedFinding {
     code: &'static str,
     severity: &'static str,
     object: Option<String>,
     text: String,
 }
 
-impl From<&Report> for Printed {
-    fn from(report: &Report) -> Printed {
-        let findings = report.findings.iter().map(|finding| PrintedFinding {
+impl From<&Finding> for PrintedFinding {
+    fn from(finding: &Finding) -> PrintedFinding {
+        PrintedFinding {
             code: finding.code,
             severity: codes::find(finding.code).map_or("Error", |row| row.severity),
             object: finding.object.clone(),
             text: finding.text.clone(),
-        });
+        }
+    }
+}
+
+impl fmt::Display for PrintedFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let object = self.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
+        write!(f, "{}[{}] {object}{}", self.severity.to_ascii_lowercase(), self.code, self.text)
+    }
+}
+
+impl From<&Report> for Printed {
+    fn from(report: &Report) -> Printed {
+        let findings = report.findings.iter().map(PrintedFinding::from);
         Printed {
             id: report.id.to_string(),
             depth: match report.depth {
@@ -157,8 +170,7 @@ impl From<&Report> for Printed {
 impl fmt::Display for Printed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
-            let object = finding.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
-            writeln!(f, "{}[{}] {object}{}", finding.severity.to_ascii_lowercase(), finding.code, finding.text)?;
+            writeln!(f, "{finding}")?;
         }
         let verdict = if self.good { "good" } else { "NOT GOOD" };
         let content = self.content.map(|content| format!(", {} of content", Size(content))).unwrap_or_default();

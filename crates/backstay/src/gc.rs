@@ -1,0 +1,413 @@
+//! Clearing away what interrupted runs left: parts that nothing commits, the markers that give them up, staged files.
+//!
+//! Every run of `gc` makes a plan first, with a reason for each leftover, and acts only when told to. What it may delete is
+//! narrow: an object of the native format, by its first bytes, under an id without a manifest, that neither its name nor
+//! the store's clock says is recent. Before the first part goes, the abort marker is created as `<id>.json`: if
+//! the writer commits after all, one of the two creates fails, and whichever it is, nothing committed is lost (`spec/archive.md` §12.4).
+
+use std::time::{Duration, SystemTime};
+
+use backstay_format::header::{MAX_LINE, Reference};
+use backstay_format::manifest::{aborted_marker, is_aborted_marker};
+use backstay_format::schedule::sha256;
+use backstay_format::text::to_hex;
+use backstay_format::{ArchiveId, ObjectName};
+use backstay_store::{ObjectInfo, Store, probe_conditional_create};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::archive::{Object, read_header};
+use crate::backup::rfc3339;
+use crate::catalog::SHORTER_THAN_A_MANIFEST;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::verify::Finding;
+
+/// How long nothing may have been stored before an upload counts as interrupted. A writer gives up after half of it.
+pub const GRACE: Duration = Duration::from_secs(48 * 3600);
+
+/// What the objects are named by which a store's promises are tried.
+const PROBE: &str = "backstay-probe-";
+/// The longest of them.
+const PROBE_SIZE: u64 = 64;
+/// Requests in flight.
+const REQUESTS: usize = 16;
+
+/// How to clear away.
+#[derive(Debug, Clone)]
+pub struct GcOptions {
+    /// How long nothing may have been stored.
+    pub grace: Duration,
+    /// Delete; otherwise only the plan is made.
+    pub delete: bool,
+    /// Delete those uploads too that seem to lack nothing but the manifest.
+    pub whole: bool,
+}
+
+impl Default for GcOptions {
+    fn default() -> Self {
+        GcOptions { grace: GRACE, delete: false, whole: false }
+    }
+}
+
+/// What was left over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// Parts and keyboxes of an archive that nothing commits.
+    Upload(ArchiveId),
+    /// The marker that gave an archive up, of which nothing else is left.
+    Marker(ArchiveId),
+    /// A file that was never published, in a directory's staging folder.
+    Staged(String),
+    /// An object by which a store's promises were tried.
+    Probe(String),
+}
+
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            What::Upload(id) => write!(f, "{id}"),
+            What::Marker(id) => f.write_str(&id.manifest()),
+            What::Staged(name) | What::Probe(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays.
+    Kept,
+    /// It would be deleted.
+    Due,
+    /// It was deleted.
+    Deleted,
+    /// It was to be deleted, and this is why it could not be, or not all of it.
+    Refused(Finding),
+}
+
+/// Something that an interrupted run may have left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// What it is.
+    pub what: What,
+    /// Its objects, by name.
+    pub objects: Vec<String>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the last of them was stored, or the time in its name if that is later.
+    pub modified: SystemTime,
+    /// Why it is kept or deleted.
+    pub reason: &'static str,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// Its marker stands already, so its age was judged before.
+    given_up: bool,
+}
+
+/// Finds what interrupted runs left, and deletes what is due when told to.
+///
+/// # Errors
+/// `store.*`; `store.condition-ignored` before anything is deleted, when the store overwrites what is to be created;
+/// `interrupted`. What one object's lock or permission forbids is in the report.
+pub async fn gc(store: &Store, options: &GcOptions, context: &Context) -> Result<Vec<Leftover>> {
+    let now = SystemTime::from(context.now());
+    let mut leftovers = survey(store, options, now).await?;
+    if !options.delete || leftovers.iter().all(|leftover| leftover.fate != Fate::Due) {
+        return Ok(leftovers);
+    }
+    // Our clock may be wrong. The store's is what its objects' times are by, and only if both agree is anything old.
+    let probe = format!("{PROBE}{}", to_hex(&context.random::<16>()));
+    let store_now = probe_conditional_create(store, &probe).await?;
+    let now = store_now.map_or(SystemTime::UNIX_EPOCH, |store_now| store_now.min(now));
+    for leftover in &mut leftovers {
+        if leftover.fate != Fate::Due {
+            continue;
+        }
+        if !leftover.given_up && !is_old(leftover.modified, now, options.grace) {
+            leftover.fate = Fate::Kept;
+            leftover.reason = "by the store's clock it may still be written";
+            continue;
+        }
+        if context.interrupt.is_set() {
+            return Err(Error::Interrupted {
+                left: "what was not deleted yet is found again by the next run".to_owned(),
+            });
+        }
+        match clear(store, leftover, now).await {
+            Ok(fate) => leftover.fate = fate,
+            Err(error) if is_of_this_object(&error) => leftover.fate = Fate::Refused(Finding::of(&error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(leftovers)
+}
+
+/// Whether the store said no to this object, and not that it cannot be reached.
+fn is_of_this_object(error: &Error) -> bool {
+    use backstay_store::Error as StoreError;
+    matches!(error, Error::Store(StoreError::Locked { .. } | StoreError::Denied { .. } | StoreError::NameTaken { .. }))
+}
+
+fn is_old(modified: SystemTime, now: SystemTime, grace: Duration) -> bool {
+    now.duration_since(modified).is_ok_and(|age| age >= grace)
+}
+
+/// Deletes what is due, in the order in which nothing half-deleted can look whole.
+async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Result<Fate> {
+    match &leftover.what {
+        What::Staged(name) => store.remove_staged(name).await?,
+        What::Probe(name) => store.delete(name).await?,
+        What::Marker(id) => {
+            // A writer that was slow beyond measure may have stored something since.
+            if !Group::list(store, id).await?.is_empty() {
+                leftover.reason = "something of it was stored meanwhile";
+                return Ok(Fate::Kept);
+            }
+            store.delete(&id.manifest()).await?;
+        }
+        What::Upload(id) => {
+            if !leftover.given_up {
+                let time =
+                    jiff::Timestamp::try_from(now).map_err(|error| Error::Internal { why: error.to_string() })?;
+                let marker = aborted_marker(id, &rfc3339(time));
+                let digest = sha256(&marker);
+                match store.create(&id.manifest(), Bytes::from(marker), digest).await {
+                    Ok(_) => {}
+                    Err(backstay_store::Error::NameTaken { .. }) => {
+                        leftover.reason = "it was committed meanwhile";
+                        return Ok(Fate::Kept);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            // Only from here on is it certain that nothing commits them, and what there is now is what is deleted.
+            let group = Group::list(store, id).await?;
+            if group.untouchable || !group.is_native(store).await? {
+                leftover.reason = NOT_NATIVE;
+                return Ok(Fate::Kept);
+            }
+            leftover.objects = group.names();
+            for (name, _) in &group.keyboxes {
+                store.delete(name).await?;
+            }
+            let deletes = stream::iter(group.parts).map(|part| async move { store.delete(&part.name).await });
+            deletes.buffer_unordered(REQUESTS).try_collect::<()>().await?;
+        }
+    }
+    Ok(Fate::Deleted)
+}
+
+async fn is_marker(store: &Store, id: &ArchiveId, size: u64) -> Result<bool> {
+    if size >= SHORTER_THAN_A_MANIFEST {
+        return Ok(false);
+    }
+    match store.get(&id.manifest(), SHORTER_THAN_A_MANIFEST).await {
+        Ok(bytes) => Ok(bytes.is_some_and(|bytes| is_aborted_marker(&bytes, id))),
+        Err(backstay_store::Error::TooLarge { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Lists the store and judges everything in it that no manifest commits.
+async fn survey(store: &Store, options: &GcOptions, now: SystemTime) -> Result<Vec<Leftover>> {
+    let mut leftovers = Vec::new();
+    let mut listing = store.list("", None);
+    let mut group: Option<Group> = None;
+    loop {
+        let object = listing.try_next().await?;
+        let name = object.as_ref().map(|object| ObjectName::parse(&object.name));
+        let id = name.as_ref().and_then(ObjectName::id);
+        // The objects of an archive stand together in the listing, with only foreign ones between them, and most archives
+        // are whole: one is held at a time.
+        if let Some(done) = group.take_if(|group| object.is_none() || id.is_some_and(|id| *id != group.id)) {
+            leftovers.extend(done.judge(store, options, now).await?);
+        }
+        let Some(object) = object else { break };
+        match id {
+            Some(id) => group.get_or_insert_with(|| Group::new(id.clone())).add(object),
+            None if object.name.starts_with(PROBE) && object.size <= PROBE_SIZE => {
+                let (what, modified) = (What::Probe(object.name.clone()), object.modified);
+                leftovers.push(Leftover::old_or_not(what, vec![object.name], object.size, modified, options, now));
+            }
+            None => {}
+        }
+    }
+    for file in store.staged().await? {
+        let (what, modified) = (What::Staged(file.name.clone()), file.modified);
+        leftovers.push(Leftover::old_or_not(what, vec![file.name], file.size, modified, options, now));
+    }
+    Ok(leftovers)
+}
+
+const NOT_NATIVE: &str = "not of the native format: nothing but its content could tell whether it is whole";
+
+impl Leftover {
+    /// Something whose age alone decides.
+    fn old_or_not(
+        what: What,
+        objects: Vec<String>,
+        bytes: u64,
+        modified: SystemTime,
+        options: &GcOptions,
+        now: SystemTime,
+    ) -> Leftover {
+        let (reason, fate) = match (is_old(modified, now, options.grace), &what) {
+            (false, What::Marker(_)) => ("the upload may still send something", Fate::Kept),
+            (false, _) => ("it may still be written", Fate::Kept),
+            (true, What::Marker(_)) => ("everything else of the upload is gone", Fate::Due),
+            (true, What::Staged(_)) => ("it was never published", Fate::Due),
+            (true, What::Probe(_)) => ("the check that it was for is over", Fate::Due),
+            (true, What::Upload(_)) => ("its upload did not finish", Fate::Due),
+        };
+        Leftover { what, objects, bytes, modified, reason, fate, given_up: false }
+    }
+}
+
+/// The objects of one archive.
+struct Group {
+    id: ArchiveId,
+    parts: Vec<Object>,
+    keyboxes: Vec<(String, u64)>,
+    /// Size and time of `<id>.json`.
+    manifest: Option<(u64, SystemTime)>,
+    /// The single form, or a hold, or a sidecar of a later version: not to be touched.
+    untouchable: bool,
+    /// The time in the name, or that of the newest part or keybox.
+    modified: SystemTime,
+}
+
+impl Group {
+    fn new(id: ArchiveId) -> Group {
+        let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(id.millis());
+        Group { id, parts: Vec::new(), keyboxes: Vec::new(), manifest: None, untouchable: false, modified }
+    }
+
+    /// What there is of an archive now.
+    async fn list(store: &Store, id: &ArchiveId) -> Result<Group> {
+        let mut group = Group::new(id.clone());
+        let mut listing = store.list(id.as_str(), None);
+        while let Some(object) = listing.try_next().await? {
+            if ObjectName::parse(&object.name).id() == Some(id) {
+                group.add(object);
+            }
+        }
+        Ok(group)
+    }
+
+    /// Whether nothing is left but a manifest and sidecars that say nothing.
+    fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.keyboxes.is_empty() && !self.untouchable
+    }
+
+    fn add(&mut self, ObjectInfo { name, size, modified, .. }: ObjectInfo) {
+        match ObjectName::parse(&name) {
+            ObjectName::Manifest(_) => {
+                self.manifest = Some((size, modified));
+                return;
+            }
+            // Of a whole archive nothing has to be known.
+            ObjectName::Part { n, padded, .. } => {
+                self.untouchable |= padded;
+                self.parts.push(Object { n, name, size });
+            }
+            ObjectName::Keybox(..) => self.keyboxes.push((name, size)),
+            ObjectName::Single(_) | ObjectName::Unknown(_) => self.untouchable = true,
+            ObjectName::Sidecar(_) => self.untouchable |= name.ends_with(".hold") || name.contains(".hold."),
+            ObjectName::Foreign => {}
+        }
+        self.modified = self.modified.max(modified);
+    }
+
+    /// Keyboxes first: whatever is interrupted then, the rest is only noise.
+    fn names(&self) -> Vec<String> {
+        let keyboxes = self.keyboxes.iter().map(|(name, _)| name.clone());
+        keyboxes.chain(self.parts.iter().map(|part| part.name.clone())).collect()
+    }
+
+    /// What is to be said about it; nothing about an archive.
+    async fn judge(mut self, store: &Store, options: &GcOptions, now: SystemTime) -> Result<Option<Leftover>> {
+        let mut given_up = false;
+        if let Some((size, modified)) = self.manifest {
+            if !is_marker(store, &self.id, size).await? {
+                return Ok(None);
+            }
+            if self.is_empty() {
+                let (what, objects) = (What::Marker(self.id.clone()), vec![self.id.manifest()]);
+                let modified = self.modified.max(modified);
+                return Ok(Some(Leftover::old_or_not(what, objects, size, modified, options, now)));
+            }
+            given_up = true;
+        }
+        if self.parts.is_empty() && self.keyboxes.is_empty() {
+            return Ok(None);
+        }
+        self.parts.sort_unstable_by_key(|part| part.n);
+        let parts = self.parts.iter().map(|part| part.size);
+        let bytes = parts.chain(self.keyboxes.iter().map(|(_, size)| *size)).sum();
+        let (objects, modified) = (self.names(), self.modified);
+        let what = What::Upload(self.id.clone());
+        let mut leftover = Leftover::old_or_not(what, objects, bytes, modified, options, now);
+        let kept = if self.untouchable {
+            Some("something stands beside it that is not to be touched")
+        } else if leftover.fate == Fate::Kept && !given_up {
+            None
+        } else if !self.is_native(store).await? {
+            Some(NOT_NATIVE)
+        } else if given_up {
+            leftover.fate = Fate::Due;
+            leftover.reason = "it was given up, and is not cleared away yet";
+            leftover.given_up = true;
+            None
+        } else if !options.whole && self.is_whole(store).await? {
+            Some("it seems to lack nothing but its manifest: reassemble it, or delete it with --whole")
+        } else {
+            None
+        };
+        if let Some(reason) = kept {
+            (leftover.fate, leftover.reason) = (Fate::Kept, reason);
+        }
+        Ok(Some(leftover))
+    }
+
+    /// Whether every part begins as a part of this archive does.
+    async fn is_native(&self, store: &Store) -> Result<bool> {
+        let line = format!("BACKSTAY1 {{\"id\":\"{}\",", self.id);
+        let (line, length) = (&line, line.len() as u64);
+        let mut starts = stream::iter(self.parts.clone())
+            .map(|part| {
+                async move {
+                    if part.size < length {
+                        return Ok(false);
+                    }
+                    match store.get_range(&part.name, 0..length).await {
+                        Ok(start) => Ok(start == line.as_bytes()),
+                        // Somebody else clears it away.
+                        Err(backstay_store::Error::ObjectMissing { .. }) => Ok(true),
+                        Err(error) => Err(Error::from(error)),
+                    }
+                }
+            })
+            .buffered(REQUESTS);
+        while let Some(native) = starts.try_next().await? {
+            if !native {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the last part seems to be there: only that one is shorter than a part can be. One that was padded to a whole
+    /// part is not known by that.
+    async fn is_whole(&self, store: &Store) -> Result<bool> {
+        let Some(last) = self.parts.last() else { return Ok(false) };
+        if last.n as usize + 1 != self.parts.len() {
+            return Ok(false);
+        }
+        match read_header(store, &self.id, last, MAX_LINE, Reference::None).await {
+            Ok(header) => Ok(last.size < header.common.part_size(header.line.len())),
+            Err(Error::Format(_) | Error::Store(backstay_store::Error::ObjectMissing { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The process ends at any call to the store, before the call took effect or after it and before its answer. Whatever was
+//! going on: no archive is recorded that is not whole, none is lost, and the next run works.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backstay::backup::{BackupOptions, Format};
+use backstay::catalog::{self, Filter, State};
+use backstay::gc::{GcOptions, gc};
+use backstay::keys::Encryption;
+use backstay::policy::ReadPolicy;
+use backstay::reassemble::{ReassembleOptions, reassemble};
+use backstay::rewrap::{destroy_keys, rewrap};
+use backstay::verify::{Depth, verify};
+use backstay::{RestoreOptions, Silent};
+use backstay_format::ArchiveId;
+use backstay_format::key::Keyring;
+use backstay_format::openssl::{Digest, Kdf, Password};
+use backstay_format::schedule::{Secret, sha256};
+use backstay_store::{RetryOptions, Store};
+use backstay_testkit::Faults;
+use backstay_testkit::faults::When;
+use common::{back_up, content, context, native, options, raw_keyring, read, recipient};
+use futures::TryStreamExt as _;
+
+type Objects = BTreeMap<String, Vec<u8>>;
+
+/// Small contents whose first bytes tell them apart.
+fn text(first: u8) -> Vec<u8> {
+    let mut content = content(150_000, true);
+    content[0] = first;
+    content
+}
+
+fn small(mut options: BackupOptions) -> BackupOptions {
+    options.part_size = Some(70_000);
+    options
+}
+
+fn zstd() -> BackupOptions {
+    small(native(Encryption::Raw(Secret([7; 32]))))
+}
+
+fn openssl() -> BackupOptions {
+    let kdf = Kdf::BytesToKey(Digest::Md5);
+    small(options(Format::Openssl { kdf, password: Password::new(b"KEY".to_vec()), single: false }))
+}
+
+fn password() -> Keyring {
+    let mut keyring = Keyring::default();
+    keyring.add_password(Password::new(b"KEY".to_vec()));
+    keyring
+}
+
+async fn objects(store: &Store) -> Objects {
+    let names: Vec<String> = store.list("", None).map_ok(|object| object.name).try_collect().await.unwrap();
+    let mut objects = Objects::new();
+    for name in names {
+        let bytes = store.get(&name, 1 << 30).await.unwrap().unwrap();
+        objects.insert(name, bytes.to_vec());
+    }
+    objects
+}
+
+async fn store_of(objects: &Objects) -> Store {
+    let store = Store::memory();
+    for (name, bytes) in objects {
+        store.create(name, bytes.clone().into(), sha256(bytes)).await.unwrap();
+    }
+    store
+}
+
+/// An archive that was there before.
+struct Kept {
+    id: ArchiveId,
+    content: Vec<u8>,
+    keyring: fn() -> Keyring,
+}
+
+impl Kept {
+    async fn is_whole(&self, store: &Store) {
+        let found = read(store, &self.id, &(self.keyring)(), &RestoreOptions::default()).await;
+        assert!(found.is_ok_and(|found| found == self.content), "{} was lost or changed", self.id);
+    }
+}
+
+/// Whatever is listed as committed verifies, and restores to one of these contents.
+async fn nothing_is_wrongly_committed(store: &Store, keyring: fn() -> Keyring, contents: &[Vec<u8>]) -> usize {
+    let listed = catalog::list(store, &Filter::default(), true).await.unwrap();
+    for entry in &listed {
+        assert_eq!(entry.state, State::Committed);
+        // An openssl stream without a manifest may be anything; that it is no whole archive is found when it is read.
+        if entry.name.is_none() {
+            continue;
+        }
+        let (policy, silent) = (ReadPolicy::default(), Arc::new(Silent));
+        let report = verify(store, &entry.id, &keyring(), Depth::Deep, &policy, &context(), silent).await.unwrap();
+        assert!(report.is_good(), "{:?}", report.findings);
+        let found = read(store, &entry.id, &keyring(), &RestoreOptions::default()).await.unwrap();
+        assert!(contents.contains(&found), "{} restores to something else", entry.id);
+    }
+    listed.iter().filter(|entry| entry.name.is_some()).count()
+}
+
+/// Runs `work` again and again, each time on the same objects, and ends it at its first call, its second, and so on until
+/// it gets through; then looks at what is left with `judge`, which is told whether it got through. Gives how many calls there were.
+async fn crash_everywhere<W, J>(
+    before: &Objects,
+    mut work: impl FnMut(Store) -> W,
+    mut judge: impl FnMut(Store, bool) -> J,
+) -> usize
+where
+    W: Future<Output = ()>,
+    J: Future<Output = ()>,
+{
+    for number in 1.. {
+        let mut got_through = false;
+        for when in [When::Before, When::After] {
+            let store = store_of(before).await;
+            let faults = Faults::new();
+            let mortal = store.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never());
+            faults.crash_at(number, when);
+            got_through = tokio::select! {
+                () = work(mortal) => true,
+                () = faults.crashed() => false,
+            };
+            judge(store, got_through).await;
+        }
+        if got_through {
+            return number - 1;
+        }
+        assert!(number < 500, "it does not end");
+    }
+    unreachable!("the loop ends by returning")
+}
+
+#[tokio::test]
+async fn a_backup_that_dies_at_any_call_leaves_the_others_whole_and_the_next_one_works() {
+    for (options, keyring) in [(zstd as fn() -> BackupOptions, raw_keyring as fn() -> Keyring), (openssl, password)] {
+        let store = Store::memory();
+        let id = back_up(&store, &text(0), options()).await.unwrap().id;
+        let kept = Kept { id, content: text(0), keyring };
+        let kept = &kept;
+        let calls = crash_everywhere(
+            &objects(&store).await,
+            |store| async move {
+                back_up(&store, &text(1), options()).await.unwrap();
+            },
+            |store, got_through| async move {
+                kept.is_whole(&store).await;
+                let archives = nothing_is_wrongly_committed(&store, keyring, &[text(0), text(1)]).await;
+                assert!((1..=2).contains(&archives) && (archives == 2 || !got_through));
+                back_up(&store, &text(2), options()).await.unwrap();
+                let after = nothing_is_wrongly_committed(&store, keyring, &[text(0), text(1), text(2)]).await;
+                assert_eq!(after, archives + 1);
+            },
+        )
+        .await;
+        // At least a part and the manifest, and the listings.
+        assert!(calls >= 6, "{calls}");
+    }
+}
+
+#[tokio::test]
+async fn a_gc_that_dies_at_any_call_never_touches_an_archive_and_the_next_one_finishes() {
+    let store = Store::memory();
+    let id = back_up(&store, &text(0), zstd()).await.unwrap().id;
+    let kept = Kept { id, content: text(0), keyring: raw_keyring };
+    let kept = &kept;
+    let identity = age::x25519::Identity::generate();
+    let slots = Encryption::Slots { recipients: vec![recipient(&identity)], passphrase: None, detached: true };
+    let interrupted = back_up(&store, &text(1), small(native(slots))).await.unwrap().id;
+    store.delete(&interrupted.manifest()).await.unwrap();
+    store.delete(&interrupted.part(1)).await.unwrap();
+    let interrupted = &interrupted;
+    let all = || GcOptions { grace: Duration::ZERO, delete: true, whole: true };
+    let before = objects(&store).await;
+    assert!(before.contains_key(&interrupted.keybox(0)) && before.contains_key(&interrupted.part(0)));
+    let calls = crash_everywhere(
+        &before,
+        |store| async move {
+            gc(&store, &all(), &context()).await.unwrap();
+        },
+        |store, _| async move {
+            kept.is_whole(&store).await;
+            assert_eq!(nothing_is_wrongly_committed(&store, raw_keyring, &[text(0)]).await, 1);
+            // Never parts without their keyboxes under an id that could still be committed.
+            let left = objects(&store).await;
+            if !left.contains_key(&interrupted.keybox(0)) {
+                assert!(left.contains_key(&interrupted.manifest()), "the marker stands before anything goes");
+            }
+            gc(&store, &all(), &context()).await.unwrap();
+            gc(&store, &all(), &context()).await.unwrap();
+            let left = objects(&store).await;
+            let strangers: Vec<_> = left.keys().filter(|name| !name.starts_with(kept.id.as_str())).collect();
+            assert!(strangers.is_empty(), "{strangers:?}");
+            kept.is_whole(&store).await;
+        },
+    )
+    .await;
+    assert!(calls >= 10, "{calls}");
+}
+
+#[tokio::test]
+async fn a_writer_and_gc_at_any_step_of_each_other_make_a_whole_archive_or_none() {
+    // The writer dies at each call in turn; gc clears away; then the same writer is thought to go on: its commit.
+    let store = Store::memory();
+    let id = back_up(&store, &text(1), zstd()).await.unwrap().id;
+    let whole = objects(&store).await;
+    let manifest = &whole[&id.manifest()];
+    let mut parts_only = whole.clone();
+    parts_only.remove(&id.manifest());
+    let (id, manifest) = (&id, manifest);
+    let all = || GcOptions { grace: Duration::ZERO, delete: true, whole: true };
+    let calls = crash_everywhere(
+        &parts_only,
+        |store| async move {
+            gc(&store, &all(), &context()).await.unwrap();
+        },
+        |store, _| async move {
+            let committed = store.create(&id.manifest(), manifest.clone().into(), sha256(manifest)).await.is_ok();
+            let archives = nothing_is_wrongly_committed(&store, raw_keyring, &[text(1)]).await;
+            assert_eq!(archives, usize::from(committed), "what is committed is whole");
+        },
+    )
+    .await;
+    assert!(calls >= 8, "{calls}");
+}
+
+#[tokio::test]
+async fn a_rewrap_that_dies_at_any_call_loses_no_key() {
+    let store = Store::memory();
+    let identity = age::x25519::Identity::generate();
+    let (old, new) = (&identity, &age::x25519::Identity::generate());
+    let slots = Encryption::Slots { recipients: vec![recipient(old)], passphrase: None, detached: true };
+    let id = back_up(&store, &text(0), small(native(slots))).await.unwrap().id;
+    let id = &id;
+    let opens = |identity: &age::x25519::Identity| {
+        let mut keyring = Keyring::default();
+        keyring.add_identity(Box::new(identity.clone()));
+        keyring
+    };
+    let opens = &opens;
+    let before = objects(&store).await;
+    let calls = crash_everywhere(
+        &before,
+        |store| async move {
+            rewrap(&store, id, &opens(old), &[recipient(new)], None).await.unwrap();
+        },
+        |store, got_through| async move {
+            let found = read(&store, id, &opens(old), &RestoreOptions::default()).await.unwrap();
+            assert!(found == text(0), "the old key still opens");
+            let by_new = read(&store, id, &opens(new), &RestoreOptions::default()).await;
+            assert!(by_new.is_ok() || !got_through);
+            rewrap(&store, id, &opens(old), &[recipient(new)], None).await.unwrap();
+            assert!(read(&store, id, &opens(new), &RestoreOptions::default()).await.unwrap() == text(0));
+        },
+    )
+    .await;
+    assert!(calls >= 4, "{calls}");
+    // And a destruction that dies is finished by the next one.
+    crash_everywhere(
+        &before,
+        |store| async move {
+            destroy_keys(&store, id).await.unwrap();
+        },
+        |store, _| async move {
+            let again = destroy_keys(&store, id).await;
+            assert!(again.is_ok() || again.is_err_and(|error| error.to_string().contains("destroyed already")));
+            let code = read(&store, id, &opens(old), &RestoreOptions::default()).await.unwrap_err().code();
+            assert_eq!(code, "key.not-found");
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_reassemble_that_dies_at_any_call_leaves_the_parts_and_the_next_one_makes_the_manifest() {
+    for (options, keyring) in [(zstd as fn() -> BackupOptions, raw_keyring as fn() -> Keyring), (openssl, password)] {
+        for damaged in [false, true] {
+            let store = Store::memory();
+            let id = back_up(&store, &text(0), options()).await.unwrap().id;
+            let mut before = objects(&store).await;
+            match damaged {
+                true => before.insert(id.manifest(), b"{\"backstay\":1,".to_vec()),
+                false => before.remove(&id.manifest()),
+            };
+            let id = &id;
+            let again = || ReassembleOptions { replace: true, name: Some("pg-main".to_owned()), ..Default::default() };
+            let calls = crash_everywhere(
+                &before,
+                |store| async move {
+                    reassemble(&store, id, &keyring(), &again(), &context(), Arc::new(Silent)).await.unwrap();
+                },
+                |store, _| async move {
+                    // It may have been made before the process ended.
+                    if let Err(error) = reassemble(&store, id, &keyring(), &again(), &context(), Arc::new(Silent)).await
+                    {
+                        assert!(error.to_string().contains("nothing to rebuild"), "{error}");
+                    }
+                    assert_eq!(nothing_is_wrongly_committed(&store, keyring, &[text(0)]).await, 1);
+                },
+            )
+            .await;
+            assert!(calls >= 4, "{calls}");
+        }
+    }
+}
