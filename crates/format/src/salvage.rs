@@ -107,6 +107,7 @@ impl PartRescue {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "the streams of these tests are short")]
 mod tests {
     use super::*;
     use crate::header::{Codec, Common, Kind};

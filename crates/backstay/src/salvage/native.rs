@@ -66,6 +66,9 @@ struct Source {
     fault: Option<Error>,
 }
 
+/// Where bytes stand in the inner stream, and the bytes.
+type Piece = (u64, Vec<u8>);
+
 /// Some segments of a part.
 struct Run {
     n: u32,
@@ -76,8 +79,8 @@ struct Run {
 /// What came of a run.
 struct Opened {
     run: Run,
-    /// Runs of segments that opened: where they stand in the inner stream, and their plaintext.
-    pieces: Vec<(u64, Vec<u8>)>,
+    /// The plaintext of runs of segments that opened.
+    pieces: Vec<Piece>,
     bad: Vec<Range<u64>>,
     /// How the last segment that opened was marked.
     flag: Option<Flag>,
@@ -358,9 +361,9 @@ impl Salvage<'_> {
                 let mut rescued = Vec::new();
                 // A stream that was cut may seem to end between two members.
                 if ended {
-                    members.finish(&mut rescued)
+                    members.finish(&mut rescued);
                 } else {
-                    members.hole(&mut rescued)
+                    members.hole(&mut rescued);
                 }
                 self.take_members(rescued).await?;
             }
@@ -557,7 +560,7 @@ async fn open(
         let start = rescue.stored(run.segments.start, run.segments.end).start;
         let seg = part_content / rescue.full();
         let whole = fetched.len() == 1;
-        let (mut pieces, mut bad, mut flag): (Vec<(u64, Vec<u8>)>, Vec<Range<u64>>, _) = (Vec::new(), Vec::new(), None);
+        let (mut pieces, mut bad, mut flag) = (Vec::<Piece>::new(), Vec::<Range<u64>>::new(), None);
         let mut follows = false;
         for (i, number) in run.segments.clone().enumerate() {
             let place = rescue.stored(number, number + 1);

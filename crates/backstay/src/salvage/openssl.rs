@@ -329,6 +329,7 @@ fn told(found: Rescued) -> Given {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "the streams of these tests are short")]
 mod tests {
     use backstay_format::openssl::{Digest, Encryptor, Kdf, Password, Salt};
 

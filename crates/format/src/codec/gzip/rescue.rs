@@ -130,7 +130,7 @@ impl MemberRescue {
             State::Searching(searching) => *searching = Searching::default(),
             State::Reading(reading) => {
                 reading.release(rescued);
-                self.lose(Vec::new(), rescued);
+                self.lose(&[], rescued);
             }
         }
     }
@@ -143,21 +143,21 @@ impl MemberRescue {
         if let State::Reading(reading) = &mut self.state {
             reading.release(rescued);
             if reading.inflater.finish().is_err() {
-                self.lose(Vec::new(), rescued);
+                self.lose(&[], rescued);
             }
         }
         self.state = State::Ended;
     }
 
     /// A hole begins; `bytes` are what is there behind its first byte.
-    fn lose(&mut self, bytes: Vec<u8>, rescued: &mut Vec<Rescued>) {
+    fn lose(&mut self, bytes: &[u8], rescued: &mut Vec<Rescued>) {
         let next = if self.resume { State::Searching(Searching::default()) } else { State::Ended };
         if let State::Reading(reading) = std::mem::replace(&mut self.state, next) {
             let unproven = if self.authentic { 0 } else { reading.released };
             rescued.push(Rescued::Lost { unproven });
         }
         if !bytes.is_empty() {
-            self.push(&bytes, rescued);
+            self.push(bytes, rescued);
         }
     }
 
@@ -190,7 +190,7 @@ impl MemberRescue {
                     let mut rest = if in_sight { std::mem::take(&mut reading.raw) } else { Vec::new() };
                     rest.extend_from_slice(bytes);
                     let after = rest.split_off(rest.len().min(1));
-                    self.lose(after, rescued);
+                    self.lose(&after, rescued);
                     return;
                 }
             }
@@ -335,7 +335,7 @@ mod tests {
             assert_eq!((found.len(), holes.len()), (MEMBER_CONTENT, 1), "nothing is looked for unasked");
         }
         // A changed byte, which nothing but the checksum of its member shows.
-        let mut damaged = stream.clone();
+        let mut damaged = stream;
         damaged[first + second / 2] ^= 4;
         for cut in [50_000, 1 << 30] {
             let (found, holes) = rescue(false, true, &[Some(&damaged)], cut);

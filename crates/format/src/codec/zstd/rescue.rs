@@ -163,6 +163,11 @@ fn sole_frame(bytes: &[u8], at: u64, content: u32) -> Option<Frame> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::single_range_in_vec_init,
+    clippy::cast_possible_truncation,
+    reason = "the streams of these tests are short"
+)]
 mod tests {
     use super::*;
     use crate::codec::zstd::{Compressor, Decompressor};
