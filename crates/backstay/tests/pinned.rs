@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use backstay::backup::{Format, Padding};
+use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::source::Source;
 use backstay::{Context, Silent, backup};
@@ -184,7 +185,7 @@ async fn fixed_inputs_give_the_bytes_that_they_always_gave() {
     for (millis, (name, level, mixed, format, objects, expected)) in (BEGUN..).step_by(1000).zip(PINS) {
         let store = Store::memory();
         let mut options = options(format());
-        (options.level, options.memory, options.uploads) = (Some(level), memory, uploads);
+        (options.level, options.memory, options.uploads) = (Level::Fixed(level), memory, uploads);
         let source = Source::Reader(Box::new(Cursor::new(data(mixed))));
         let context = fixed(Context::system(Some(cores)).unwrap(), millis);
         backup(&store, source, options, &context, Arc::new(Silent)).await.unwrap();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backstay::backup::{BackupOptions, Format, Padding};
+use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::restore::Target;
 use backstay::source::Source;
@@ -75,7 +76,7 @@ async fn backed_up(store: &Store, file: &Path, context: &Context) -> Result<(Arc
     let guid = "b6f4c071-ef44-4af2-9608-531b4ce4823f".parse()?;
     let mut options = BackupOptions::new(guid, "bench".to_owned(), format);
     // A level that follows the source would be another one for each store.
-    options.level = Some(3);
+    options.level = Level::Fixed(3);
     let source = Source::Reader(Box::new(File::open(file)?));
     let begun = Instant::now();
     let receipt = backup(store, source, options, context, Arc::new(Silent)).await?;
