@@ -295,6 +295,8 @@ async fn stream_through(
             effort.stored(storing.elapsed());
         }
         effort.compressed(Instant::now(), Duration::from_nanos(held.load(Ordering::Relaxed)));
+        // A part that failed ends the run now, and not when so many others are in flight that one has to be waited for.
+        parts.settle(|buffer| packer.recycle(buffer))?;
         content += frame.content as u64;
         recycle(frame.chunk);
         compressors.recycle(frame.frame);

@@ -11,7 +11,7 @@ use backstay_format::manifest::PartEntry;
 use backstay_format::schedule::sha256;
 use backstay_store::{Created, Store, StreamingCreate};
 use bytes::Bytes;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
@@ -80,6 +80,17 @@ impl Parts {
         }
     }
 
+    /// Takes note of what became durable meanwhile, and of what failed, without waiting. Gives back the memory.
+    pub(crate) fn settle(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<()> {
+        let Parts::Objects(objects) = self else { return Ok(()) };
+        while let Some(done) = objects.uploads.try_join_next() {
+            if let Some(buffer) = objects.note(done)? {
+                recycle(buffer);
+            }
+        }
+        Ok(())
+    }
+
     /// What is durable now.
     pub(crate) fn totals(&self) -> Totals {
         match self {
@@ -126,7 +137,13 @@ impl Objects {
     }
 
     async fn one_done(&mut self) -> Result<Option<Vec<u8>>> {
-        let Some(done) = self.uploads.join_next().await else { return Ok(None) };
+        match self.uploads.join_next().await {
+            Some(done) => self.note(done),
+            None => Ok(None),
+        }
+    }
+
+    fn note(&mut self, done: std::result::Result<Result<Stored>, JoinError>) -> Result<Option<Vec<u8>>> {
         let Stored { n, entry, created, buffer } =
             done.map_err(|error| Error::Internal { why: format!("an upload was lost: {error}") })??;
         self.totals.parts += 1;

@@ -142,10 +142,23 @@ async fn release(
     };
     let mut content = Content::new(archive, &fetcher, options, context).await?;
     let mut output = Output::open(target)?;
+    // Where each part ends in the stored bytes. A range reads some of them only, and how many is not known beforehand.
+    let ends: Vec<u64> = archive
+        .parts()
+        .iter()
+        .scan(0, |end, part| {
+            *end += part.size;
+            Some(*end)
+        })
+        .collect();
     let totals = Progress {
-        total_stored: Some(archive.parts().iter().map(|part| part.size).sum()),
-        total_parts: Some(summary.parts),
+        total_stored: ends.last().copied().filter(|_| options.range.is_none()),
+        total_parts: Some(summary.parts).filter(|_| options.range.is_none()),
         ..Progress::default()
+    };
+    let passed = |stored| match options.range {
+        None => u32::try_from(ends.partition_point(|end| *end <= stored)).unwrap_or(u32::MAX),
+        Some(_) => 0,
     };
     let streamed = tokio::select! {
         biased;
@@ -155,7 +168,8 @@ async fn release(
                 summary.content += piece.len() as u64;
                 output.write(piece).await?;
                 summary.stored = content.decoder.stored();
-                observer.event(&Event::Progress(Progress { content: summary.content, stored: summary.stored, ..totals }));
+                let (content, stored) = (summary.content, summary.stored);
+                observer.event(&Event::Progress(Progress { content, stored, parts: passed(stored), ..totals }));
             }
             Ok(())
         } => streamed,

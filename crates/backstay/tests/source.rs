@@ -5,6 +5,7 @@ mod common;
 
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,10 @@ use backstay::backup::BackupOptions;
 use backstay::chunk::{Announced, EndMarker};
 use backstay::keys::Encryption;
 use backstay::source::Source;
-use backstay::{Context, Error, Event, Observer, backup};
+use backstay::{Context, Error, Event, Observer, Silent, backup};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
+use backstay_testkit::faults::{Call, Failure, Faults, When};
 use common::{content, context, native, raw_keyring, restored};
 use futures::TryStreamExt as _;
 
@@ -189,4 +191,32 @@ async fn archives_of_one_source_have_strictly_rising_ids_even_when_the_clock_sta
         assert!(last.as_ref().is_none_or(|last| *last < id), "{id} after {last:?}");
         last = Some(id);
     }
+}
+
+/// A source that takes its time, and counts what was read of it.
+struct Slow(io::Cursor<Vec<u8>>, Arc<AtomicUsize>);
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        std::thread::sleep(Duration::from_millis(2));
+        let length = buffer.len().min(64 << 10);
+        let read = self.0.read(&mut buffer[..length])?;
+        self.1.fetch_add(read, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_fails_ends_the_run_before_the_uploads_are_all_taken() {
+    let faults = Faults::new();
+    let store = Store::memory().with_wrapper(|objects| faults.wrap(objects));
+    // Part 0 is sent twice; then part 1 is refused.
+    faults.fail(Call::Put, 3..=3, When::Before, Failure::Denied);
+    let mut options = native(Encryption::Raw(Secret([7; 32])));
+    options.uploads = 64;
+    let (bytes, read) = (content(30_000_000, true), Arc::new(AtomicUsize::new(0)));
+    let source = Source::Reader(Box::new(Slow(io::Cursor::new(bytes), Arc::clone(&read))));
+    let refused = backup(&store, source, options, &context(), Arc::new(Silent)).await;
+    assert_eq!(refused.unwrap_err().code(), "store.denied");
+    assert!(read.load(Ordering::Relaxed) < 25_000_000, "{} bytes were read for nothing", read.load(Ordering::Relaxed));
 }

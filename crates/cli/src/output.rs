@@ -163,6 +163,13 @@ impl Output {
         }
     }
 
+    /// Content is about to be written to standard output: when that is a terminal too, the line would be drawn into it.
+    pub(crate) fn make_way_for_content(&self) {
+        if io::stdout().is_terminal() {
+            self.progress.hide();
+        }
+    }
+
     /// The run is over: the progress line goes.
     pub(crate) fn end(&self) {
         self.progress.end();

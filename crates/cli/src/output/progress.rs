@@ -1,5 +1,6 @@
 //! How far a run is: one line on a terminal; elsewhere a plain line a minute and one for each part.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub(super) struct Display {
     manner: Manner,
     state: Mutex<State>,
+    /// The terminal is needed for something else.
+    hidden: AtomicBool,
 }
 
 enum Manner {
@@ -58,18 +61,20 @@ impl Display {
     fn new(manner: Manner) -> Display {
         let now = Instant::now();
         let state = State { began: now, totals: Progress::default(), samples: Vec::new(), said: now, shown: false };
-        Display { manner, state: Mutex::new(state) }
+        Display { manner, state: Mutex::new(state), hidden: AtomicBool::new(false) }
     }
 
     /// Takes new totals.
     pub(super) fn update(&self, totals: Progress) {
         let mut state = self.state();
         state.totals = totals;
-        if let Manner::Line(bar) = &self.manner {
+        if let Manner::Line(bar) = &self.manner
+            && !self.hidden.load(Ordering::Relaxed)
+        {
             let now = Instant::now();
             state.sample(now);
             state.shown = true;
-            bar.set_message(state.text(now));
+            bar.set_message(state.text(now, columns()));
         }
     }
 
@@ -81,7 +86,7 @@ impl Display {
     pub(super) fn status(&self, now: Instant) -> String {
         let mut state = self.state();
         state.sample(now);
-        state.text(now)
+        state.text(now, usize::MAX)
     }
 
     /// A part is done.
@@ -97,18 +102,23 @@ impl Display {
         match &self.manner {
             Manner::Line(bar) if state.shown => {
                 state.sample(now);
-                bar.set_message(state.text(now));
+                bar.set_message(state.text(now, columns()));
             }
             Manner::Plain if now.saturating_duration_since(state.said) >= PLAIN => {
                 state.said = now;
                 state.sample(now);
-                let text = state.text(now);
+                let text = state.text(now, usize::MAX);
                 drop(state);
                 say(&text);
             }
             Manner::Plain => state.sample(now),
             Manner::Line(_) | Manner::Nothing => {}
         }
+    }
+
+    /// Draws no line from now on: content is about to be written to the same terminal.
+    pub(super) fn hide(&self) {
+        self.hidden.store(true, Ordering::Relaxed);
     }
 
     /// Takes the line away.
@@ -154,26 +164,43 @@ impl State {
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is shown to one digit")]
-    fn text(&self, now: Instant) -> String {
+    fn text(&self, now: Instant, width: usize) -> String {
         let Progress { content, stored, parts, total_stored, total_parts } = self.totals;
         let elapsed = now.saturating_duration_since(self.began);
-        let mut text = format!("{} content, {} stored", Size(content), Size(stored));
-        if let Some(total) = total_stored {
-            text += &format!(" of {}", Size(total));
-        }
+        // In the order of the line, each with its weight: what weighs least goes first where the line is too long.
+        let mut facts = vec![(9, format!("{} content", Size(content)))];
+        facts.push(match total_stored {
+            Some(total) => (7, format!("{} stored of {}", Size(stored), Size(total))),
+            None => (7, format!("{} stored", Size(stored))),
+        });
         if stored > 0 && content > 0 {
-            text += &format!(", ratio {:.1}", content as f64 / stored as f64);
+            facts.push((1, format!("ratio {:.1}", content as f64 / stored as f64)));
         }
-        text += &format!(", {}/s, part {parts}", Size(self.rate(now) as u64));
-        if let Some(total) = total_parts {
-            text += &format!(" of {total}");
+        facts.push((5, format!("{}/s", Size(self.rate(now) as u64))));
+        match total_parts {
+            Some(total) => facts.push((2, format!("part {parts} of {total}"))),
+            None if parts > 0 => facts.push((2, format!("part {parts}"))),
+            None => {}
         }
-        text += &format!(", {}", Elapsed(elapsed));
+        facts.push((3, Elapsed(elapsed).to_string()));
         if let Some(left) = total_stored.and_then(|total| left(elapsed, stored, total)) {
-            text += &format!(", {} left", Elapsed(left));
+            facts.push((8, format!("{} left", Elapsed(left))));
         }
-        text
+        loop {
+            let line = facts.iter().map(|(_, fact)| fact.as_str()).collect::<Vec<_>>().join(", ");
+            let least = facts.iter().enumerate().min_by_key(|(_, (weight, _))| *weight).map(|(at, _)| at);
+            match least {
+                Some(least) if line.chars().count() > width && facts.len() > 1 => drop(facts.remove(least)),
+                _ => return line,
+            }
+        }
     }
+}
+
+/// The columns of the terminal that the line is drawn on; the last one stays free, for some wrap when it is written to.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    size.ok().filter(|size| size.ws_col > 1).map_or(79, |size| usize::from(size.ws_col) - 1)
 }
 
 /// How long the rest takes at the average rate so far.
@@ -233,6 +260,31 @@ mod tests {
         display.update(Progress { content: 99 << 20, ..Progress::default() });
         let rate = display.state().rate(began + Duration::from_secs(99));
         assert!((rate / f64::from(1 << 20) - 1.0).abs() < 0.01, "{rate}");
+    }
+
+    #[test]
+    fn a_narrow_line_leaves_out_what_matters_least_and_cuts_nothing() {
+        let display = Display::line();
+        let mut state = display.state();
+        state.totals = Progress {
+            content: 30 << 20,
+            stored: 10 << 20,
+            parts: 1,
+            total_stored: Some(40 << 20),
+            total_parts: Some(4),
+        };
+        let now = state.began + Duration::from_secs(60);
+        let whole = "30.0 MiB content, 10.0 MiB stored of 40.0 MiB, ratio 3.0, 512.0 KiB/s, part 1 of 4, 1 min 0 s, 3 min 0 s left";
+        for (width, expected) in [
+            (200, whole),
+            (whole.len(), whole),
+            (whole.len() - 1, &*whole.replace(", ratio 3.0", "")),
+            (79, "30.0 MiB content, 10.0 MiB stored of 40.0 MiB, 512.0 KiB/s, 3 min 0 s left"),
+            (39, "30.0 MiB content, 3 min 0 s left"),
+            (5, "30.0 MiB content"),
+        ] {
+            assert_eq!(state.text(now, width), expected, "{width} columns");
+        }
     }
 
     #[test]
