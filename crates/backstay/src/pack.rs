@@ -87,8 +87,9 @@ impl Packer {
 
     /// Gives back the memory of a part that is stored.
     pub(crate) fn recycle(&mut self, buffer: Vec<u8>) {
-        if let Packer::Native(native) = self {
-            native.sealer.recycle(buffer);
+        match self {
+            Packer::Native(native) => native.sealer.recycle(buffer),
+            Packer::Openssl { writer, .. } => writer.recycle(buffer),
         }
     }
 

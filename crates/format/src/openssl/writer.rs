@@ -49,7 +49,15 @@ impl StreamWriter {
     }
 }
 
+/// Room for what comes after a cut before the part is taken: two members of 1 MiB that nothing made smaller.
+const BEYOND: usize = (2 << 20) + (64 << 10);
+/// The most that is reserved for a part at once.
+const LARGEST_RESERVE: u64 = 64 << 20;
+
 /// Encrypts gzip members into parts that obey the [rule of cuts](Cutter).
+///
+/// A part's memory is reserved once and used again. Memory that grew with what is in it would, with the holes that growing leaves, come to
+/// twice the parts that are held.
 #[derive(Debug)]
 pub struct PartWriter {
     stream: StreamWriter,
@@ -57,14 +65,24 @@ pub struct PartWriter {
     /// The stream from `start` on.
     buffer: Vec<u8>,
     start: u64,
+    reserve: usize,
+    spares: Vec<Vec<u8>>,
 }
 
 impl PartWriter {
     /// Begins an archive with parts of about `part_size` bytes.
     #[must_use]
     pub fn begin(key: &KeyIv, part_size: u64) -> Self {
-        let mut buffer = Vec::new();
-        Self { stream: StreamWriter::begin(key, &mut buffer), cutter: Cutter::new(part_size), buffer, start: 0 }
+        let reserve = usize::try_from(part_size.min(LARGEST_RESERVE)).map_or(BEYOND, |part| part + BEYOND);
+        let mut buffer = Vec::with_capacity(reserve);
+        let (stream, cutter) = (StreamWriter::begin(key, &mut buffer), Cutter::new(part_size));
+        Self { stream, cutter, buffer, start: 0, reserve, spares: Vec::new() }
+    }
+
+    /// Gives back a part's buffer to be used again.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.spares.push(buffer);
     }
 
     /// Takes the next gzip member. Then take the parts it completes with
@@ -79,7 +97,9 @@ impl PartWriter {
         let cut = self.cutter.next_cut()?;
         let length = usize::try_from(cut - self.start).expect("a part is held in memory");
         self.start = cut;
-        let rest = self.buffer.split_off(length);
+        let mut rest = self.spares.pop().unwrap_or_else(|| Vec::with_capacity(self.reserve));
+        rest.extend_from_slice(&self.buffer[length..]);
+        self.buffer.truncate(length);
         Some(std::mem::replace(&mut self.buffer, rest))
     }
 
