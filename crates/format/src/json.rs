@@ -5,7 +5,7 @@
 //! escapes. Readers in other languages must refuse what this one refuses, so there is no lenient mode.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 
 /// The largest integer that every JSON reader keeps exactly.
 pub(crate) const MAX_INTEGER: u64 = 1 << 53;
@@ -42,6 +42,40 @@ pub(crate) struct Json<'a> {
     dialect: Dialect,
 }
 
+/// The keys of one object. Those of an object as every writer makes them are compared; a hostile one may have many millions, and
+/// then eight bytes are kept of each, whose seed nobody knows.
+#[derive(Default)]
+struct Seen<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: Vec<u64>,
+    seed: Option<RandomState>,
+}
+
+/// So many keys are compared as they are.
+const FEW: usize = 32;
+
+impl<'a> Seen<'a> {
+    /// Takes the next key; whether it is known to stand there already.
+    fn has(&mut self, key: &Cow<'a, str>) -> bool {
+        if self.few.contains(key) {
+            return true;
+        }
+        if self.few.len() < FEW {
+            self.few.push(key.clone());
+        } else {
+            let seed = self.seed.get_or_insert_default();
+            self.many.push(seed.hash_one(&**key));
+        }
+        false
+    }
+
+    /// Whether one of very many keys stands twice.
+    fn twice(&mut self) -> bool {
+        self.many.sort_unstable();
+        self.many.windows(2).any(|pair| pair[0] == pair[1])
+    }
+}
+
 impl<'a> Json<'a> {
     pub(crate) fn new(text: &'a str, dialect: Dialect) -> Self {
         Json { text, at: 0, depth: 0, dialect }
@@ -55,12 +89,12 @@ impl<'a> Json<'a> {
     /// Reads an object and calls `member` for each key; `member` must read (or skip) the value.
     pub(crate) fn object(&mut self, member: &mut dyn FnMut(&mut Self, &str) -> Result<()>) -> Result<()> {
         self.enter(b'{', "an object is expected")?;
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         if !self.take(b'}') {
             loop {
                 self.blank();
                 let key = self.string()?;
-                if !seen.insert(key.clone()) {
+                if seen.has(&key) {
                     return self.fault("a key stands twice");
                 }
                 if !self.take(b':') {
@@ -74,6 +108,9 @@ impl<'a> Json<'a> {
                     return self.fault("a comma or the end of the object is expected");
                 }
             }
+        }
+        if seen.twice() {
+            return self.fault("a key stands twice");
         }
         self.depth -= 1;
         Ok(())
@@ -273,6 +310,18 @@ mod tests {
             assert!(!reads(text, Dialect::Header), "{text}");
         }
         assert!(!reads(r#"{"a":1,"\u0061":1}"#, Dialect::Manifest));
+        // However many there are, and wherever among them the two stand.
+        let object = |count: usize, at: usize, key: usize| {
+            let key = |i| if i == at { key } else { i };
+            let members: Vec<String> = (0..count).map(|i| format!("\"{}\":1", key(i))).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        for count in [3, FEW, FEW + 1, FEW + 2, 1000] {
+            assert!(reads(&object(count, 0, 0), Dialect::Manifest), "{count}");
+            for (at, key) in [(1, 0), (count - 1, 0), (count - 1, count - 2)] {
+                assert!(!reads(&object(count, at, key), Dialect::Manifest), "{key} at {at} of {count}");
+            }
+        }
     }
 
     #[test]

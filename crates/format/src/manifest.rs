@@ -331,7 +331,7 @@ struct Fields {
     aborted: bool,
     too_many_needs: bool,
     kdf_limit: Option<openssl::Error>,
-    crit: Vec<String>,
+    crit: Option<String>,
 }
 
 impl Fields {
@@ -397,7 +397,9 @@ impl Fields {
             "unconfirmed" if !json.boolean()? => return json.fault("`unconfirmed` is true or absent"),
             "unconfirmed" => self.unconfirmed = true,
             "crit" => json.array(&mut |json| {
-                self.crit.push(json.string()?.into_owned());
+                // One is enough to refuse it, and a hostile manifest may have millions.
+                let name = json.string()?;
+                self.crit.get_or_insert_with(|| name.into_owned());
                 Ok(())
             })?,
             "seal" => return json.fault("this member does not stand here"),
@@ -456,7 +458,7 @@ impl Fields {
         if self.aborted {
             return Err(uncommitted(id));
         }
-        if let Some(name) = self.crit.first() {
+        if let Some(name) = &self.crit {
             return Err(unsupported(format!("`{name}`")));
         }
         match self.id {
