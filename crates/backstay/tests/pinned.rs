@@ -89,7 +89,7 @@ const PINS: [Pin; 9] = [
         true,
         || native(Aead::Aes256Gcm, Codec::Gzip, Padding::None),
         13,
-        "5e944ce31fae41bf9c2251afed067288cf3567762837cf0d353cf17064951f77",
+        "b8ede0b0751e8d4c427c633983aad80c41064914b7c29d3df0e798b18f5371f7",
     ),
     (
         "openssl",
@@ -97,7 +97,7 @@ const PINS: [Pin; 9] = [
         true,
         || openssl(Kdf::BytesToKey(Digest::Md5), false),
         12,
-        "fdf8308c9315965cb7d92c770acf5ec28480427bbc90cec05b4c452e7cb5aab5",
+        "8193e01fe46baeb0b91f5482c72bdfdfe1158ec5e2ae5be3cea33497c1eb540b",
     ),
     (
         "openssl in one object",
@@ -105,7 +105,7 @@ const PINS: [Pin; 9] = [
         true,
         || openssl(Kdf::PBKDF2_DEFAULT, true),
         2,
-        "b97f152c2bb3150f91711e21f4ec1442aa0d39c2cd7f0a6a04e9fc4bdb3171b5",
+        "f5c4522f7c45e19d9e2d961a90383b909b856cbe0e04a20bb7624197615bbb44",
     ),
 ];
 
