@@ -158,14 +158,25 @@ async fn every_verb(store: &Store, checksums: bool) {
         assert_eq!(names.unwrap().len(), 1);
         rows.push(("key rewrap", got, Requests { lists: 2, gets: 2, puts: 1, ..Requests::default() }));
 
-        // The manifest is asked for once more, to see that there is none.
-        store.delete(&id.manifest()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let joined = ReassembleOptions { join: Some(folder.path().join("joined")), ..ReassembleOptions::default() };
+        let to = |name| ReassembleOptions { join: Some(folder.path().join(name)), ..ReassembleOptions::default() };
+        let joined = to("joined");
         let joining = reassemble(store, id, &keyring, &joined, &machine, Arc::new(Silent));
         let (got, done) = asked(store, joining).await;
         assert_eq!(u64::from(done.unwrap().parts), parts);
         rows.push(("reassemble --join", got, Requests { lists: 1, gets: 1 + pieces, ..Requests::default() }));
+        // Without the manifest the parts are looked for a second time, as what they are by their own first bytes.
+        store.delete(&id.manifest()).await.unwrap();
+        let joined = to("joined without");
+        let joining = reassemble(store, id, &keyring, &joined, &machine, Arc::new(Silent));
+        let (got, done) = asked(store, joining).await;
+        assert_eq!(u64::from(done.unwrap().parts), parts);
+        rows.push((
+            "reassemble --join, no manifest",
+            got,
+            Requests { lists: 2, gets: 3 + pieces, ..Requests::default() },
+        ));
+        // The manifest is asked for once more, to see that there is none.
         // The keybox is tried as well.
         let rebuilding = async {
             let options = ReassembleOptions::default();
