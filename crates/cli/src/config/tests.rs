@@ -189,8 +189,18 @@ fn what_was_found_becomes_the_default_of_the_argument_itself() {
 }
 
 /// What some option or other takes.
-const SAMPLES: [&str; 9] =
-    ["true", "7", "64MiB", "0..5", "2026-01-31", "de2fe9e4-6535-423d-8709-dca87df7985c", "json", "openssl", "sample"];
+const SAMPLES: [&str; 10] = [
+    "true",
+    "7",
+    "64MiB",
+    "72h",
+    "0..5",
+    "2026-01-31",
+    "de2fe9e4-6535-423d-8709-dca87df7985c",
+    "json",
+    "openssl",
+    "sample",
+];
 
 #[test]
 fn every_option_can_be_set_as_a_variable_and_in_a_file() {
