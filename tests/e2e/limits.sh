@@ -7,12 +7,18 @@ MIB=$((1 << 20))
 
 # peak LIMIT COMMAND...: runs it and demands that its peak of resident memory (VmHWM), which is left in KiB in ./peak, was at most LIMIT MiB.
 peak() {
-    local limit=$1 peak
+    local limit=$1
     shift
     command time -q -f %M -o peak "$@"
-    peak=$(< peak)
-    echo "peak memory: $((peak / 1024)) MiB of at most $limit" >&2
-    ((peak <= limit * 1024)) || fail "$((peak / 1024)) MiB of memory instead of at most $limit: $*"
+    was_at_most "$limit" "$*"
+}
+
+# was_at_most LIMIT WHAT: demands it of the last command that was measured.
+was_at_most() {
+    local peak
+    peak=$(($(< peak) / 1024))
+    echo "peak memory: $peak MiB of at most $1" >&2
+    ((peak <= $1)) || fail "$peak MiB of memory instead of at most $1: $2"
 }
 
 # stream GIB [NOISE]: zeros, and in every 2 GiB NOISE MiB, 256 unless told otherwise, of bytes that no codec makes smaller.
@@ -68,6 +74,35 @@ it_takes_no_more_memory_for_a_longer_stream() {
         longer=$(< peak)
         ((longer <= first + 2048)) || fail "$longer KiB for 4 GiB, $first KiB for 2 GiB"
     done
+}
+
+# asks_for_much KIND LIMIT CODE ARGUMENTS...: an archive of this kind is refused with a code, or read, within so much memory and a minute.
+asks_for_much() {
+    local kind=$1 limit=$2 code=$3 id
+    shift 3
+    rm -rf store
+    id=$("$PYTHON" "$E2E/hostile.py" "$kind" store)
+    command time -q -f %M -o peak timeout 60 "$BACKSTAY" -q "$@" -s store "$id" > /dev/null 2> err || true
+    was_at_most "$limit" "$kind"
+    if [[ $code == - ]]; then
+        ! grep -q '^error' err || fail "$kind: $(< err)"
+    else
+        grep -q "^error\[$code\]" err || fail "$kind: not $code but $(< err)"
+    fi
+}
+
+it_refuses_the_largest_manifests_in_little_more_than_their_size() {
+    local kind
+    for kind in members nested parts needs; do
+        asks_for_much "$kind" 400 manifest.invalid verify --depth quick
+    done
+    asks_for_much crit 200 format.unsupported verify --depth quick
+    asks_for_much deep 100 manifest.invalid verify --depth quick
+}
+
+it_decodes_frames_of_the_largest_size_two_at_a_time_however_many_cores_there_are() {
+    asks_for_much bomb 450 - --cores 16 cat --no-manifest -i hostile.key
+    asks_for_much bomb 450 archive.uncommitted --cores 16 salvage -i hostile.key
 }
 
 it_states_how_much_memory_it_needs() {

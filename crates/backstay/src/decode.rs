@@ -72,6 +72,9 @@ struct Zstd {
     decompressors: Shelf<zstd::Decompressor>,
     input_ended: bool,
     running: usize,
+    /// Content of the frames that run, and how much that may be.
+    decoding: u64,
+    at_once: u64,
     failure: Option<backstay_format::Error>,
     /// A frame did not decode: nothing after it comes out.
     poisoned: bool,
@@ -80,6 +83,12 @@ struct Zstd {
     /// Content of the frames so far.
     expected: u64,
     max_content: Option<u64>,
+}
+
+/// How much content may be decoded at once: a frame for each core, as this program writes them, but of larger ones no more than two
+/// of the largest, however many cores there are. Some kilobytes are enough to ask for 64 MiB.
+pub(crate) fn content_at_once(cpu: &Cpu) -> u64 {
+    ((cpu.cores() as u64 + 1) * zstd::FRAME_CONTENT as u64).max(2 * zstd::MAX_FRAME_CONTENT)
 }
 
 impl Decoder {
@@ -97,6 +106,8 @@ impl Decoder {
                 decompressors: Shelf::default(),
                 input_ended: false,
                 running: 0,
+                decoding: 0,
+                at_once: content_at_once(cpu),
                 failure: None,
                 poisoned: false,
                 partial: false,
@@ -194,12 +205,16 @@ impl Job {
 
 impl Zstd {
     fn next(&mut self) -> Next {
+        if self.decoding >= self.at_once && !self.poisoned {
+            return Next::Result;
+        }
         if self.failure.is_none() {
             match self.splitter.next() {
                 Ok(Some(frame)) => {
                     self.expected += frame.content as u64;
                     if self.max_content.is_none_or(|limit| self.expected <= limit) {
                         self.running += 1;
+                        self.decoding += frame.content as u64;
                         return Next::Run(Job::Zstd(frame, self.decompressors.clone()));
                     }
                     let why = "the content is longer than the limit that was given".to_owned();
@@ -216,6 +231,7 @@ impl Zstd {
 
     fn complete(&mut self, result: backstay_format::Result<Vec<u8>>, frame: zstd::Frame) -> Vec<u8> {
         self.running -= 1;
+        self.decoding -= frame.content as u64;
         self.splitter.recycle(frame);
         match result {
             Ok(content) if !self.poisoned => content,

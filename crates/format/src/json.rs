@@ -56,6 +56,7 @@ const FEW: usize = 32;
 
 impl<'a> Seen<'a> {
     /// Takes the next key; whether it is known to stand there already.
+    #[allow(clippy::ptr_arg, reason = "it is kept as it is, borrowed or not")]
     fn has(&mut self, key: &Cow<'a, str>) -> bool {
         if self.few.contains(key) {
             return true;

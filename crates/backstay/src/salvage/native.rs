@@ -27,6 +27,7 @@ use backstay_store::Store;
 use futures::stream::{self, StreamExt as _};
 
 use crate::archive::{Located, Object};
+use crate::decode::content_at_once;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::observe::Event;
@@ -387,9 +388,9 @@ impl Salvage<'_> {
                     self.lost(start, end, 0);
                 }
                 Rescued::Frame { frame, at } => {
-                    if decoding.len() > self.context.cpu.cores()
-                        && let Some(decoded) = decoding.pop_front()
-                    {
+                    let at_once = content_at_once(&self.context.cpu);
+                    while decoding.len() > self.context.cpu.cores() || held(decoding) >= at_once {
+                        let Some(decoded) = decoding.pop_front() else { break };
                         self.take_frame(decoded).await?;
                     }
                     let content = at..at + frame.content as u64;
@@ -586,6 +587,11 @@ async fn open(
         Opened { run, pieces, bad: merged(bad), flag, fault: None, stored }
     });
     opened.await
+}
+
+/// Content of the frames that are being decoded.
+fn held(decoding: &VecDeque<Decoding>) -> u64 {
+    decoding.iter().map(|(content, _)| content.end - content.start).sum()
 }
 
 /// Ranges that follow one another, as one.
