@@ -14,6 +14,7 @@ use backstay_format::key::{Keyring, parse_recipient, parse_recipients, raw_key};
 use backstay_format::manifest::{Document, Manifest};
 use backstay_format::openssl::{self, Candidates, Digest, Kdf, Password, Preamble, Salt};
 use backstay_format::part::{PartOpener, Place, Sealer};
+use backstay_format::salvage::{PartRescue, Stated};
 use backstay_format::schedule::{Keys, Secret};
 use backstay_format::segment::Aead;
 use backstay_format::signature::Signer;
@@ -136,6 +137,9 @@ pub fn targets() -> Vec<Target> {
         Target { name: "gzip", seeds: vec![gzip_stream()], run: gzip_inner },
         Target { name: "openssl", seeds: vec![openssl_stream()], run: openssl_reader },
         Target { name: "part", seeds: sealed(&inner), run: part },
+        Target { name: "salvaged_part", seeds: sealed(&inner), run: salvaged_part },
+        Target { name: "salvaged_frames", seeds: vec![inner.clone()], run: salvaged_frames },
+        Target { name: "salvaged_members", seeds: vec![gzip_stream()], run: salvaged_members },
         Target { name: "resealed", seeds: vec![inner], run: resealed },
     ]
 }
@@ -282,6 +286,76 @@ fn part(bytes: &[u8]) {
             assert_eq!(plain.len(), body.len() - 16 * usize::try_from(opener.segments()).unwrap());
         } else {
             assert!(plain.is_empty(), "something was released from a run that is not authentic");
+        }
+    }
+}
+
+fn salvaged_part(bytes: &[u8]) {
+    let stated = Stated::read(bytes, &id(), 0);
+    let head = header::Head { common: common(Codec::Zstd), rest: common(Codec::Zstd).encode(), len: 400 };
+    let keys = Keys::derive(&secret(), &[1; 32]);
+    let rnds: Vec<[u8; 16]> = stated.rnd.into_iter().chain([[3; 16]]).collect();
+    let rescue = PartRescue::new(&id(), &head, &keys, stated.n, &rnds, bytes.len() as u64);
+    assert!(rescue.segments() <= rescue.full());
+    for number in 0..rescue.segments() {
+        let stored = rescue.stored(number, number + 1);
+        let sealed = &bytes[usize::try_from(stored.start).unwrap()..usize::try_from(stored.end).unwrap()];
+        let mut plain = Vec::new();
+        match rescue.open(number, sealed, &mut plain) {
+            Some(_) => assert_eq!(plain.len() + 16, sealed.len()),
+            None => assert!(plain.is_empty(), "something was released that is not authentic"),
+        }
+    }
+}
+
+/// The stream with a hole where its first bytes say.
+fn with_hole(bytes: &[u8]) -> [(u64, &[u8]); 2] {
+    let pick = |i: usize| bytes.get(i).map_or(0, |byte| usize::from(*byte)) * (bytes.len() + 1) / 256;
+    let (from, to) = (pick(5).min(pick(6)), pick(5).max(pick(6)));
+    [(0, &bytes[..from]), (to as u64, &bytes[to..])]
+}
+
+fn salvaged_frames(bytes: &[u8]) {
+    for table in [zstd::SeekTable::parse(bytes, bytes.len() as u64).ok(), None] {
+        let length = table.as_ref().map(zstd::SeekTable::content);
+        let mut rescue = zstd::FrameRescue::new(table);
+        let mut rescued = Vec::new();
+        for (at, piece) in with_hole(bytes) {
+            for (i, piece) in piece.chunks(61).enumerate() {
+                rescue.push(at + 61 * i as u64, piece, &mut rescued);
+            }
+        }
+        rescue.finish(&mut rescued);
+        // Frames and holes follow one another without a gap, and with the table they are all of the content.
+        let mut end = Some(0);
+        for found in rescued {
+            let (start, next) = match found {
+                zstd::Rescued::Frame { frame, at } => (at, Some(at + frame.content as u64)),
+                zstd::Rescued::Lost { start, end } => (start, end),
+            };
+            assert_eq!(end, Some(start));
+            end = next;
+        }
+        assert!(length.is_none() || end == length);
+    }
+}
+
+fn salvaged_members(bytes: &[u8]) {
+    for (dialect, authentic, resume) in
+        [(gzip::Dialect::Native, true, false), (gzip::Dialect::Stock, true, true), (gzip::Dialect::Stock, false, true)]
+    {
+        let mut rescue = gzip::MemberRescue::new(dialect, authentic, resume);
+        let (mut rescued, mut given) = (Vec::new(), 0);
+        let [(_, before), (_, behind)] = with_hole(bytes);
+        before.chunks(61).for_each(|piece| rescue.push(piece, &mut rescued));
+        rescue.hole(&mut rescued);
+        behind.chunks(61).for_each(|piece| rescue.push(piece, &mut rescued));
+        rescue.finish(&mut rescued);
+        for found in rescued {
+            match found {
+                gzip::Rescued::Content(bytes) => given += bytes.len() as u64,
+                gzip::Rescued::Lost { unproven } => assert!(unproven <= given && (unproven == 0 || !authentic)),
+            }
         }
     }
 }
