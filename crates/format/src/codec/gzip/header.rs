@@ -159,7 +159,7 @@ mod tests {
             changed[at] = value;
             assert!(read(&changed, 5).is_err(), "byte {at}");
         }
-        let mut changed = header.clone();
+        let mut changed = header;
         changed[length - 1] ^= 1;
         assert!(read(&changed, 5).is_err());
     }
