@@ -183,7 +183,14 @@ struct Moved {
 impl Transfer<'_> {
     async fn part(&self, part: &Object, expected: Option<&[u8; 32]>, probe: bool) -> Result<Moved> {
         let moved = |sent| Moved { size: part.size, sent };
-        if let (Some(there), Some(expected)) = (self.to.head(&part.name).await?, expected) {
+        let there = match self.to.head(&part.name).await {
+            // The first object makes the directory.
+            Err(backstay_store::Error::StoreMissing { .. }) if self.to.is_local() => None,
+            // Whoever may only write finds out what is there by writing.
+            Err(backstay_store::Error::Denied { .. }) => None,
+            there => there?,
+        };
+        if let (Some(there), Some(expected)) = (there, expected) {
             let same = there.size == part.size
                 && match there.sha256 {
                     Some(sha256) => sha256 == *expected,

@@ -73,6 +73,21 @@ async fn a_copy_that_fails_at_any_call_is_no_archive_and_goes_on_the_next_time()
 }
 
 #[tokio::test]
+async fn a_credential_that_may_only_write_is_enough_for_a_new_copy() {
+    let (from, to, faults) = (Store::memory(), Store::memory(), Faults::new());
+    let made = back_up(&from, &content(1_500_000, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
+    faults
+        .fail_all(Call::Head, Failure::Denied)
+        .fail_all(Call::Get, Failure::Denied)
+        .fail_all(Call::List, Failure::Denied);
+    let blind = to.clone().with_wrapper(|objects| faults.wrap(objects));
+    assert_eq!(transfer(&from, &blind, &made.id).await.unwrap(), made.stored);
+    assert_eq!(objects(&from).await, objects(&to).await);
+    let again = transfer(&from, &blind, &made.id).await.unwrap_err();
+    assert_eq!(again.code(), "name.taken");
+}
+
+#[tokio::test]
 async fn what_is_there_already_is_not_sent_again() {
     let (from, to) = (Store::memory(), Store::memory());
     let made = back_up(&from, &content(1_500_000, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap();

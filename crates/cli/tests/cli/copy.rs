@@ -20,7 +20,6 @@ fn a_copy_is_byte_for_byte_and_needs_no_key() {
     let place = Place::new();
     let id = place.backup(noise(3 << 20), &["--part-size", "1MiB", "--detached-keys"]);
     let replica = place.path("replica");
-    std::fs::create_dir(&replica).unwrap();
     let replica = replica.to_str().unwrap();
     let copied = place.run(["--json", "copy", "latest", "--to", replica]).good().json("copied");
     assert_eq!(copied["archives"][0]["id"], json!(id));
