@@ -3,14 +3,16 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use backstay::copy::{CopyOptions, copy};
 use backstay::keys::Encryption;
-use backstay::{RestoreOptions, effort};
+use backstay::{RestoreOptions, Silent, effort};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
-use common::{back_up, content, native, raw_keyring, read};
+use common::{back_up, content, context, native, raw_keyring, read};
 
 /// Runs something that gets stuck, until it has made so many calls and then for a moment more; how many it has made.
 async fn stuck<T>(work: impl Future<Output = T>, faults: &Faults, call: Call, expected: usize) -> usize {
@@ -40,6 +42,22 @@ async fn as_many_uploads_are_in_flight_as_are_allowed() {
         faults.fail(Call::Put, 3..=usize::MAX, When::Before, Failure::Hangs);
         let calls = stuck(back_up(&store, &bytes, options), &faults, Call::Put, 2 + uploads).await;
         assert_eq!(calls, 2 + uploads, "{uploads} uploads");
+    }
+}
+
+#[tokio::test]
+async fn as_many_parts_are_copied_at_once_as_are_allowed_and_fit_the_memory() {
+    let from = Store::memory();
+    let made = back_up(&from, &content(8 << 20, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
+    let part = from.head(&made.id.part(0)).await.unwrap().unwrap().size;
+    for (transfers, memory, at_once) in [(1, 128 << 20, 1), (3, 128 << 20, 3), (8, 2 * part, 2)] {
+        let faults = Faults::new();
+        let to = Store::memory().with_wrapper(|objects| faults.wrap(objects));
+        // Part 0 is sent alone, and twice.
+        faults.fail(Call::Put, 3..=usize::MAX, When::Before, Failure::Hangs);
+        let (options, context) = (CopyOptions { memory, transfers }, context());
+        let copying = copy(&from, &to, &made.id, &options, &context, Arc::new(Silent));
+        assert_eq!(stuck(copying, &faults, Call::Put, 2 + at_once).await, 2 + at_once, "{transfers} in {memory}");
     }
 }
 
