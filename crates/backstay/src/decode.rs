@@ -197,8 +197,8 @@ impl Job {
                 decompressors.give(decompressor);
                 Done::Zstd(decoded.map(|()| content), frame)
             }
-            Job::Gzip(job) => Done::Gzip(job.run(|| contents.buffer())),
-            Job::Openssl(job) => Done::Openssl(job.run(|| contents.buffer())),
+            Job::Gzip(job) => Done::Gzip(job.run(|| contents.used())),
+            Job::Openssl(job) => Done::Openssl(job.run(|| contents.used())),
         }
     }
 }

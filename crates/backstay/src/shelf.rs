@@ -24,9 +24,14 @@ impl<T> Shelf<T> {
 impl Shelf<Vec<u8>> {
     /// An empty buffer.
     pub(crate) fn buffer(&self) -> Vec<u8> {
-        let mut buffer = self.take().unwrap_or_default();
+        let mut buffer = self.used();
         buffer.clear();
         buffer
+    }
+
+    /// A buffer with whatever was last in it, for those who overwrite that: an empty one would have to be filled with zeros first.
+    pub(crate) fn used(&self) -> Vec<u8> {
+        self.take().unwrap_or_default()
     }
 
     /// The buffer's bytes, to be read by anybody; then it is back here.

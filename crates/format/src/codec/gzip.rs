@@ -14,7 +14,6 @@
 //! Nothing here waits, spawns or reads a file. The caller runs the [`Job`]s wherever it likes.
 
 mod compress;
-mod find;
 mod header;
 mod member;
 mod reader;

@@ -110,7 +110,7 @@ enum Outcome {
 }
 
 impl Job {
-    /// Does the work. `memory` provides a buffer for content, new or used before.
+    /// Does the work. `memory` provides a buffer for content, new or used before, whatever is in it.
     #[must_use]
     pub fn run(self, memory: impl FnOnce() -> Vec<u8>) -> Done {
         let outcome = match self.work {

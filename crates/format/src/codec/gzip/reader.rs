@@ -134,7 +134,7 @@ enum Outcome {
 
 impl Job {
     /// Does the work. It takes some milliseconds and up to [`MEMBER_LIMIT`] bytes of memory for the content, which
-    /// `memory` provides: an empty buffer, new or used before.
+    /// `memory` provides: a buffer, new or used before, whatever is in it.
     #[must_use]
     pub fn run(self, memory: impl FnOnce() -> Vec<u8>) -> Done {
         let outcome = match self.work {
@@ -145,10 +145,11 @@ impl Job {
             }
             Work::Serial { mut inflater, mut input, until } => {
                 let mut content = memory();
-                content.reserve(SERIAL_CONTENT);
+                content.resize(SERIAL_CONTENT, 0);
                 let before = inflater.members();
-                let mut consumed = 0;
-                let result = inflate_serially(&mut inflater, &input, &mut consumed, &mut content, until);
+                let (mut consumed, mut filled) = (0, 0);
+                let result = inflate_serially(&mut inflater, &input, &mut consumed, &mut content, &mut filled, until);
+                content.truncate(filled);
                 input.drain(..consumed);
                 Outcome::Serial {
                     members: inflater.members() - before,
@@ -169,11 +170,12 @@ fn inflate_serially(
     inflater: &mut SerialInflater,
     input: &[u8],
     consumed: &mut usize,
-    content: &mut Vec<u8>,
+    room: &mut [u8],
+    filled: &mut usize,
     until: u64,
 ) -> Result<(), Error> {
     loop {
-        let progress = inflater.inflate(&input[*consumed..], content)?;
+        let progress = inflater.inflate_into(&input[*consumed..], room, filled)?;
         *consumed += progress.consumed;
         let rest = &input[*consumed..];
         let splittable = inflater.offset() >= until && rest.starts_with(&MEMBER_HEADER);

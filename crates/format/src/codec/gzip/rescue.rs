@@ -5,10 +5,9 @@
 //! this program writes them, each of exactly [`MEMBER_CONTENT`] bytes with CRC and length right, follow one another
 //! without a gap for more bytes than deflate stores in one piece, or up to the very end of the stream.
 
-use super::find::Needle;
-use super::{Dialect, MEMBER_CONTENT, MEMBER_HEADER, MEMBER_LIMIT, SerialInflater, Stop};
+use memchr::memmem;
 
-static HEADER: Needle<10> = Needle::new(MEMBER_HEADER);
+use super::{Dialect, MEMBER_CONTENT, MEMBER_HEADER, MEMBER_LIMIT, SerialInflater, Stop};
 
 /// So many bytes of members in a row are believed. A stored block of deflate has at most 65,535 bytes, so no stored copy of
 /// anything is that long.
@@ -207,7 +206,7 @@ impl MemberRescue {
                 self.state = State::Ended;
                 return;
             }
-            let Some(at) = HEADER.find(buffer, from) else {
+            let Some(at) = memmem::find(&buffer[from..], &MEMBER_HEADER).map(|at| from + at) else {
                 // The beginning of one may stand at the end.
                 from = from.max(buffer.len().saturating_sub(MEMBER_HEADER.len() - 1));
                 break;

@@ -111,6 +111,20 @@ impl SerialInflater {
     /// Everything but [`Error::Truncated`], which only [`finish`](Self::finish) can know. What was
     /// decoded before the damage is in `out`.
     pub fn inflate(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Error> {
+        let mut filled = out.len();
+        out.resize(out.capacity(), 0);
+        let progress = self.inflate_into(input, out, &mut filled);
+        out.truncate(filled);
+        progress
+    }
+
+    /// Decodes from `input` into `room` behind what is `filled`, and counts it there. Whatever was in the room is overwritten, so
+    /// that memory can be used again without being cleared, which takes a tenth of the time of inflating.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`inflate`](Self::inflate). What was decoded before the damage is filled.
+    pub fn inflate_into(&mut self, input: &[u8], room: &mut [u8], filled: &mut usize) -> Result<Progress, Error> {
         let mut consumed = 0;
         loop {
             let rest = &input[consumed..];
@@ -122,7 +136,7 @@ impl SerialInflater {
                     if self.dialect == Dialect::Native {
                         self.native_header(rest)?;
                     }
-                    let step = self.member(rest, out)?;
+                    let step = self.member(rest, room, filled)?;
                     return Ok(Progress { consumed: consumed + step.consumed, stop: step.stop });
                 }
                 State::Boundary => match rest.first() {
@@ -165,7 +179,7 @@ impl SerialInflater {
         Ok(())
     }
 
-    fn member(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Progress, Error> {
+    fn member(&mut self, input: &[u8], room: &mut [u8], filled: &mut usize) -> Result<Progress, Error> {
         let mut consumed = 0;
         loop {
             let rest = &input[consumed..];
@@ -179,7 +193,7 @@ impl SerialInflater {
                     }
                     Stop::Input
                 }
-                Place::Data => match self.data(rest, out, &mut consumed)? {
+                Place::Data => match self.data(rest, room, filled, &mut consumed)? {
                     Some(stop) => stop,
                     None => {
                         self.place = Place::Footer([0; FOOTER], 0);
@@ -202,31 +216,39 @@ impl SerialInflater {
     }
 
     /// Inflates until the deflate stream ends, which gives `None`, or until there is a reason to stop.
-    fn data(&mut self, input: &[u8], out: &mut Vec<u8>, consumed: &mut usize) -> Result<Option<Stop>, Error> {
+    fn data(
+        &mut self,
+        input: &[u8],
+        room: &mut [u8],
+        filled: &mut usize,
+        consumed: &mut usize,
+    ) -> Result<Option<Stop>, Error> {
         let mut at = 0;
         loop {
-            let (before, start) = ((self.inflate.total_in(), self.inflate.total_out()), out.len());
-            let status = self.inflate.decompress_vec(&input[at..], out, FlushDecompress::None);
-            let taken =
-                usize::try_from(self.inflate.total_in() - before.0).expect("no more than the input is consumed");
+            let before = (self.inflate.total_in(), self.inflate.total_out());
+            let free = &mut room[*filled..];
+            let status = self.inflate.decompress(&input[at..], free, FlushDecompress::None);
+            let moved = |now: u64, before: u64| {
+                usize::try_from(now - before).expect("no more is consumed and made than there is memory for")
+            };
+            let (taken, made) = (moved(self.inflate.total_in(), before.0), moved(self.inflate.total_out(), before.1));
             at += taken;
             self.take(taken, consumed);
-            self.crc.update(&out[start..]);
+            self.crc.update(&free[..made]);
+            *filled += made;
             if self.dialect == Dialect::Native && self.inflate.total_out() > NATIVE_MEMBER {
                 let surplus = usize::try_from(self.inflate.total_out() - NATIVE_MEMBER).unwrap_or(usize::MAX);
-                out.truncate(out.len().saturating_sub(surplus));
+                *filled = filled.saturating_sub(surplus);
                 return Err(Error::Limit { limit: NATIVE_MEMBER });
             }
             return Ok(match status {
                 Err(error) => return Err(self.invalid(error.message().unwrap_or("undecodable"))),
                 Ok(Status::StreamEnd) => None,
-                Ok(_) if out.len() == out.capacity() => Some(Stop::Room),
+                Ok(_) if *filled == room.len() => Some(Stop::Room),
                 Ok(_) if at == input.len() => Some(Stop::Input),
                 // An inflater with input and room always moves; one that did not would be called
                 // for ever.
-                Ok(_) if before == (self.inflate.total_in(), self.inflate.total_out()) => {
-                    return Err(self.invalid("the inflater makes no progress"));
-                }
+                Ok(_) if (taken, made) == (0, 0) => return Err(self.invalid("the inflater makes no progress")),
                 Ok(_) => continue,
             });
         }

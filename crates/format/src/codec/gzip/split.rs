@@ -1,6 +1,7 @@
 //! Guesses where members begin.
 
-use super::find::Needle;
+use memchr::memmem;
+
 use super::{MEMBER_HEADER, MEMBER_LIMIT};
 use crate::backlog::Backlog;
 
@@ -35,7 +36,6 @@ impl MemberSplitter {
 
     /// Takes the next candidate from the front; `ended` says that no more input will come.
     pub fn split(&mut self, ended: bool) -> Split {
-        const HEADER: Needle<10> = Needle::new(MEMBER_HEADER);
         let bytes = self.backlog.bytes();
         if bytes.is_empty() || (bytes.len() < MEMBER_HEADER.len() && !ended) {
             return Split::More;
@@ -43,8 +43,9 @@ impl MemberSplitter {
         if !bytes.starts_with(&MEMBER_HEADER) {
             return Split::Unsplittable;
         }
-        let end = match HEADER.find(bytes, self.scanned.max(MEMBER_HEADER.len())) {
-            Some(end) => end,
+        let from = self.scanned.max(MEMBER_HEADER.len()).min(bytes.len());
+        let end = match memmem::find(&bytes[from..], &MEMBER_HEADER) {
+            Some(at) => from + at,
             None if ended => bytes.len(),
             None => {
                 // The last nine bytes may be the beginning of a header.

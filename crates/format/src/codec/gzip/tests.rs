@@ -387,10 +387,15 @@ fn a_whole_member_is_inflated_only_within_the_limit_and_with_crc_and_length_righ
 }
 
 #[test]
-fn a_refused_member_leaves_the_output_as_it_was() {
+fn a_refused_member_leaves_nothing_in_the_output() {
     let mut out = b"before".to_vec();
     assert!(!inflate_whole_member(&own(b"hello")[1..], &mut out, MEMBER_LIMIT));
-    assert_eq!(out, b"before");
+    assert!(out.is_empty());
+    let mut wrong = own(b"hello");
+    *wrong.last_mut().unwrap() ^= 1;
+    out = b"before".to_vec();
+    assert!(!inflate_whole_member(&wrong, &mut out, MEMBER_LIMIT));
+    assert!(out.is_empty());
 }
 
 #[test]
