@@ -4,6 +4,8 @@
 //! Ctrl-C. A command runs in our process group, so that password prompts and Ctrl-C reach it. Its output is good only when
 //! it has ended *and* the command has said so with exit status 0; neither alone is enough.
 
+mod pipe;
+
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
@@ -25,6 +27,7 @@ use tokio::time::{Instant, timeout};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
 use crate::observe::{Event, Observer};
+use pipe::Pipe;
 
 /// How long a failed command's children may hold its output open.
 const ORPHAN_GRACE: Duration = Duration::from_secs(10);
@@ -83,12 +86,12 @@ impl Source {
         let (reader, child): (Box<dyn Read + Send>, _) = match self {
             Source::Stdin => {
                 let stdin = io::stdin().as_fd().try_clone_to_owned();
-                (Box::new(File::from(stdin.map_err(|source| Error::SourceRead { read: 0, source })?)), None)
+                (Box::new(Pipe::new(File::from(stdin.map_err(|source| Error::SourceRead { read: 0, source })?))), None)
             }
             Source::Reader(reader) => (reader, None),
             Source::Command(words) => {
                 let (output, supervised) = Supervised::spawn(&words, observer)?;
-                (Box::new(output), Some(supervised))
+                (Box::new(Pipe::new(output)), Some(supervised))
             }
         };
         let (filled, chunks) = mpsc::channel(READ_AHEAD);
