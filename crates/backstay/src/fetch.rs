@@ -12,6 +12,7 @@ use backstay_format::codec::zstd::FRAME_CONTENT;
 use backstay_format::header::{Head, Header, Reference};
 use backstay_format::manifest::{Manifest, PartEntry, Profile};
 use backstay_format::part::{PartOpener, Place};
+use backstay_format::schedule::Keys;
 use backstay_format::segment::TAG;
 use backstay_format::text::to_hex;
 use backstay_store::Store;
@@ -53,6 +54,23 @@ pub(crate) struct Piece {
 
 /// A part, where it stands, and which of its segments are wanted: all when `None`.
 type Wanted = (Object, Place, Option<(u64, u64)>);
+
+/// A part that is read.
+#[derive(Clone)]
+struct Part {
+    object: Object,
+    opener: Arc<PartOpener>,
+    /// What its header line must be, if that is known and has not been looked at.
+    line: Option<Bytes>,
+    shared: Arc<Shared>,
+}
+
+/// What the parts of an archive have in common.
+struct Shared {
+    keys: Keys,
+    first: Header,
+    known: Option<Known>,
+}
 
 /// Pieces in order.
 pub(crate) type Pieces = BoxStream<'static, Result<Piece>>;
@@ -101,62 +119,71 @@ impl Fetcher {
     }
 
     fn runs(&self, archive: &Native, parts: Vec<Wanted>, lines: Lines) -> Pieces {
-        let keys = Arc::new(archive.keys.clone());
-        let first = Arc::new(archive.header.clone());
-        let known = archive.manifest.as_ref().and_then(Known::new).map(Arc::new);
+        let shared = Arc::new(Shared {
+            keys: archive.keys.clone(),
+            first: archive.header.clone(),
+            known: archive.manifest.as_ref().and_then(Known::new),
+        });
         let (fetcher, run) = (self.clone(), self.run);
-        let headers = {
-            let fetcher = fetcher.clone();
-            stream::iter(parts)
-                .map(move |(object, place, segments)| {
-                    let (fetcher, first, known, keys) =
-                        (fetcher.clone(), Arc::clone(&first), known.clone(), Arc::clone(&keys));
-                    async move {
-                        let rebuilt =
-                            || known.as_ref().filter(|_| lines == Lines::Rebuilt)?.header(&first.id, object.n);
-                        let header = if object.n == first.part {
-                            // It was read to unlock the archive.
-                            Header::clone(&first)
-                        } else if let Some(header) = rebuilt() {
-                            header
-                        } else {
-                            fetcher.header(&object, &first, known.as_deref()).await?
-                        };
-                        let opener = PartOpener::new(&header, &keys, object.size, place)?;
-                        Ok::<_, Error>((object, Arc::new(opener), segments))
-                    }
-                })
-                .buffered(self.ahead)
-        };
-        headers
-            .map_ok(move |(object, opener, segments)| {
-                let (from, to) = segments.unwrap_or((0, opener.segments()));
-                let to = to.min(opener.segments());
-                let per_run = per_run(&opener, run);
+        stream::iter(parts)
+            .map({
+                let fetcher = fetcher.clone();
+                move |wanted| fetcher.clone().part(wanted, Arc::clone(&shared), lines)
+            })
+            .buffered(self.ahead)
+            .map_ok(move |(part, (from, to))| {
+                let per_run = per_run(&part.opener, run);
                 let runs = (from..to).step_by(usize::try_from(per_run).unwrap_or(usize::MAX));
-                stream::iter(
-                    runs.map(move |at| {
-                        Ok::<_, Error>((object.clone(), Arc::clone(&opener), at, (at + per_run).min(to)))
-                    }),
-                )
+                stream::iter(runs.map(move |at| Ok::<_, Error>((part.clone(), at, (at + per_run).min(to)))))
             })
             .try_flatten()
             .map(move |run| {
                 let fetcher = fetcher.clone();
                 async move {
-                    let (object, opener, from, to) = run?;
-                    fetcher.open_run(&object, opener, from, to).await
+                    let (part, from, to) = run?;
+                    fetcher.open_run(&part, from, to).await
                 }
             })
             .buffered(self.ahead)
             .boxed()
     }
 
-    async fn open_run(&self, object: &Object, opener: Arc<PartOpener>, from: u64, to: u64) -> Result<Piece> {
-        let range = opener.stored(from, to);
-        let sealed = self.store.get_range(&object.name, range.clone()).await?;
+    /// A part that can be opened, and the segments of it that are wanted.
+    async fn part(self, wanted: Wanted, shared: Arc<Shared>, lines: Lines) -> Result<(Part, (u64, u64))> {
+        let (object, place, segments) = wanted;
+        let rebuilt = shared.known.as_ref().and_then(|known| known.header(&shared.first.id, object.n));
+        // All lines of an archive have one length.
+        let rebuilt = rebuilt.filter(|header| header.line.len() == shared.first.line.len());
+        let (header, unread) = match rebuilt {
+            // It was read to unlock the archive.
+            _ if object.n == shared.first.part => (shared.first.clone(), false),
+            Some(header) => (header, lines == Lines::Stored),
+            None => (self.header(&object, &shared.first, shared.known.as_ref()).await?, false),
+        };
+        let opener = Arc::new(PartOpener::new(&header, &shared.keys, object.size, place)?);
+        let (from, to) = segments.unwrap_or((0, opener.segments()));
+        let to = to.min(opener.segments());
+        let line = unread.then(|| header.line.into());
+        Ok((Part { object, opener, line, shared }, (from, to)))
+    }
+
+    /// Fetches these segments and opens them. With the first ones comes the header line, if nobody has looked at it yet.
+    async fn open_run(&self, part: &Part, from: u64, to: u64) -> Result<Piece> {
+        let Part { object, opener, line, shared } = part;
+        let mut range = opener.stored(from, to);
+        let line = line.as_ref().filter(|_| from == 0);
+        if line.is_some() {
+            range.start = 0;
+        }
+        let mut sealed = self.store.get_range(&object.name, range.clone()).await?;
+        if let Some(line) = line
+            && sealed.split_to(line.len().min(sealed.len())) != line
+        {
+            // Now it is worth a request of its own to say what is wrong with it.
+            self.header(object, &shared.first, shared.known.as_ref()).await?;
+        }
         let last = to == opener.segments();
-        let (opening, plains) = (Arc::clone(&opener), self.plains.clone());
+        let (opening, plains) = (Arc::clone(opener), self.plains.clone());
         let opened = self.cpu.run(move || {
             let mut plain = plains.buffer();
             plain.reserve(sealed.len());
