@@ -152,8 +152,6 @@ impl Fetcher {
     async fn part(self, wanted: Wanted, shared: Arc<Shared>, lines: Lines) -> Result<(Part, (u64, u64))> {
         let (object, place, segments) = wanted;
         let rebuilt = shared.known.as_ref().and_then(|known| known.header(&shared.first.id, object.n));
-        // All lines of an archive have one length.
-        let rebuilt = rebuilt.filter(|header| header.line.len() == shared.first.line.len());
         let (header, unread) = match rebuilt {
             // It was read to unlock the archive.
             _ if object.n == shared.first.part => (shared.first.clone(), false),
@@ -181,6 +179,8 @@ impl Fetcher {
         {
             // Now it is worth a request of its own to say what is wrong with it.
             self.header(object, &shared.first, shared.known.as_ref()).await?;
+            let (object, field) = (object.name.clone(), "header line");
+            return Err(backstay_format::Error::PartForeign { object, field }.into());
         }
         let last = to == opener.segments();
         let (opening, plains) = (Arc::clone(opener), self.plains.clone());
