@@ -158,7 +158,16 @@ impl Fetcher {
             Some(header) => (header, lines == Lines::Stored),
             None => (self.header(&object, &shared.first, shared.known.as_ref()).await?, false),
         };
-        let opener = Arc::new(PartOpener::new(&header, &shared.keys, object.size, place)?);
+        let opener = match PartOpener::new(&header, &shared.keys, object.size, place) {
+            Ok(opener) => Arc::new(opener),
+            Err(fault) => {
+                // With a line of another length the part has another size: then that is what is wrong.
+                if unread {
+                    self.header(&object, &shared.first, shared.known.as_ref()).await?;
+                }
+                return Err(fault.into());
+            }
+        };
         let (from, to) = segments.unwrap_or((0, opener.segments()));
         let to = to.min(opener.segments());
         let line = unread.then(|| header.line.into());
