@@ -3,18 +3,31 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 
+pub mod azurite;
+mod child;
 pub mod contract;
 pub mod faults;
 pub mod fuzz;
+pub mod gcs_server;
+mod handler;
+pub mod moto;
 pub mod proxy;
 pub mod record;
+pub mod recorder;
 mod runtime;
 pub mod s3_server;
+pub mod served;
+mod wire;
 
+pub use azurite::Azurite;
 pub use faults::Faults;
+pub use gcs_server::GcsServer;
+pub use moto::Moto;
 pub use proxy::Proxy;
 pub use record::Record;
+pub use recorder::Recorder;
 pub use s3_server::S3Server;
+pub use served::Served;
 
 /// The SHA-256 of `bytes`, from another implementation than the product's.
 #[must_use]

@@ -1,0 +1,135 @@
+//! A service that keeps what it was asked and answers as a script says: what credentials come from (token endpoints, metadata services) where no
+//! real one can be had, and stores whose answers no server in reach gives. It shows what a client sends, not that the real service takes it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use hyper::{Request, Response};
+
+use crate::handler;
+use crate::runtime::ServerThread;
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// The path, as it was sent.
+    pub path: String,
+    /// The parameters of the query, decoded, in their order.
+    pub query: Vec<(String, String)>,
+    /// Fields of the head, names in lower case.
+    pub fields: Vec<(String, String)>,
+    /// The body, as text.
+    pub body: String,
+}
+
+impl Recorded {
+    fn of(request: &Request<Bytes>) -> Self {
+        Self {
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            query: handler::query(request.uri().query()),
+            fields: request
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+                .collect(),
+            body: String::from_utf8_lossy(request.body()).into_owned(),
+        }
+    }
+
+    /// A field of the head; empty if it was not sent.
+    #[must_use]
+    pub fn field(&self, name: &str) -> &str {
+        find(&self.fields, name)
+    }
+
+    /// A parameter of the query; empty if it was not sent.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> &str {
+        find(&self.query, name)
+    }
+
+    /// The body's parameters, of a form.
+    #[must_use]
+    pub fn form(&self) -> Vec<(String, String)> {
+        handler::query(Some(&self.body))
+    }
+}
+
+fn find<'p>(pairs: &'p [(String, String)], name: &str) -> &'p str {
+    pairs.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+}
+
+/// What is answered: a status, fields of the head, and a body.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    status: u16,
+    fields: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Answer {
+    /// 200 with this body.
+    pub fn ok(body: impl Into<String>) -> Self {
+        Self::status(200, body)
+    }
+
+    /// This status with this body.
+    pub fn status(status: u16, body: impl Into<String>) -> Self {
+        Self { status, fields: Vec::new(), body: body.into() }
+    }
+
+    /// The same with a field in its head.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+}
+
+/// A running service; dropping it stops it.
+pub struct Recorder {
+    /// `http://127.0.0.1:PORT`
+    pub endpoint: String,
+    log: Arc<Mutex<Vec<Recorded>>>,
+    server: ServerThread,
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+impl Recorder {
+    /// Starts a service that answers as `script` says.
+    pub fn start(script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> Self {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log);
+        let server = handler::serve("recorder", move |request| {
+            let recorded = Recorded::of(&request);
+            let answer = script(&recorded);
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);
+            let mut response = Response::builder().status(answer.status);
+            for (name, value) in answer.fields {
+                response = response.header(name, value);
+            }
+            response.body(answer.body.into()).expect("a scripted answer is one")
+        });
+        Self { endpoint: format!("http://{}", server.address()), log, server }
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        self.server.address().to_string()
+    }
+
+    /// What was asked since the last call of this.
+    #[must_use]
+    pub fn taken(&self) -> Vec<Recorded> {
+        std::mem::take(&mut *self.log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
