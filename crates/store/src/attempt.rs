@@ -30,6 +30,8 @@ pub(crate) struct Seen {
     pub(crate) message: Option<String>,
     /// The region that the bucket is in, when the store says that it is another one.
     pub(crate) region: Option<String>,
+    /// What to do about this machine's clock, if it differs much from that of the answer.
+    pub(crate) clock: Option<String>,
     /// The SHA-256 that the store keeps for the object.
     pub(crate) sha256: Option<[u8; 32]>,
     /// Host of the request, when it is not the store's: a credential service.
@@ -111,8 +113,11 @@ impl Failure {
         let without_http = seen.status.is_none() && !seen.sent && connection_lost(&error);
         let effect_unknown =
             meaning == Meaning::Transient && !of_credentials && ((seen.sent && !refused) || without_http);
-        let advice =
+        let region =
             seen.region.as_ref().map(|region| format!("the bucket is in region {region}; use --region {region}"));
+        // Only what may be a matter of signatures and tokens is put down to the clock.
+        let clock = seen.clock.clone().filter(|_| meaning == Meaning::Denied || of_credentials);
+        let advice = clock.or(region);
         Self { meaning, effect_unknown, detail: detail(&error, seen), of_credentials, advice, source: error }
     }
 }

@@ -90,6 +90,8 @@ pub enum Error {
         operation: String,
         /// The store's own words.
         detail: String,
+        /// What to do about it, where the answer tells.
+        advice: Option<Box<str>>,
     },
     /// An object lock, a retention period or a lease protects the object.
     #[error("{store} holds a lock against {operation}: {detail}")]
@@ -172,6 +174,7 @@ impl Error {
             Self::Credentials { hint, .. } => Some(hint.clone()),
             Self::NameTaken { .. } => Some("another writer used this id; run again".into()),
             Self::StoreMissing { what, .. } => Some(format!("create {what} first, or correct the store url")),
+            Self::Denied { advice: Some(advice), .. } => Some(advice.to_string()),
             Self::Denied { .. } => Some("check the credentials and what they may do".into()),
             Self::Locked { .. } => Some("wait until the retention period is over, or release the hold".into()),
             Self::ConditionIgnored { .. } => Some("two writers could overwrite each other here; use a store that honours if-none-match".into()),

@@ -1,6 +1,6 @@
 //! Google Cloud Storage. object_store sends the requests and gets the tokens; where the credentials are is found out here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
@@ -54,6 +54,9 @@ pub(crate) fn open(
         Some(endpoint) => endpoint.clone(),
         None => Endpoint::parse(GOOGLE)?,
     };
+    if let Source::Application(path) = &source {
+        known_kind(path).map_err(unusable)?;
+    }
     let connector = Connector::new(endpoint.authority(), options.stall, Vec::new(), Arc::clone(counters));
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
@@ -113,6 +116,19 @@ fn is_service_account(path: &str) -> bool {
         return false;
     };
     serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|json| json.get("private_key").is_some())
+}
+
+/// Refuses application default credentials of a kind that object_store cannot use, by its name.
+fn known_kind(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let text = std::fs::read(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let json: serde_json::Value = serde_json::from_slice(&text).map_err(|_| format!("{shown} is no JSON"))?;
+    match json.get("type").and_then(serde_json::Value::as_str).unwrap_or_default() {
+        "authorized_user" | "service_account" => Ok(()),
+        kind => Err(format!(
+            "{shown} has credentials of type `{kind}`; those of a service account and of a user who logged in are supported"
+        )),
+    }
 }
 
 /// The endpoint that a service account's key names, if it does.

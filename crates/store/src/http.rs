@@ -130,7 +130,10 @@ impl HttpService for Service {
             let host = request.uri().host().unwrap_or_default().to_owned();
             exchange.update(|seen| seen.elsewhere = Some(host));
             let answer = self.send(request).await?;
-            exchange.update(|seen| seen.status = Some(answer.status()));
+            exchange.update(|seen| {
+                seen.status = Some(answer.status());
+                seen.clock = clock_advice(answer.headers());
+            });
             return Ok(answer);
         }
         if let Some(outgoing) = self.shared.outgoing.get() {
@@ -157,6 +160,7 @@ impl HttpService for Service {
         exchange.update(|seen| {
             seen.code = header(&parts.headers, "x-ms-error-code").map(str::to_owned).or_else(|| element(&text, "Code"));
             seen.message = element(&text, "Message");
+            seen.clock = clock_advice(&parts.headers);
             seen.region =
                 header(&parts.headers, "x-amz-bucket-region").map(str::to_owned).or_else(|| element(&text, "Region"));
         });
@@ -332,6 +336,10 @@ fn kind(request: &HttpRequest) -> Request {
 
 fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok()
+}
+
+fn clock_advice(headers: &HeaderMap) -> Option<String> {
+    crate::clock::advice(header(headers, "date")?, std::time::SystemTime::now())
 }
 
 /// A digest in base64; the checksum of checksums of a multipart object (`…-3`) is none of the object's bytes.

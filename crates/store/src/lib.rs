@@ -27,6 +27,8 @@ mod attempt;
 #[cfg(feature = "azure")]
 mod azure;
 mod capabilities;
+#[cfg(feature = "cloud")]
+mod clock;
 mod commit;
 mod credentials;
 mod delete;

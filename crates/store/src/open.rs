@@ -325,12 +325,17 @@ impl Store {
             return Error::Credentials {
                 store,
                 reason: failure.detail,
-                hint: "set the store's credential variables, name a profile, or run where a role is attached".into(),
+                hint: failure.advice.unwrap_or_else(|| {
+                    "set the store's credential variables, name a profile, or run where a role is attached".into()
+                }),
             };
         }
         match failure.meaning {
             Meaning::NoStore => Error::StoreMissing { store, what: self.inner.container.clone() },
-            Meaning::Denied => Error::Denied { store, operation, detail: failure.detail },
+            Meaning::Denied => {
+                let advice = failure.advice.map(String::into_boxed_str);
+                Error::Denied { store, operation, detail: failure.detail, advice }
+            }
             Meaning::Locked => Error::Locked { store, operation, detail: failure.detail },
             Meaning::NoObject | Meaning::Exists | Meaning::Conflict | Meaning::Transient | Meaning::Permanent => {
                 Error::Failed {

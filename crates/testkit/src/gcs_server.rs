@@ -85,7 +85,7 @@ impl GcsServer {
         let state = Arc::new(Mutex::new(state));
         let key = Arc::new(KeyPair::generate(KeySize::Rsa2048).expect("a key"));
         let (shared, public) = (Arc::clone(&state), Arc::clone(&key));
-        let server = handler::serve("gcs-server", move |request| {
+        let server = handler::serve("gcs-server", None, move |request| {
             let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
             match authorized(&state, &public, request.headers()) {
                 Ok(()) => state.answer(&request),

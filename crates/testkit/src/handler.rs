@@ -5,16 +5,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::runtime::ServerThread;
 
-/// Starts a server that answers each request with what `answer` makes of it.
+/// Starts a server that answers each request with what `answer` makes of it, over TLS if it is given a certificate.
 pub(crate) fn serve(
     name: &str,
+    tls: Option<TlsAcceptor>,
     answer: impl Fn(Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
 ) -> ServerThread {
     let answer = Arc::new(answer);
@@ -24,22 +28,35 @@ pub(crate) fn serve(
                 continue;
             };
             let _ = socket.set_nodelay(true);
-            let answer = Arc::clone(&answer);
+            let (answer, tls) = (Arc::clone(&answer), tls.clone());
+            // A client that goes away, or does not trust us, is the client's business.
             tokio::spawn(async move {
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let answer = Arc::clone(&answer);
-                    async move {
-                        let (head, body) = request.into_parts();
-                        let body = body.collect().await?.to_bytes();
-                        Ok::<_, hyper::Error>(answer(Request::from_parts(head, body)).map(Full::new))
+                match tls {
+                    None => serve_connection(socket, answer).await,
+                    Some(tls) => {
+                        if let Ok(socket) = tls.accept(socket).await {
+                            serve_connection(socket, answer).await;
+                        }
                     }
-                });
-                // A client that goes away is the client's business.
-                let _ =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+                }
             });
         }
     })
+}
+
+async fn serve_connection<F>(socket: impl AsyncRead + AsyncWrite + Unpin, answer: Arc<F>)
+where
+    F: Fn(Request<Bytes>) -> Response<Bytes>,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(answer(Request::from_parts(head, body)).map(Full::new))
+        }
+    });
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
 }
 
 /// The parameters of a query, decoded.

@@ -17,6 +17,7 @@ pub mod recorder;
 mod runtime;
 pub mod s3_server;
 pub mod served;
+mod tls;
 mod wire;
 
 pub use azurite::Azurite;

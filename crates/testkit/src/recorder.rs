@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hyper::{Request, Response};
+use tokio_rustls::TlsAcceptor;
 
 use crate::handler;
 use crate::runtime::ServerThread;
+use crate::tls;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -91,7 +93,7 @@ impl Answer {
 
 /// A running service; dropping it stops it.
 pub struct Recorder {
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or `https`.
     pub endpoint: String,
     log: Arc<Mutex<Vec<Recorded>>>,
     server: ServerThread,
@@ -106,9 +108,23 @@ impl std::fmt::Debug for Recorder {
 impl Recorder {
     /// Starts a service that answers as `script` says.
     pub fn start(script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_as("http", None, script)
+    }
+
+    /// The same over TLS, and the certificate to trust it by, in PEM.
+    pub fn start_tls(script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> (Self, String) {
+        let (acceptor, certificate) = tls::server("IP:127.0.0.1");
+        (Self::start_as("https", Some(acceptor), script), certificate)
+    }
+
+    fn start_as(
+        scheme: &str,
+        acceptor: Option<TlsAcceptor>,
+        script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let log = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&log);
-        let server = handler::serve("recorder", move |request| {
+        let server = handler::serve("recorder", acceptor, move |request| {
             let recorded = Recorded::of(&request);
             let answer = script(&recorded);
             kept.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);
@@ -118,7 +134,7 @@ impl Recorder {
             }
             response.body(answer.body.into()).expect("a scripted answer is one")
         });
-        Self { endpoint: format!("http://{}", server.address()), log, server }
+        Self { endpoint: format!("{scheme}://{}", server.address()), log, server }
     }
 
     /// Host and port.

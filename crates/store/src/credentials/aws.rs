@@ -85,7 +85,7 @@ pub(crate) async fn find(url: &str, profile_option: Option<&str>, env: &Environm
             ),
         });
     }
-    if let Some(settings) = container(env) {
+    if let Some(settings) = container(url, env)? {
         return Ok(found(AwsCredentials::Builder(settings), "container credentials".into()));
     }
     if env.get("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
@@ -176,16 +176,28 @@ fn web_identity(env: &Environment) -> Option<BuilderSettings> {
     ))
 }
 
-fn container(env: &Environment) -> Option<BuilderSettings> {
-    env.first(&["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"])?;
-    Some(settings(
+fn container(url: &str, env: &Environment) -> Result<Option<BuilderSettings>, Error> {
+    let Some((variable, _)) =
+        env.first(&["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"])
+    else {
+        return Ok(None);
+    };
+    // Without the file object_store would ask the instance, whose role is another one.
+    if variable == "AWS_CONTAINER_CREDENTIALS_FULL_URI" && env.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").is_none() {
+        return Err(Error::Credentials {
+            store: url.into(),
+            reason: format!("{variable} is set and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE is not"),
+            hint: "set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE too; a token in a variable is not read".into(),
+        });
+    }
+    Ok(Some(settings(
         env,
         &[
             ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", AmazonS3ConfigKey::ContainerCredentialsRelativeUri),
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", AmazonS3ConfigKey::ContainerCredentialsFullUri),
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", AmazonS3ConfigKey::ContainerAuthorizationTokenFile),
         ],
-    ))
+    )))
 }
 
 fn instance(env: &Environment) -> BuilderSettings {

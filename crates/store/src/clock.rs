@@ -1,0 +1,59 @@
+//! Whether this machine's clock is why a store refuses: signatures and tokens carry a time, and a store takes those of a few minutes only. Stores
+//! call it by many names, some of which say no more than that something is wrong with the signature, but each answer has the store's time.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+
+/// Less than any store forgives: Amazon and Azure take a quarter of an hour.
+const HARMLESS: Duration = Duration::from_secs(5 * 60);
+
+/// What to do about the clock, if it differs from the time of an answer by more than is harmless.
+pub(crate) fn advice(date: &str, now: SystemTime) -> Option<String> {
+    // Every answer's date is of this form, and ends with `GMT`, which the parser knows.
+    let theirs: SystemTime = Timestamp::from(rfc2822::parse(date).ok()?.timestamp()).into();
+    let (apart, direction) = match now.duration_since(theirs) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    (apart > HARMLESS)
+        .then(|| format!("the clock of this machine is {} {direction} the store's; set it right", spoken(apart)))
+}
+
+fn spoken(apart: Duration) -> String {
+    let minutes = apart.as_secs() / 60;
+    match minutes {
+        0..120 => format!("{minutes} minutes"),
+        120..2880 => format!("{} hours", minutes / 60),
+        _ => format!("{} days", minutes / 60 / 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_told_with_its_direction() {
+        let date = "Sat, 21 Nov 2026 10:12:05 GMT";
+        let theirs: SystemTime = "2026-11-21T10:12:05Z".parse::<Timestamp>().unwrap().into();
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        for (now, said) in [
+            (theirs, None),
+            (theirs + minutes(5), None),
+            (theirs - minutes(5), None),
+            (theirs + minutes(16), Some("16 minutes ahead of")),
+            (theirs - minutes(16), Some("16 minutes behind")),
+            (theirs - minutes(300), Some("5 hours behind")),
+            (theirs + minutes(60 * 24 * 3650), Some("3650 days ahead of")),
+        ] {
+            match (advice(date, now), said) {
+                (None, None) => {}
+                (Some(advice), Some(said)) => assert!(advice.contains(said), "{advice}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(advice("yesterday", theirs + minutes(100)), None);
+    }
+}
