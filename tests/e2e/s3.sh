@@ -86,11 +86,19 @@ it_names_a_bucket_that_is_missing() {
     refuses store.not-found backstay cat de2fe9e4-6535-423d-8709-dca87df7985c-1740130000000 -i key.txt
 }
 
-it_does_not_commit_to_a_store_that_ignores_conditions() {
+it_warns_of_a_store_that_ignores_conditions_and_does_there_what_is_safe() {
     s3_server ignore-conditions
     new_key
-    refuses store.condition-ignored backstay backup -r "$RECIPIENT" -- echo content
-    [[ -z $(find objects/backups -name '*.json') ]] || fail "there is a manifest"
+    noise 9000000 careless > content
+    exits 0 backstay backup -r "$RECIPIENT" --part-size 4MiB --name files < content
+    says err 'warning[store.condition-ignored]: '
+    exits 0 backstay verify latest -i key.txt
+    exits 0 backstay cat latest -i key.txt
+    same content out
+    exits 0 backstay backup --json -r "$RECIPIENT" --name files < content
+    jq -e 'select(.type == "warning") | .code == "store.condition-ignored"' err > /dev/null || fail "no event: $(cat err)"
+    exits 0 backstay key generate other.txt
+    refuses store.condition-ignored backstay key rewrap latest -i key.txt -r "$(< out)"
 }
 
 it_gives_up_on_a_server_that_is_not_there() {

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::chunk::{Checks, Verdict, Witness};
+use crate::claim::{self, Ours};
 use crate::compress::Compressors;
 use crate::context::Context;
 use crate::effort::{Effort, Level};
@@ -178,12 +179,15 @@ pub async fn backup(
     let kind = source.kind();
     observer.event(&Event::Started { id: id.clone(), plan: layout.to_string() });
 
-    let Prepared { packer, codec, seal } = prepare(store, &id, &options, layout, context).await?;
+    let Prepared { packer, codec, seal, keyboxes } = prepare(store, &id, &options, layout, context).await?;
     let compressors = Compressors::new(codec);
     let effort = Effort::new(codec, options.level)?;
     let mut parts = match options.format {
         Format::Openssl { single: true, .. } => Parts::single(&id, store).await?,
-        _ => Parts::objects(id.clone(), store.clone(), context.cpu.clone(), Arc::clone(&observer), layout.uploads),
+        _ => {
+            let (cpu, observer) = (context.cpu.clone(), Arc::clone(&observer));
+            Parts::objects(id.clone(), store.clone(), keyboxes.clone(), cpu, observer, layout.uploads)
+        }
     };
     let mut chunks = source.start(context.interrupt.clone(), &observer, options.stall)?;
     let mut witness = Witness::default();
@@ -197,7 +201,12 @@ pub async fn backup(
         return Err(give_up(error, &mut chunks, parts, &id, &observer).await);
     }
     let (entries, totals) = parts.finish().await?;
-    nothing_else_is_named(store, &id, &entries, &options.format).await?;
+    if totals.overwrites {
+        claim::exactly_ours(store, &id, &claim::stored(&id, &keyboxes, &entries), &context.cpu).await?;
+    } else {
+        let single = matches!(options.format, Format::Openssl { single: true, .. });
+        claim::nothing_else_is_named(store, &id, &entries, single).await?;
+    }
 
     let seal_key = seal.key();
     let private = seal.private(&options, command, context)?;
@@ -233,7 +242,12 @@ pub async fn backup(
         observer.event(&Event::Warning { code: None, text });
     }
     let (bytes, sealed) = manifest.encode(&seal_key, signing_key);
-    let committed = store.create(&id.manifest(), Bytes::from(bytes.clone()), sha256(&bytes)).await?;
+    let digest = sha256(&bytes);
+    let ours = Ours { name: id.manifest(), size: bytes.len() as u64, sha256: digest };
+    let committed = store.create(&ours.name, Bytes::from(bytes), digest).await?;
+    if totals.overwrites {
+        claim::still_ours(store, &ours, &context.cpu).await?;
+    }
     let receipt = Receipt {
         id,
         root,
@@ -321,6 +335,8 @@ struct Prepared {
     packer: Packer,
     codec: Codec,
     seal: Sealing,
+    /// Detached slots, which are stored already.
+    keyboxes: Vec<Ours>,
 }
 
 /// What the manifest says about the profile, and the keys that seal it.
@@ -401,14 +417,17 @@ async fn prepare(
             let sealer =
                 Sealer::new(id.clone(), common.clone(), keys.clone(), Box::new(move |bytes| random.fill(bytes)))?;
             let head = Head { common, rest: sealer.rest().to_owned(), len: sealer.line_len() };
+            let mut keyboxes = Vec::new();
             for (m, slot) in (0..).zip(locked.detached) {
-                let digest = sha256(&slot);
-                store.create(&id.keybox(m), Bytes::from(slot), digest).await?;
+                let ours = Ours { name: id.keybox(m), size: slot.len() as u64, sha256: sha256(&slot) };
+                store.create(&ours.name, Bytes::from(slot), ours.sha256).await?;
+                keyboxes.push(ours);
             }
             Ok(Prepared {
                 packer: Packer::native(sealer, *codec, *padding, part_content),
                 codec: *codec,
                 seal: Sealing { profile: Profile::Native(Box::new(head)), keys: SealKeys::Native(keys) },
+                keyboxes,
             })
         }
         Format::Openssl { kdf, password, single } => {
@@ -419,6 +438,7 @@ async fn prepare(
                 packer: Packer::openssl(PartWriter::begin(&key, part_size)),
                 codec: Codec::Gzip,
                 seal: Sealing { profile: Profile::Openssl(head), keys: SealKeys::Openssl(key) },
+                keyboxes: Vec::new(),
             })
         }
     }
@@ -440,40 +460,6 @@ async fn next_id(store: &Store, guid: &Guid, context: &Context) -> Result<Archiv
     let last =
         LAST.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(millis.max(last + 1))).unwrap_or_default();
     Ok(ArchiveId::new(guid, millis.max(last + 1))?)
-}
-
-/// Where listing is allowed: exactly the parts that we stored carry the id. Anything else is another writer's.
-async fn nothing_else_is_named(
-    store: &Store,
-    id: &ArchiveId,
-    entries: &[backstay_format::manifest::PartEntry],
-    format: &Format,
-) -> Result<()> {
-    let single = matches!(format, Format::Openssl { single: true, .. });
-    let mut expected: BTreeMap<String, u64> =
-        (0..).zip(entries).map(|(n, entry)| (if single { id.to_string() } else { id.part(n) }, entry.size)).collect();
-    let mut listing = store.list(id.as_str(), None);
-    while let Some(object) = listing.next().await {
-        let Ok(object) = object else { return Ok(()) };
-        match backstay_format::ObjectName::parse(&object.name) {
-            name if name.id() != Some(id) => {}
-            backstay_format::ObjectName::Keybox(..) => {}
-            _ if expected.remove(&object.name) == Some(object.size) => {}
-            _ => {
-                let reason = "it is not ours, but carries our id".to_owned();
-                return Err(backstay_store::Error::NameTaken {
-                    store: store.url().to_owned(),
-                    name: object.name,
-                    reason,
-                }
-                .into());
-            }
-        }
-    }
-    match expected.into_keys().next() {
-        None => Ok(()),
-        Some(name) => Err(Error::StoreForgot { name, store: store.url().to_owned() }),
-    }
 }
 
 /// The backup failed: ends the command and tells what is left over. Nothing was committed.

@@ -8,6 +8,7 @@ mod archive;
 pub mod backup;
 pub mod catalog;
 pub mod chunk;
+mod claim;
 pub mod codes;
 mod compress;
 pub mod context;

@@ -13,6 +13,7 @@ use backstay_store::{Created, Store, StreamingCreate};
 use bytes::Bytes;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::claim::{self, Ours};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer, Progress};
@@ -30,6 +31,8 @@ pub(crate) enum Parts {
 pub(crate) struct Objects {
     id: ArchiveId,
     store: Store,
+    /// What was stored under the id before part 0.
+    keyboxes: Vec<Ours>,
     cpu: Cpu,
     observer: Arc<dyn Observer>,
     /// Uploads in flight, at most `limit`; aborted when this is dropped.
@@ -52,19 +55,30 @@ pub(crate) struct Totals {
     pub(crate) parts: u32,
     pub(crate) stored: u64,
     pub(crate) unconfirmed: bool,
+    /// The store takes conditions and overwrites all the same.
+    pub(crate) overwrites: bool,
 }
 
 struct Stored {
     n: u32,
     entry: PartEntry,
     created: Created,
+    /// The store overwrote it when it was sent a second time.
+    overwritten: bool,
     buffer: Bytes,
 }
 
 impl Parts {
-    pub(crate) fn objects(id: ArchiveId, store: Store, cpu: Cpu, observer: Arc<dyn Observer>, limit: usize) -> Parts {
+    pub(crate) fn objects(
+        id: ArchiveId,
+        store: Store,
+        keyboxes: Vec<Ours>,
+        cpu: Cpu,
+        observer: Arc<dyn Observer>,
+        limit: usize,
+    ) -> Parts {
         let (uploads, entries, totals) = (JoinSet::new(), Vec::new(), Totals::default());
-        Parts::Objects(Objects { id, store, cpu, observer, uploads, limit, entries, totals })
+        Parts::Objects(Objects { id, store, keyboxes, cpu, observer, uploads, limit, entries, totals })
     }
 
     pub(crate) async fn single(id: &ArchiveId, store: &Store) -> Result<Parts> {
@@ -108,9 +122,34 @@ impl Parts {
     }
 }
 
+/// How the first part takes the id.
+struct Claim {
+    id: ArchiveId,
+    keyboxes: Vec<Ours>,
+}
+
+impl Claim {
+    /// Creates part 0, and tells whether the store would have overwritten another writer's.
+    async fn create(self, store: &Store, part: Ours, body: Bytes, cpu: &Cpu) -> Result<(Created, bool)> {
+        let Claim { id, mut keyboxes } = self;
+        if !store.keeps_conditions() {
+            claim::unclaimed(store, &id, &keyboxes).await?;
+        }
+        match store.create_probing(&part.name, body, part.sha256).await {
+            Err(backstay_store::Error::ConditionIgnored { .. }) => {
+                keyboxes.push(part);
+                claim::exactly_ours(store, &id, &keyboxes, cpu).await?;
+                Ok((Created::New, true))
+            }
+            created => Ok((created?, false)),
+        }
+    }
+}
+
 impl Objects {
     async fn put(&mut self, part: Packed) -> Result<Option<Vec<u8>>> {
-        let first = part.n == 0;
+        let first = (part.n == 0).then(|| Claim { id: self.id.clone(), keyboxes: self.keyboxes.clone() });
+        let alone = first.is_some();
         let name = self.id.part(part.n);
         let (store, cpu) = (self.store.clone(), self.cpu.clone());
         let mut spare = None;
@@ -123,14 +162,14 @@ impl Objects {
             let hashed = body.clone();
             let sha256 = cpu.run(move || sha256(&hashed)).await?;
             let size = body.len() as u64;
-            let created = if first {
-                store.create_probing(&name, body.clone(), sha256).await?
-            } else {
-                store.create(&name, body.clone(), sha256).await?
+            let ours = Ours { name, size, sha256 };
+            let (created, overwritten) = match first {
+                Some(claim) => claim.create(&store, ours, body.clone(), &cpu).await?,
+                None => (store.create(&ours.name, body.clone(), sha256).await?, false),
             };
-            Ok(Stored { n, entry: PartEntry { size, rnd, sha256 }, created, buffer: body })
+            Ok(Stored { n, entry: PartEntry { size, rnd, sha256 }, created, overwritten, buffer: body })
         });
-        if first {
+        if alone {
             spare = self.one_done().await?;
         }
         Ok(spare)
@@ -144,11 +183,19 @@ impl Objects {
     }
 
     fn note(&mut self, done: std::result::Result<Result<Stored>, JoinError>) -> Result<Option<Vec<u8>>> {
-        let Stored { n, entry, created, buffer } =
+        let Stored { n, entry, created, overwritten, buffer } =
             done.map_err(|error| Error::Internal { why: format!("an upload was lost: {error}") })??;
         self.totals.parts += 1;
         self.totals.stored += entry.size;
         self.totals.unconfirmed |= created == Created::Unconfirmed;
+        if overwritten {
+            self.totals.overwrites = true;
+            let store = self.store.url();
+            let text = format!(
+                "{store} overwrites objects although it is asked not to: this backup relies on its id and on listings, and accounts for every part before it commits"
+            );
+            self.observer.event(&Event::Warning { code: Some("store.condition-ignored"), text });
+        }
         self.observer.event(&Event::PartStored { n, size: entry.size });
         let index = n as usize;
         if self.entries.len() <= index {

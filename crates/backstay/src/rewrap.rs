@@ -35,7 +35,12 @@ pub async fn rewrap(
     for slot in slots {
         let name = id.keybox(free.next().expect("there is always a larger number"));
         let digest = sha256(&slot);
-        store.create(&name, Bytes::from(slot), digest).await?;
+        let slot = Bytes::from(slot);
+        // The number is free only as far as a listing tells: a store that overwrites would let two of us take the same one.
+        match names.is_empty() {
+            true => store.create_probing(&name, slot, digest).await?,
+            false => store.create(&name, slot, digest).await?,
+        };
         names.push(name);
     }
     Ok(names)

@@ -26,15 +26,20 @@ impl Store {
     /// Those of `create`, and `store.condition-ignored`.
     pub async fn create_probing(&self, name: &str, body: Bytes, sha256: [u8; 32]) -> Result<Created, Error> {
         let created = self.create(name, body.clone(), sha256).await?;
-        let known = !self.is_wrapped() && matches!(self.backend(), Backend::Memory | Backend::Directory(_));
         // Confirmed and unconfirmed followed a refusal, which is all that the second send is for.
-        if created != Created::New || known {
+        if created != Created::New || self.keeps_conditions() {
             return Ok(created);
         }
         if self.overwrites(name, body, sha256).await? {
             return Err(Error::ConditionIgnored { store: self.url().into(), name: name.into() });
         }
         Ok(created)
+    }
+
+    /// Whether the store is known to honour conditions without being tried: a directory, or memory.
+    #[must_use]
+    pub fn keeps_conditions(&self) -> bool {
+        !self.is_wrapped() && matches!(self.backend(), Backend::Memory | Backend::Directory(_))
     }
 
     /// Whether a conditional create of an object that exists succeeds.

@@ -177,7 +177,7 @@ impl Error {
             Self::Denied { advice: Some(advice), .. } => Some(advice.to_string()),
             Self::Denied { .. } => Some("check the credentials and what they may do".into()),
             Self::Locked { .. } => Some("wait until the retention period is over, or release the hold".into()),
-            Self::ConditionIgnored { .. } => Some("two writers could overwrite each other here; use a store that honours if-none-match".into()),
+            Self::ConditionIgnored { .. } => Some("two writers could overwrite each other here; use a store that honours if-none-match, or for a backup let the credentials list and read".into()),
             Self::Failed { advice, .. } => advice.as_deref().map(str::to_owned),
             Self::Name { .. } | Self::ObjectMissing { .. } | Self::TooLarge { .. } | Self::ShortObject { .. } | Self::Unsupported { .. } => None,
         }

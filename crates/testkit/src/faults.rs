@@ -87,6 +87,15 @@ enum Damage {
     Truncate { length: u64 },
 }
 
+/// From the name of an object and its bytes to those of another writer's object.
+struct Intruder(Box<dyn FnOnce(&str, &Bytes) -> (String, Bytes) + Send>);
+
+impl std::fmt::Debug for Intruder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Intruder")
+    }
+}
+
 #[derive(Debug, Default)]
 struct Plan {
     ignore_conditions: bool,
@@ -95,6 +104,8 @@ struct Plan {
     calls: BTreeMap<Call, usize>,
     /// What another writer creates just before the first create of a name.
     rivals: BTreeMap<String, Bytes>,
+    /// What another writer stores right after the creates with these numbers.
+    intruders: Vec<(usize, Intruder)>,
     /// Calls of all kinds, and the one of them at which the process ends.
     all: usize,
     crash: Option<(usize, When)>,
@@ -167,6 +178,17 @@ impl Faults {
         self
     }
 
+    /// Lets another writer come between: right after the create with this number, which is told with its name and its bytes, it stores an object of
+    /// its own, whatever has that name.
+    pub fn intrude(
+        &self,
+        number: usize,
+        object: impl FnOnce(&str, &Bytes) -> (String, Bytes) + Send + 'static,
+    ) -> &Self {
+        self.plan().intruders.push((number, Intruder(Box::new(object))));
+        self
+    }
+
     /// Lets the process end at this call of whatever kind, counted from 1 from now on: before it took effect, or after that and before its
     /// answer. It and every later call stay without an answer; whoever plays the process waits for [`crashed`](Self::crashed) and drops it.
     pub fn crash_at(&self, number: usize, when: When) -> &Self {
@@ -220,6 +242,13 @@ impl Faults {
             .iter()
             .find(|rule| rule.call == call && rule.numbers.contains(&number))
             .map(|rule| (rule.when, rule.failure))
+    }
+
+    fn intruder(&self) -> Option<Intruder> {
+        let mut plan = self.plan();
+        let puts = plan.calls.get(&Call::Put).copied().unwrap_or_default();
+        let at = plan.intruders.iter().position(|(number, _)| *number == puts)?;
+        Some(plan.intruders.swap_remove(at).1)
     }
 
     fn damage(&self, location: &Path, range_start: u64, bytes: &Bytes) -> Bytes {
@@ -281,7 +310,16 @@ impl ObjectStore for FaultStore {
         if self.faults.plan().ignore_conditions {
             options.mode = PutMode::Overwrite;
         }
-        self.with_faults(Call::Put, location.as_ref(), self.inner.put_opts(location, payload, options)).await
+        let bytes: Bytes = payload.iter().flatten().copied().collect();
+        let answer =
+            self.with_faults(Call::Put, location.as_ref(), self.inner.put_opts(location, payload, options)).await;
+        if let Some(Intruder(object)) = self.faults.intruder() {
+            let name = location.filename().unwrap_or_default();
+            let (other, bytes) = object(name, &bytes);
+            let folder = location.as_ref().strip_suffix(name).unwrap_or_default();
+            self.inner.put_opts(&Path::from(format!("{folder}{other}")), bytes.into(), PutOptions::default()).await?;
+        }
+        answer
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
