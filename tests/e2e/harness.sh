@@ -18,7 +18,7 @@ BACKSTAY=$(realpath "${BACKSTAY:-$REPOSITORY/target/ci/backstay}")
 # Nothing of the caller's own configuration may matter.
 while IFS= read -r variable; do
     unset "$variable"
-done < <(compgen -e | grep -E '^(BACKSTAY_|AWS_|PG[A-Z]|XDG_)')
+done < <(compgen -e | grep -E '^(BACKSTAY_|AWS_|AZURE_|GOOGLE_|STORAGE_EMULATOR_HOST|PG[A-Z]|XDG_)')
 export BACKSTAY LC_ALL=C.UTF-8 AWS_EC2_METADATA_DISABLED=true
 # shellcheck source=scripts/postgres.sh
 . "$REPOSITORY/scripts/postgres.sh"

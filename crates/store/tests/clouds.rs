@@ -19,6 +19,25 @@ async fn an_s3_bucket_of_moto_keeps_the_contract() {
     contract::a_name_with_a_backslash_round_trips(&served.open().await).await;
 }
 
+/// In a bucket with versions nothing that was stored is gone, and still a name that is free again can be taken.
+#[tokio::test]
+async fn a_bucket_with_versions_keeps_the_contract_too() {
+    let server = Moto::shared();
+    let served = Served::moto(server, "versioned");
+    let enabled = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    server.ask("PUT", "/versioned?versioning", enabled.as_bytes());
+    let store = served.open().await;
+    contract::creating_the_same_bytes_again_is_confirmed(&store).await;
+    contract::creating_other_bytes_is_refused_and_changes_nothing(&store).await;
+    contract::racing_creates_have_one_winner(&store).await;
+    contract::deleting_removes_one_object(&store).await;
+    // What the contract deleted and created again is there twice, with the mark of the deletion between.
+    let versions = server.ask("GET", "/versioned?versions&prefix=deep/er/del-1", b"");
+    assert_eq!(versions.matches("<Version>").count(), 3, "{versions}");
+    assert_eq!(versions.matches("<DeleteMarker>").count(), 1, "{versions}");
+    assert_eq!(versions.matches("<VersionId>null").count(), 0, "the bucket has versions: {versions}");
+}
+
 #[tokio::test]
 async fn a_container_of_azure_keeps_the_contract() {
     Served::azurite(Azurite::shared(), "contract").run().await;

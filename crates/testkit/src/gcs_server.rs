@@ -25,7 +25,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use md5::{Digest as _, Md5};
 
-use crate::handler;
+use crate::handler::{self, Front};
 use crate::runtime::ServerThread;
 
 /// Most objects of a page.
@@ -85,7 +85,7 @@ impl GcsServer {
         let state = Arc::new(Mutex::new(state));
         let key = Arc::new(KeyPair::generate(KeySize::Rsa2048).expect("a key"));
         let (shared, public) = (Arc::clone(&state), Arc::clone(&key));
-        let server = handler::serve("gcs-server", None, move |request| {
+        let server = handler::serve("gcs-server", Front::Plain, move |request| {
             let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
             match authorized(&state, &public, request.headers()) {
                 Ok(()) => state.answer(&request),
@@ -119,6 +119,12 @@ impl GcsServer {
     #[must_use]
     pub fn service_account(&self) -> String {
         service_account(&self.key)
+    }
+
+    /// The same with this server's address in it, as test servers are given out.
+    #[must_use]
+    pub fn service_account_here(&self) -> String {
+        self.service_account().replacen('{', &format!("{{\"gcs_base_url\":\"{}\",", self.endpoint), 1)
     }
 
     /// The same of an account that the server does not know.

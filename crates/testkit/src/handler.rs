@@ -9,16 +9,27 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::runtime::ServerThread;
 
-/// Starts a server that answers each request with what `answer` makes of it, over TLS if it is given a certificate.
+/// What stands between a connection and its requests.
+#[derive(Clone)]
+pub(crate) enum Front {
+    /// Nothing.
+    Plain,
+    /// TLS.
+    Tls(TlsAcceptor),
+    /// The client takes us for its proxy, and asks for a tunnel to the server that it then finds here.
+    Tunnel(TlsAcceptor),
+}
+
+/// Starts a server that answers each request with what `answer` makes of it.
 pub(crate) fn serve(
     name: &str,
-    tls: Option<TlsAcceptor>,
+    front: Front,
     answer: impl Fn(Request<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
 ) -> ServerThread {
     let answer = Arc::new(answer);
@@ -28,20 +39,34 @@ pub(crate) fn serve(
                 continue;
             };
             let _ = socket.set_nodelay(true);
-            let (answer, tls) = (Arc::clone(&answer), tls.clone());
+            let (answer, front) = (Arc::clone(&answer), front.clone());
             // A client that goes away, or does not trust us, is the client's business.
             tokio::spawn(async move {
-                match tls {
-                    None => serve_connection(socket, answer).await,
-                    Some(tls) => {
-                        if let Ok(socket) = tls.accept(socket).await {
-                            serve_connection(socket, answer).await;
-                        }
-                    }
+                let mut socket = socket;
+                let tls = match front {
+                    Front::Plain => return serve_connection(socket, answer).await,
+                    Front::Tls(tls) => tls,
+                    Front::Tunnel(tls) => match open_tunnel(&mut socket).await {
+                        Ok(()) => tls,
+                        Err(_) => return,
+                    },
+                };
+                if let Ok(socket) = tls.accept(socket).await {
+                    serve_connection(socket, answer).await;
                 }
             });
         }
     })
+}
+
+/// Reads the request for a tunnel byte by byte, since what follows is not ours, and grants it.
+async fn open_tunnel(socket: &mut TcpStream) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await?);
+    }
+    assert!(head.starts_with(b"CONNECT "), "{}", String::from_utf8_lossy(&head));
+    socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await
 }
 
 async fn serve_connection<F>(socket: impl AsyncRead + AsyncWrite + Unpin, answer: Arc<F>)

@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hyper::{Request, Response};
-use tokio_rustls::TlsAcceptor;
 
-use crate::handler;
+use crate::handler::{self, Front};
 use crate::runtime::ServerThread;
 use crate::tls;
 
@@ -108,23 +107,28 @@ impl std::fmt::Debug for Recorder {
 impl Recorder {
     /// Starts a service that answers as `script` says.
     pub fn start(script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> Self {
-        Self::start_as("http", None, script)
+        Self::start_as("http", Front::Plain, script)
     }
 
     /// The same over TLS, and the certificate to trust it by, in PEM.
     pub fn start_tls(script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> (Self, String) {
         let (acceptor, certificate) = tls::server("IP:127.0.0.1");
-        (Self::start_as("https", Some(acceptor), script), certificate)
+        (Self::start_as("https", Front::Tls(acceptor), script), certificate)
     }
 
-    fn start_as(
-        scheme: &str,
-        acceptor: Option<TlsAcceptor>,
+    /// A proxy behind which the server with this name, and the certificate to trust that server by, is played: for what has a fixed address.
+    pub fn start_behind_proxy(
+        name: &str,
         script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
-    ) -> Self {
+    ) -> (Self, String) {
+        let (acceptor, certificate) = tls::server(&format!("DNS:{name}"));
+        (Self::start_as("http", Front::Tunnel(acceptor), script), certificate)
+    }
+
+    fn start_as(scheme: &str, front: Front, script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> Self {
         let log = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&log);
-        let server = handler::serve("recorder", acceptor, move |request| {
+        let server = handler::serve("recorder", front, move |request| {
             let recorded = Recorded::of(&request);
             let answer = script(&recorded);
             kept.lock().unwrap_or_else(PoisonError::into_inner).push(recorded);

@@ -6,6 +6,7 @@ mod config;
 mod copy;
 mod explain;
 mod gc;
+mod gcs;
 mod harness;
 mod help;
 mod interrupt;

@@ -6,16 +6,10 @@ use backstay_testkit::GcsServer;
 
 use crate::{file, open, path, works};
 
-/// The key of the server's account, with the server's address in it, as test servers are given.
-fn account(server: &GcsServer) -> String {
-    let key = server.service_account();
-    key.replacen('{', &format!("{{\"gcs_base_url\":\"{}\",", server.endpoint), 1)
-}
-
 #[tokio::test]
 async fn a_service_accounts_key_is_read_from_each_place() {
     let server = GcsServer::with_bucket("bucket");
-    let key = account(&server);
+    let key = server.service_account_here();
     let kept = file(&key);
     for (variable, value) in [
         ("GOOGLE_APPLICATION_CREDENTIALS", path(&kept)),
