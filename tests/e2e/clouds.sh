@@ -39,7 +39,7 @@ the_whole_way() {
     exits 0 backstay restore latest -i key.txt -o back
     same content back
     exits 0 backstay cat latest -i key.txt --range 4194300..4194310
-    tail -c +4194301 content | head -c 10 > range
+    dd if=content of=range bs=1 skip=4194300 count=10 status=none
     same range out
 
     # To a directory, and from there to another place of the cloud: the same bytes.
