@@ -96,7 +96,7 @@ it_warns_of_a_store_that_ignores_conditions_and_does_there_what_is_safe() {
     exits 0 backstay cat latest -i key.txt
     same content out
     exits 0 backstay backup --json -r "$RECIPIENT" --name files < content
-    jq -e 'select(.type == "warning") | .code == "store.condition-ignored"' err > /dev/null || fail "no event: $(cat err)"
+    jq -e -s 'any(.type == "warning" and .code == "store.condition-ignored")' err > /dev/null || fail "no event: $(cat err)"
     exits 0 backstay key generate other.txt
     refuses store.condition-ignored backstay key rewrap latest -i key.txt -r "$(< out)"
 }
