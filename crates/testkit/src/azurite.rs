@@ -70,9 +70,13 @@ impl Azurite {
     /// The variables with which a program reaches this server.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
-        [("AZURE_STORAGE_ACCOUNT", ACCOUNT), ("AZURE_STORAGE_KEY", KEY), ("AZURE_STORAGE_ENDPOINT", self.endpoint.as_str())]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec()
+        [
+            ("AZURE_STORAGE_ACCOUNT", ACCOUNT),
+            ("AZURE_STORAGE_KEY", KEY),
+            ("AZURE_STORAGE_ENDPOINT", self.endpoint.as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
     }
 }
 
