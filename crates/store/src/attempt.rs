@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -32,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) region: Option<String>,
     /// What to do about this machine's clock, if it differs much from that of the answer.
     pub(crate) clock: Option<String>,
+    /// How long the store asks to be left alone (`Retry-After`).
+    pub(crate) retry_after: Option<Duration>,
     /// The SHA-256 that the store keeps for the object.
     pub(crate) sha256: Option<[u8; 32]>,
     /// Host of the request, when it is not the store's: a credential service.
@@ -94,6 +97,8 @@ pub(crate) struct Failure {
     pub(crate) detail: String,
     /// It was not the store that failed but what its credentials come from.
     pub(crate) of_credentials: bool,
+    /// How long the store asks to be left alone.
+    pub(crate) retry_after: Option<Duration>,
     /// What the user can do, where the answer tells.
     pub(crate) advice: Option<String>,
     pub(crate) source: object_store::Error,
@@ -118,7 +123,15 @@ impl Failure {
         // Only what may be a matter of signatures and tokens is put down to the clock.
         let clock = seen.clock.clone().filter(|_| meaning == Meaning::Denied || of_credentials);
         let advice = clock.or(region);
-        Self { meaning, effect_unknown, detail: detail(&error, seen), of_credentials, advice, source: error }
+        Self {
+            meaning,
+            effect_unknown,
+            detail: detail(&error, seen),
+            of_credentials,
+            retry_after: seen.retry_after,
+            advice,
+            source: error,
+        }
     }
 }
 

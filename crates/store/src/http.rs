@@ -161,6 +161,7 @@ impl HttpService for Service {
             seen.code = header(&parts.headers, "x-ms-error-code").map(str::to_owned).or_else(|| element(&text, "Code"));
             seen.message = element(&text, "Message");
             seen.clock = clock_advice(&parts.headers);
+            seen.retry_after = header(&parts.headers, "retry-after").and_then(pause);
             seen.region =
                 header(&parts.headers, "x-amz-bucket-region").map(str::to_owned).or_else(|| element(&text, "Region"));
         });
@@ -342,6 +343,11 @@ fn clock_advice(headers: &HeaderMap) -> Option<String> {
     crate::clock::advice(header(headers, "date")?, std::time::SystemTime::now())
 }
 
+/// The seconds of a `Retry-After`. It may be a date as well, which no store sends and which would be worth as much as this machine's clock.
+fn pause(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
 /// A digest in base64; the checksum of checksums of a multipart object (`…-3`) is none of the object's bytes.
 fn digest(text: &str) -> Option<[u8; 32]> {
     BASE64_STANDARD.decode(text).ok()?.try_into().ok()
@@ -392,6 +398,14 @@ mod tests {
         assert_eq!(digest(&text), Some([7; 32]));
         assert_eq!(digest(&format!("{text}-3")), None);
         assert_eq!(digest(&BASE64_STANDARD.encode([7; 31])), None);
+    }
+
+    #[test]
+    fn a_pause_is_read_in_seconds_and_not_as_a_date() {
+        assert_eq!(pause(" 120 "), Some(Duration::from_secs(120)));
+        for other in ["", "-1", "1.5", "Fri, 31 Dec 1999 23:59:59 GMT"] {
+            assert_eq!(pause(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -306,7 +306,7 @@ impl Store {
         operation: &str,
     ) -> Result<(), Error> {
         let repeat = matches!(failure.meaning, Meaning::Transient | Meaning::Conflict);
-        if repeat && attempts.pause(self.inner.counters.ever_answered()).await {
+        if repeat && attempts.pause(self.inner.counters.ever_answered(), failure.retry_after).await {
             tracing::debug!(store = %self.url(), operation, attempt = attempts.made(), cause = %failure.detail, "repeated");
             self.inner.counters.count_retry();
             return Ok(());

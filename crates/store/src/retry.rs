@@ -15,7 +15,8 @@ pub struct RetryOptions {
     pub first_pause: Duration,
     /// Upper bound of any pause.
     pub longest_pause: Duration,
-    /// No new attempt is begun this long after the first one.
+    /// No new attempt is begun this long after the first one failed. What the first one itself took does not count: a large
+    /// upload over a slow line, or a process that was stopped for a while, would be left without a second attempt.
     pub deadline: Duration,
     /// The same, while the store has never answered: a wrong endpoint should not take minutes to report.
     pub first_contact: Duration,
@@ -56,12 +57,13 @@ impl RetryOptions {
 pub(crate) struct Attempts<'a> {
     options: &'a RetryOptions,
     started: Instant,
+    first_failure: Option<Instant>,
     failed: u32,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(options: &'a RetryOptions) -> Self {
-        Self { options, started: Instant::now(), failed: 0 }
+        Self { options, started: Instant::now(), first_failure: None, failed: 0 }
     }
 
     /// Attempts that were made, the present one included once it has failed.
@@ -78,13 +80,16 @@ impl<'a> Attempts<'a> {
         self.failed += 1;
     }
 
-    /// Records a failed attempt and waits before the next one; false when the deadline leaves no room for another.
-    pub(crate) async fn pause(&mut self, ever_answered: bool) -> bool {
+    /// Records a failed attempt and waits before the next one, no shorter than the store asks for; false when the deadline leaves no
+    /// room for another.
+    pub(crate) async fn pause(&mut self, ever_answered: bool, asked_for: Option<Duration>) -> bool {
         self.failed += 1;
+        let failing_for = self.first_failure.get_or_insert_with(Instant::now).elapsed();
         let deadline =
             if ever_answered { self.options.deadline } else { self.options.deadline.min(self.options.first_contact) };
-        let pause = self.next_pause(random_fraction());
-        if self.elapsed() + pause >= deadline {
+        // A fleet that is told the same pause still does not come back together.
+        let pause = asked_for.unwrap_or_default().saturating_add(self.next_pause(random_fraction()));
+        if failing_for.saturating_add(pause) >= deadline {
             return false;
         }
         tokio::time::sleep(pause).await;
@@ -123,7 +128,7 @@ mod tests {
     #[test]
     fn bounds_of_the_pauses_double_up_to_the_longest() {
         let options = options();
-        let mut attempts = Attempts { options: &options, started: Instant::now(), failed: 0 };
+        let mut attempts = Attempts { options: &options, started: Instant::now(), first_failure: None, failed: 0 };
         let mut bounds = Vec::new();
         for _ in 0..6 {
             attempts.give_up();
@@ -146,7 +151,7 @@ mod tests {
     async fn attempts_end_before_the_deadline_and_not_much_earlier() {
         let options = options();
         let mut attempts = Attempts::new(&options);
-        while attempts.pause(true).await {}
+        while attempts.pause(true, None).await {}
         assert!(attempts.elapsed() < Duration::from_secs(60), "{:?}", attempts.elapsed());
         assert!(attempts.elapsed() > Duration::from_secs(45), "{:?}", attempts.elapsed());
         assert!(attempts.made() >= 7);
@@ -156,7 +161,7 @@ mod tests {
     async fn a_store_that_never_answered_is_given_up_early() {
         let options = options();
         let mut attempts = Attempts::new(&options);
-        while attempts.pause(false).await {}
+        while attempts.pause(false, None).await {}
         assert!(attempts.elapsed() < Duration::from_secs(5));
     }
 
@@ -164,7 +169,27 @@ mod tests {
     async fn never_means_one_attempt() {
         let options = RetryOptions::never();
         let mut attempts = Attempts::new(&options);
-        assert!(!attempts.pause(true).await);
+        assert!(!attempts.pause(true, None).await);
         assert_eq!(attempts.made(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_attempt_that_took_longer_than_the_deadline_is_repeated_all_the_same() {
+        let options = options();
+        let mut attempts = Attempts::new(&options);
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert!(attempts.pause(true, None).await);
+        while attempts.pause(true, None).await {}
+        assert!(attempts.elapsed() < Duration::from_secs(660), "{:?}", attempts.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_is_left_alone_for_as_long_as_it_asks_unless_that_is_beyond_the_deadline() {
+        let options = options();
+        let mut attempts = Attempts::new(&options);
+        assert!(attempts.pause(true, Some(Duration::from_secs(20))).await);
+        assert!((20..22).contains(&attempts.elapsed().as_secs()), "{:?}", attempts.elapsed());
+        assert!(!attempts.pause(true, Some(Duration::from_secs(u64::MAX))).await);
+        assert!(attempts.elapsed().as_secs() < 22, "it is given up at once");
     }
 }

@@ -1,14 +1,15 @@
 //! Faults between a store and its object store, for tests that need no network: calls that fail before or after they took effect, answers that
-//! are too short or wrong, conditions that are ignored.
+//! are too short or wrong, conditions that are ignored, requests that arrive late or twice, listings that lag behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -96,6 +97,23 @@ impl std::fmt::Debug for Intruder {
     }
 }
 
+/// A create whose sender was told that it was lost, and which is on its way all the same.
+#[derive(Debug)]
+struct Late {
+    /// The call of whatever kind before which it arrives.
+    due: usize,
+    location: Path,
+    payload: PutPayload,
+    options: PutOptions,
+}
+
+/// What a listing does not know of yet.
+#[derive(Debug, Default)]
+struct Lag {
+    created: BTreeSet<Path>,
+    deleted: Vec<ObjectMeta>,
+}
+
 #[derive(Debug, Default)]
 struct Plan {
     ignore_conditions: bool,
@@ -106,6 +124,14 @@ struct Plan {
     rivals: BTreeMap<String, Bytes>,
     /// What another writer stores right after the creates with these numbers.
     intruders: Vec<(usize, Intruder)>,
+    /// Puts that are carried out twice.
+    twice: bool,
+    /// How long a call takes before anything happens.
+    delays: BTreeMap<Call, Duration>,
+    /// Which puts come late, and by how many calls; and those under way.
+    lateness: Option<(RangeInclusive<usize>, usize)>,
+    late: Vec<Late>,
+    lag: Option<Lag>,
     /// Calls of all kinds, and the one of them at which the process ends.
     all: usize,
     crash: Option<(usize, When)>,
@@ -172,6 +198,33 @@ impl Faults {
         self
     }
 
+    /// Each put reaches the store twice from now on, as a network or a proxy that repeats requests makes it; the second answer is the one
+    /// that comes back.
+    pub fn put_twice(&self) -> &Self {
+        self.plan().twice = true;
+        self
+    }
+
+    /// Calls of a kind take this long before anything happens.
+    pub fn delay(&self, call: Call, time: Duration) -> &Self {
+        self.plan().delays.insert(call, time);
+        self
+    }
+
+    /// The puts with these numbers are answered as lost at once and reach the store only before the call that comes `calls` calls later:
+    /// behind whatever was sent meanwhile.
+    pub fn put_late(&self, numbers: RangeInclusive<usize>, calls: usize) -> &Self {
+        self.plan().lateness = Some((numbers, calls));
+        self
+    }
+
+    /// Listings show the store as it is now, until [`clear`](Self::clear): what this store's users create does not appear in them, and what
+    /// they delete does not go.
+    pub fn freeze_listings(&self) -> &Self {
+        self.plan().lag.get_or_insert_default();
+        self
+    }
+
     /// Lets another writer be faster: just before the next create of `name`, an object of that name appears with these bytes.
     pub fn beat(&self, name: &str, bytes: impl Into<Bytes>) -> &Self {
         self.plan().rivals.insert(name.into(), bytes.into());
@@ -216,6 +269,10 @@ impl Faults {
         plan.rules.clear();
         plan.damages.clear();
         plan.ignore_conditions = false;
+        plan.twice = false;
+        plan.delays.clear();
+        plan.lateness = None;
+        plan.lag = None;
         plan.crash = None;
         drop(plan);
         self
@@ -288,7 +345,37 @@ impl std::fmt::Display for FaultStore {
 }
 
 impl FaultStore {
+    /// What was late and is due arrives now. Nobody hears its answer.
+    async fn arrive(&self) {
+        let due: Vec<Late> = {
+            let mut plan = self.faults.plan();
+            let now = plan.all;
+            plan.late.extract_if(.., |late| late.due <= now).collect()
+        };
+        for Late { location, payload, options, .. } in due {
+            let _ = self.inner.put_opts(&location, payload, options).await;
+        }
+    }
+
+    /// Whether this put is to come late; then it is on its way.
+    fn is_late(&self, location: &Path, payload: &PutPayload, options: &PutOptions) -> bool {
+        let mut plan = self.faults.plan();
+        let number = plan.calls.get(&Call::Put).copied().unwrap_or_default() + 1;
+        let Some(calls) = plan.lateness.as_ref().filter(|(numbers, _)| numbers.contains(&number)).map(|(_, calls)| *calls)
+        else {
+            return false;
+        };
+        let due = plan.all + calls;
+        plan.late.push(Late { due, location: location.clone(), payload: payload.clone(), options: options.clone() });
+        true
+    }
+
     async fn with_faults<T>(&self, call: Call, location: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.arrive().await;
+        let delay = self.faults.plan().delays.get(&call).copied();
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
         match self.faults.next(call) {
             None => work.await,
             Some((When::Before, failure)) => Err(failure.happen(location, &self.faults).await),
@@ -310,9 +397,25 @@ impl ObjectStore for FaultStore {
         if self.faults.plan().ignore_conditions {
             options.mode = PutMode::Overwrite;
         }
+        if self.is_late(location, &payload, &options) {
+            let nothing = async { Ok(()) };
+            self.with_faults(Call::Put, location.as_ref(), nothing).await?;
+            return Err(Failure::Lost.happen(location.as_ref(), &self.faults).await);
+        }
         let bytes: Bytes = payload.iter().flatten().copied().collect();
-        let answer =
-            self.with_faults(Call::Put, location.as_ref(), self.inner.put_opts(location, payload, options)).await;
+        let twice = self.faults.plan().twice;
+        let work = async {
+            if twice {
+                let _ = self.inner.put_opts(location, payload.clone(), options.clone()).await;
+            }
+            self.inner.put_opts(location, payload, options).await
+        };
+        let answer = self.with_faults(Call::Put, location.as_ref(), work).await;
+        if let Some(lag) = &mut self.faults.plan().lag
+            && answer.is_ok()
+        {
+            lag.created.insert(location.clone());
+        }
         if let Some(Intruder(object)) = self.faults.intruder() {
             let name = location.filename().unwrap_or_default();
             let (other, bytes) = object(name, &bytes);
@@ -343,8 +446,14 @@ impl ObjectStore for FaultStore {
                 let this = Arc::clone(&this);
                 async move {
                     let location = location?;
+                    let before = object_store::ObjectStoreExt::head(&this.inner, &location).await.ok();
                     let delete = object_store::ObjectStoreExt::delete(&this.inner, &location);
                     this.with_faults(Call::Delete, location.as_ref(), delete).await?;
+                    if let Some(lag) = &mut this.faults.plan().lag
+                        && !lag.created.remove(&location)
+                    {
+                        lag.deleted.extend(before);
+                    }
                     Ok(location)
                 }
             })
@@ -352,13 +461,22 @@ impl ObjectStore for FaultStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        match self.faults.next(Call::List) {
-            None => self.inner.list(prefix),
-            Some((_, failure)) => {
-                let faults = self.faults.clone();
-                stream::once(async move { Err(failure.happen("listing", &faults).await) }).boxed()
-            }
-        }
+        let this = Self { inner: Arc::clone(&self.inner), faults: self.faults.clone() };
+        let prefix = prefix.cloned();
+        stream::once(async move {
+            this.with_faults(Call::List, "listing", async { Ok(()) }).await?;
+            let listed = this.inner.list(prefix.as_ref());
+            let plan = this.faults.plan();
+            let (created, deleted) =
+                plan.lag.as_ref().map(|lag| (lag.created.clone(), lag.deleted.clone())).unwrap_or_default();
+            let shown = listed.try_filter(move |object| std::future::ready(!created.contains(&object.location)));
+            let ghosts = deleted.into_iter().filter(move |object| {
+                prefix.as_ref().is_none_or(|prefix| object.location.prefix_matches(prefix))
+            });
+            Ok::<_, Error>(shown.chain(stream::iter(ghosts.map(Ok).collect::<Vec<_>>())))
+        })
+        .try_flatten()
+        .boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -30,6 +30,17 @@ pub use recorder::Recorder;
 pub use s3_server::S3Server;
 pub use served::Served;
 
+/// Tells whoever waits for the file on which port a server listens; never half of it.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn tell_port(file: &std::path::Path, endpoint: &str) -> std::io::Result<()> {
+    let port = endpoint.rsplit(':').next().unwrap_or_default();
+    let unfinished = file.with_extension("tmp");
+    std::fs::write(&unfinished, format!("{port}\n"))?;
+    std::fs::rename(unfinished, file)
+}
+
 /// The SHA-256 of `bytes`, from another implementation than the product's.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -27,6 +27,8 @@ pub enum Fate {
     StallAnswer(usize),
     /// This status is answered, and the server never hears of the request.
     AnswerInstead(u16, &'static str),
+    /// This status is answered, with the wish to be asked again after so many seconds (`Retry-After`) and not before.
+    AskToWait(u16, u64),
     /// The server does what it is asked, and this status is answered in its place.
     AnswerAfter(u16, &'static str),
     /// It passes after a while.
@@ -182,11 +184,15 @@ async fn serve(mut client: TcpStream, upstream: SocketAddr, state: &Mutex<State>
         }
         Fate::AnswerInstead(status, code) => {
             pass_body(&mut client, &mut tokio::io::sink(), &head.beyond, length).await?;
-            answer(&mut client, &method, status, code).await?;
+            answer(&mut client, &method, status, code, None).await?;
+        }
+        Fate::AskToWait(status, seconds) => {
+            pass_body(&mut client, &mut tokio::io::sink(), &head.beyond, length).await?;
+            answer(&mut client, &method, status, "SlowDown", Some(seconds)).await?;
         }
         Fate::AnswerAfter(status, code) => {
             ask(&mut client, upstream, &head, length).await?;
-            answer(&mut client, &method, status, code).await?;
+            answer(&mut client, &method, status, code, None).await?;
         }
         Fate::DropAnswer => {
             ask(&mut client, upstream, &head, length).await?;
@@ -242,13 +248,21 @@ async fn pass_body(
     to.flush().await
 }
 
-async fn answer(client: &mut TcpStream, method: &str, status: u16, code: &str) -> std::io::Result<()> {
+async fn answer(
+    client: &mut TcpStream,
+    method: &str,
+    status: u16,
+    code: &str,
+    retry_after: Option<u64>,
+) -> std::io::Result<()> {
     let body = if method == "HEAD" {
         String::new()
     } else {
         format!("<Error><Code>{code}</Code><Message>the proxy says so</Message></Error>")
     };
-    let head = format!("HTTP/1.1 {status} Scripted\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let wish = retry_after.map(|seconds| format!("retry-after: {seconds}\r\n")).unwrap_or_default();
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} Scripted\r\n{wish}content-length: {length}\r\nconnection: close\r\n\r\n");
     client.write_all(head.as_bytes()).await?;
     client.write_all(body.as_bytes()).await?;
     client.shutdown().await

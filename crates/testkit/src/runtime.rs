@@ -20,13 +20,21 @@ impl ServerThread {
     where
         F: Future<Output = ()>,
     {
+        Self::start_at(name, 0, serve)
+    }
+
+    /// The same on a certain port, or on a free one if that is 0.
+    pub(crate) fn start_at<F>(name: &str, port: u16, serve: impl FnOnce(TcpListener) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()>,
+    {
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, address) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port");
                 ready.send(listener.local_addr().expect("a bound address")).expect("the starter waits");
                 tokio::select! {
                     () = serve(listener) => {}

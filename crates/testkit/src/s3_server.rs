@@ -136,6 +136,12 @@ impl S3Server {
     /// A server over `root`, which has to exist, for one pair of keys.
     #[must_use]
     pub fn start(root: impl Into<PathBuf>, access_key: &str, secret_key: &str) -> Self {
+        Self::start_at(root, access_key, secret_key, 0)
+    }
+
+    /// The same on a certain port, or on a free one if that is 0.
+    #[must_use]
+    pub fn start_at(root: impl Into<PathBuf>, access_key: &str, secret_key: &str, port: u16) -> Self {
         let root = root.into();
         let files = s3s_fs::FileSystem::new(&root).expect("the root directory exists");
         let mut service = S3ServiceBuilder::new(files);
@@ -146,7 +152,7 @@ impl S3Server {
         let creates = Creates::default();
         let ignore_conditions = IgnoreConditions::default();
         let (ignoring, files) = (ignore_conditions.clone(), root.clone());
-        let server = ServerThread::start("s3-server", move |listener: TcpListener| async move {
+        let server = ServerThread::start_at("s3-server", port, move |listener: TcpListener| async move {
             loop {
                 let Ok((socket, _)) = listener.accept().await else {
                     continue;

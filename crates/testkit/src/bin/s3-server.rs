@@ -1,7 +1,7 @@
 //! The S3 server of the testkit as a process, for shell scripts: `s3-server ROOT PORT-FILE [ignore-conditions]`. It writes its port
-//! to the file once it listens, and runs until it is killed.
+//! to the file once it listens, and runs until it is killed. If the file is there already, the port in it is taken: so a server that was killed comes
+//! back where it was.
 
-use std::io::Write;
 use std::path::Path;
 
 use backstay_testkit::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
@@ -15,16 +15,13 @@ fn main() -> std::io::Result<()> {
         eprintln!("usage: s3-server ROOT PORT-FILE [ignore-conditions]   (keys {ACCESS_KEY} {SECRET_KEY})");
         std::process::exit(2);
     };
-    let server = S3Server::start(root, ACCESS_KEY, SECRET_KEY);
+    let port_file = Path::new(&port_file);
+    let port = std::fs::read_to_string(port_file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let server = S3Server::start_at(root, ACCESS_KEY, SECRET_KEY, port);
     if mode.is_some() {
         server.ignore_conditions();
     }
-    // Whoever waits for the file must not see it half written.
-    let port_file = Path::new(&port_file);
-    let unfinished = port_file.with_extension("tmp");
-    let mut file = std::fs::File::create(&unfinished)?;
-    writeln!(file, "{}", server.address().port())?;
-    std::fs::rename(&unfinished, port_file)?;
+    backstay_testkit::tell_port(port_file, &server.endpoint)?;
     loop {
         std::thread::park();
     }

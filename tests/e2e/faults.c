@@ -1,0 +1,121 @@
+// A library to preload: system calls that fail, and a clock that is wrong or runs fast. For tests of a real process.
+//
+//   FAULT_CALL=read|write|fsync|link|open|close   what fails
+//   FAULT_UNDER=PATH    only on files whose path begins so
+//   FAULT_AT=K          the K-th such call, counted over all threads from 1, and with FAULT_ON=1 all after it
+//   FAULT_ERRNO=N       with this error, EIO unless told otherwise
+//   FAULT_MARK=FILE     is created when a call fails: without it, there were fewer calls than K
+//   CLOCK_SHIFT=S       the time of day is S seconds away
+//   CLOCK_RATE=N        the clock that timeouts are measured by runs N times as fast from the start of the process
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *call_to_fail, *under, *mark;
+static long at, on, error, rate = 1;
+static long long shift;
+static struct timespec began;
+static atomic_long calls;
+
+static long number(const char *name, long otherwise) {
+    const char *text = getenv(name);
+    return text ? atol(text) : otherwise;
+}
+
+__attribute__((constructor)) static void begin(void) {
+    call_to_fail = getenv("FAULT_CALL");
+    under = getenv("FAULT_UNDER");
+    mark = getenv("FAULT_MARK");
+    at = number("FAULT_AT", 1);
+    on = number("FAULT_ON", 0);
+    error = number("FAULT_ERRNO", EIO);
+    shift = number("CLOCK_SHIFT", 0);
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &began);
+    rate = number("CLOCK_RATE", 1);
+}
+
+static int is_meant(const char *path) { return !under || strncmp(path, under, strlen(under)) == 0; }
+
+static int fails(const char *call, int file, const char *path) {
+    char link[64], found[4096];
+    if (!call_to_fail || strcmp(call, call_to_fail) != 0) return 0;
+    if (!path) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+        long length = readlink(link, found, sizeof found - 1);
+        if (length < 0) return 0;
+        found[length] = 0;
+        path = found;
+    }
+    if (!is_meant(path)) return 0;
+    long n = atomic_fetch_add(&calls, 1) + 1;
+    if (n != at && !(on && n > at)) return 0;
+    if (mark) close(syscall(SYS_openat, AT_FDCWD, mark, O_CREAT | O_WRONLY, 0600));
+    errno = (int)error;
+    return 1;
+}
+
+#define REAL(name) ({ static void *real; if (!real) real = dlsym(RTLD_NEXT, #name); (__typeof__(&name))real; })
+
+ssize_t read(int file, void *bytes, size_t length) {
+    return fails("read", file, NULL) ? -1 : REAL(read)(file, bytes, length);
+}
+ssize_t pread64(int file, void *bytes, size_t length, off64_t offset) {
+    return fails("read", file, NULL) ? -1 : REAL(pread64)(file, bytes, length, offset);
+}
+ssize_t write(int file, const void *bytes, size_t length) {
+    return fails("write", file, NULL) ? -1 : REAL(write)(file, bytes, length);
+}
+ssize_t writev(int file, const struct iovec *pieces, int count) {
+    return fails("write", file, NULL) ? -1 : REAL(writev)(file, pieces, count);
+}
+int fsync(int file) { return fails("fsync", file, NULL) ? -1 : REAL(fsync)(file); }
+int fdatasync(int file) { return fails("fsync", file, NULL) ? -1 : REAL(fdatasync)(file); }
+int link(const char *from, const char *to) { return fails("link", -1, to) ? -1 : REAL(link)(from, to); }
+int linkat(int a, const char *from, int b, const char *to, int flags) {
+    return fails("link", -1, to) ? -1 : REAL(linkat)(a, from, b, to, flags);
+}
+int open64(const char *path, int flags, ...) {
+    va_list rest;
+    va_start(rest, flags);
+    mode_t mode = va_arg(rest, mode_t);
+    va_end(rest);
+    return fails("open", -1, path) ? -1 : REAL(open64)(path, flags, mode);
+}
+
+static int scaled(struct timespec *time) {
+    long long passed = (time->tv_sec - began.tv_sec) * 1000000000LL + (time->tv_nsec - began.tv_nsec);
+    long long now = began.tv_sec * 1000000000LL + began.tv_nsec + passed * rate;
+    time->tv_sec = now / 1000000000LL;
+    time->tv_nsec = now % 1000000000LL;
+    return 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int status = REAL(clock_gettime)(clock, time);
+    if (status) return status;
+    if (clock == CLOCK_REALTIME) time->tv_sec += shift;
+    if (clock == CLOCK_MONOTONIC && rate != 1) scaled(time);
+    return 0;
+}
+time_t time(time_t *result) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (result) *result = now.tv_sec;
+    return now.tv_sec;
+}
+
+// Whoever waits for a time by the fast clock must not wait by the slow one.
+int epoll_wait(int poll, struct epoll_event *events, int most, int timeout) {
+    return REAL(epoll_wait)(poll, events, most, timeout > 0 && rate != 1 ? (int)(timeout / rate) + 1 : timeout);
+}
