@@ -175,6 +175,7 @@ pub async fn backup(
     let layout = Layout::choose(wish)?;
     let id = next_id(store, &options.guid, context).await?;
     let created = context.now();
+    warn_of_the_clock(&id, created, &observer);
     let command = source.command_line();
     let kind = source.kind();
     observer.event(&Event::Started { id: id.clone(), plan: layout.to_string() });
@@ -460,6 +461,24 @@ async fn next_id(store: &Store, guid: &Guid, context: &Context) -> Result<Archiv
     let last =
         LAST.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(millis.max(last + 1))).unwrap_or_default();
     Ok(ArchiveId::new(guid, millis.max(last + 1))?)
+}
+
+/// What the clocks of writers may differ by without a word.
+const CLOCK_TOLERANCE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+/// An id that had to be put behind an archive of the future: its time is not to be relied on, nor that of all that follow.
+fn warn_of_the_clock(id: &ArchiveId, now: jiff::Timestamp, observer: &Arc<dyn Observer>) {
+    let Some(time) = i64::try_from(id.millis()).ok().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
+    else {
+        return;
+    };
+    if time.duration_since(now) > CLOCK_TOLERANCE {
+        let (time, now) = (rfc3339(time), rfc3339(now));
+        let text = format!(
+            "the store has an archive of this source from {time}, and by the clock of this machine it is {now}: one of the two is wrong; to keep the order, this archive is dated {time} too"
+        );
+        observer.event(&Event::Warning { code: None, text });
+    }
 }
 
 /// The backup failed: ends the command and tells what is left over. Nothing was committed.

@@ -99,7 +99,11 @@ impl Output {
 
     /// Everything was right: the file gets its name, the command is waited for.
     pub(crate) async fn finish(mut self) -> Result<()> {
-        self.written().await?;
+        if let Err(error) = self.written().await {
+            // The last bytes, or the flush of all of them, failed.
+            self.abandon().await;
+            return Err(error);
+        }
         match &mut self.end {
             End::Nothing { .. } => Ok(()),
             End::Rename { partial, path } => {

@@ -16,7 +16,7 @@ use backstay::policy::ReadPolicy;
 use backstay::verify::{Depth, verify};
 use backstay_format::ArchiveId;
 use backstay_format::schedule::{Secret, sha256};
-use backstay_store::Store;
+use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Faults;
 use backstay_testkit::faults::Call;
 use common::{back_up, content, context, native, raw_keyring, restored};
@@ -35,7 +35,11 @@ fn everything() -> GcOptions {
 /// A store with faults, and the same one without.
 fn weak() -> (Faults, Store, Store) {
     let (faults, plain) = (Faults::new(), Store::memory());
-    (faults.clone(), plain.clone().with_wrapper(|objects| faults.wrap(objects)), plain)
+    (
+        faults.clone(),
+        plain.clone().with_wrapper(|objects| faults.wrap(objects)).with_retry(RetryOptions::brief()),
+        plain,
+    )
 }
 
 async fn is_whole(store: &Store, id: &ArchiveId, bytes: &[u8]) {
@@ -45,7 +49,7 @@ async fn is_whole(store: &Store, id: &ArchiveId, bytes: &[u8]) {
     assert!(restored(store, id, &raw_keyring()).await == bytes);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn puts_that_reach_the_store_twice_make_one_archive() {
     let (faults, store, plain) = weak();
     faults.put_twice();
@@ -55,7 +59,7 @@ async fn puts_that_reach_the_store_twice_make_one_archive() {
     assert_eq!(plain.list("", None).try_collect::<Vec<_>>().await.unwrap().len(), made.parts as usize + 1);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn puts_that_arrive_after_they_were_given_up_and_sent_again_change_nothing() {
     let bytes = content(400_000, true);
     // Some calls later, which is amid the other parts, after the manifest, and after everything.
@@ -79,7 +83,7 @@ async fn a_part_that_arrives_after_gc_has_cleared_its_upload_away_is_no_archive_
     plain.delete(&id.part(1)).await.unwrap();
     // Its sender dies before it could send it again.
     faults.put_late(1..=1, 1);
-    let dying = store.clone().with_retry(backstay_store::RetryOptions::never());
+    let dying = store.clone().with_retry(RetryOptions::never());
     dying.create(&id.part(1), late.clone(), sha256(&late)).await.unwrap_err();
     assert_eq!(gc(&plain, &everything(), &context()).await.unwrap()[0].fate, Fate::Deleted);
     store.head("x").await.unwrap();
@@ -91,10 +95,10 @@ async fn a_part_that_arrives_after_gc_has_cleared_its_upload_away_is_no_archive_
     assert_eq!(plain.list("", None).try_collect::<Vec<_>>().await.unwrap().len(), 0);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_store_that_takes_its_time_is_waited_for() {
     let (faults, store, plain) = weak();
-    faults.delay(Call::Put, Duration::from_secs(600)).delay(Call::List, Duration::from_secs(600));
+    faults.delay(Call::Put, Duration::from_millis(300)).delay(Call::List, Duration::from_millis(300));
     let bytes = content(200_000, true);
     let made = back_up(&store, &bytes, small()).await.unwrap();
     is_whole(&plain, &made.id, &bytes).await;
@@ -115,19 +119,22 @@ async fn gc_does_not_touch_an_archive_whose_manifest_the_listing_does_not_show_y
 }
 
 #[tokio::test]
-async fn with_a_listing_that_shows_nothing_new_archives_are_made_read_and_never_mixed_up() {
+async fn with_a_listing_that_does_not_show_what_was_stored_nothing_is_committed_and_the_rest_stays_readable() {
     let (faults, store, plain) = weak();
     let (old, new) = (content(300_000, true), content(350_000, true));
     let first = back_up(&store, &old, small()).await.unwrap().id;
     faults.freeze_listings();
+    // What was stored is not listed: whether it is there, and alone under its id, cannot be known.
+    let refused = back_up(&store, &new, small()).await.unwrap_err();
+    assert_eq!(refused.code(), "store.failed");
+    assert!(refused.to_string().contains("does not list it"), "{refused}");
+    let listed = catalog::list(&plain, &Filter::default(), true).await.unwrap();
+    assert_eq!(listed.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&first]);
+    is_whole(&store, &first, &old).await;
+    faults.clear();
     let second = back_up(&store, &new, small()).await.unwrap().id;
     assert!(second > first);
-    is_whole(&plain, &first, &old).await;
     is_whole(&plain, &second, &new).await;
-    // What the listing does not show is not found good, nor bad silently: it is not there yet.
-    let listed = catalog::list(&store, &Filter::default(), true).await.unwrap();
-    assert_eq!(listed.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&first]);
-    assert!(restored(&store, &first, &raw_keyring()).await == old);
 }
 
 #[tokio::test]
@@ -139,7 +146,9 @@ async fn an_archive_that_was_deleted_and_is_still_listed_is_never_good() {
         store.delete(&name).await.unwrap();
     }
     let listed = catalog::list(&store, &Filter::default(), true).await;
-    assert!(listed.is_err() || listed.unwrap().iter().all(|entry| entry.state != State::Committed || entry.name.is_none()));
+    assert!(
+        listed.is_err() || listed.unwrap().iter().all(|entry| entry.state != State::Committed || entry.name.is_none())
+    );
     for depth in [Depth::Quick, Depth::Full, Depth::Deep] {
         let (policy, silent) = (ReadPolicy::default(), Arc::new(Silent));
         let report = verify(&store, &id, &raw_keyring(), depth, &policy, &context(), silent).await;

@@ -96,6 +96,22 @@ fn usage(error: &clap::Error) -> Result<()> {
     }
 }
 
+/// Files that a run opens beside its objects: what threads wait on, signals, the producer's pipes.
+const DESCRIPTORS: usize = 16;
+
+/// Looks whether as many files can be opened as every run needs. Below that the runtime does not start, and says so in a panic; above it,
+/// one that is lacking is the failure of what it was for.
+fn enough_descriptors() -> Result<()> {
+    let opened: std::io::Result<Vec<_>> = (0..DESCRIPTORS).map(|_| std::fs::File::open("/dev/null")).collect();
+    match opened {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            let failure = Failure::new("io.failed", format!("{DESCRIPTORS} more files cannot be opened"));
+            Err(failure.because(error.to_string()).with_hint("raise the limit of open files: `ulimit -n 1024`"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn dispatch(cli: Cli, settings: Settings, output: &Arc<Output>) -> Result<Status> {
     let Cli { global, verb } = cli;
     // These need no store.
@@ -111,6 +127,7 @@ fn dispatch(cli: Cli, settings: Settings, output: &Arc<Output>) -> Result<Status
         }
         _ => {}
     }
+    enough_descriptors()?;
     let context = Context::system(global.cores)?;
     let failed =
         |error: std::io::Error| Failure::new("internal", "the run's threads do not start").because(error.to_string());

@@ -361,7 +361,8 @@ impl FaultStore {
     fn is_late(&self, location: &Path, payload: &PutPayload, options: &PutOptions) -> bool {
         let mut plan = self.faults.plan();
         let number = plan.calls.get(&Call::Put).copied().unwrap_or_default() + 1;
-        let Some(calls) = plan.lateness.as_ref().filter(|(numbers, _)| numbers.contains(&number)).map(|(_, calls)| *calls)
+        let Some(calls) =
+            plan.lateness.as_ref().filter(|(numbers, _)| numbers.contains(&number)).map(|(_, calls)| *calls)
         else {
             return false;
         };
@@ -470,9 +471,9 @@ impl ObjectStore for FaultStore {
             let (created, deleted) =
                 plan.lag.as_ref().map(|lag| (lag.created.clone(), lag.deleted.clone())).unwrap_or_default();
             let shown = listed.try_filter(move |object| std::future::ready(!created.contains(&object.location)));
-            let ghosts = deleted.into_iter().filter(move |object| {
-                prefix.as_ref().is_none_or(|prefix| object.location.prefix_matches(prefix))
-            });
+            let ghosts = deleted
+                .into_iter()
+                .filter(move |object| prefix.as_ref().is_none_or(|prefix| object.location.prefix_matches(prefix)));
             Ok::<_, Error>(shown.chain(stream::iter(ghosts.map(Ok).collect::<Vec<_>>())))
         })
         .try_flatten()

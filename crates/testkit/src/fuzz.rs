@@ -4,6 +4,8 @@
 //! and what it accepts must be consistent. The mutation loop here is for every test run and needs no special toolchain;
 //! the same functions serve a coverage-guided fuzzer.
 
+mod stock;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -101,6 +103,21 @@ fn openssl_stream() -> Vec<u8> {
     stream
 }
 
+/// A member with every field of the header that gzip knows, and zeros behind it as a tape leaves them.
+fn stock_gzip() -> Vec<u8> {
+    let mut stream = b"\x1f\x8b\x08\x1e\0\0\0\0\0\x03\x04\0extraname\0comment\0".to_vec();
+    // The low half of the CRC of all that.
+    stream.extend(0x9e45_u16.to_le_bytes());
+    let plain = &gzip_stream()[..];
+    stream.extend(&plain[10..]);
+    stream.extend([0; 40]);
+    stream
+}
+
+fn stock_seeds() -> Vec<Vec<u8>> {
+    vec![openssl_stream()]
+}
+
 fn slots() -> Vec<Vec<u8>> {
     let identity = age::x25519::Identity::generate();
     let recipient = identity.to_public();
@@ -136,6 +153,8 @@ pub fn targets() -> Vec<Target> {
         Target { name: "seek_table", seeds: vec![inner.clone()], run: seek_table },
         Target { name: "gzip", seeds: vec![gzip_stream()], run: gzip_inner },
         Target { name: "openssl", seeds: vec![openssl_stream()], run: openssl_reader },
+        Target { name: "openssl_beside_stock", seeds: stock_seeds(), run: stock::stream },
+        Target { name: "gzip_beside_stock", seeds: vec![gzip_stream(), stock_gzip()], run: stock::payload },
         Target { name: "part", seeds: sealed(&inner), run: part },
         Target { name: "salvaged_part", seeds: sealed(&inner), run: salvaged_part },
         Target { name: "salvaged_frames", seeds: vec![inner.clone()], run: salvaged_frames },

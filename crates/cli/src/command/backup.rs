@@ -154,6 +154,14 @@ enum AeadName {
     ChaCha20Poly1305,
 }
 
+/// The backup is made, and only its receipt has not arrived. Nobody is to conclude that there is no archive, even if nobody listens.
+fn without_receipt(failure: Failure, receipt: &Receipt) -> Failure {
+    let id = &receipt.id;
+    let mut told = Failure::new(failure.code, format!("{id} is committed, but its receipt could not be written"));
+    told.causes = failure.causes;
+    told.with_hint(format!("the archive is good; its receipt is `{receipt}`"))
+}
+
 /// What hides the size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Pad {
@@ -211,7 +219,8 @@ impl Backup {
             let text = "the store's answer to one object was lost and could not be compared: verify this archive with a reading credential";
             session.output.warning(None, text);
         }
-        session.output.result("receipt", &Printed::from(&receipt))?;
+        let printed = session.output.result("receipt", &Printed::from(&receipt));
+        printed.map_err(|failure| without_receipt(failure, &receipt))?;
         Ok(0)
     }
 

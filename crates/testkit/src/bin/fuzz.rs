@@ -1,4 +1,4 @@
-//! `fuzz [SECONDS] [TARGET] [SEED]`: hammers every fuzz target, or one, for so many seconds each.
+//! `fuzz [SECONDS] [TARGET] [SEED]`: hammers every fuzz target, or one, for so many seconds each. `fuzz --list` prints their names.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -7,6 +7,12 @@ use backstay_testkit::fuzz::{hammer, targets};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == "--list") {
+        for target in targets() {
+            println!("{}", target.name);
+        }
+        return ExitCode::SUCCESS;
+    }
     let seconds = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(20);
     let only = arguments.get(1).map(String::as_str).filter(|name| !name.is_empty());
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |age| age.subsec_nanos().into());

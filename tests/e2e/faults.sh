@@ -1,0 +1,492 @@
+#!/usr/bin/env bash
+# Everything around the program that can fail, with real processes: disks, descriptors, pipes, clocks, names, certificates, connections. Each
+# case says how the run ends, and that nothing is called good that is not.
+# shellcheck source=tests/e2e/harness.sh
+. "$(dirname "$0")/harness.sh"
+
+SERVERS=$(dirname "$BACKSTAY")
+for server in s3-server proxy; do
+    [[ -x $SERVERS/$server ]] || {
+        echo "$0: $SERVERS/$server is not there: cargo build --profile ci --workspace" >&2
+        exit 2
+    }
+done
+SHIM=$SCRATCH/faults.so
+cc -shared -fPIC -O1 -Wall -Werror -o "$SHIM" "$E2E/faults.c" -ldl
+
+# under VARIABLE=VALUE... -- COMMAND...: with these faults (see faults.c).
+under() {
+    local variables=()
+    while [[ $1 != -- ]]; do
+        variables+=("$1")
+        shift
+    done
+    shift
+    env LD_PRELOAD="$SHIM" "${variables[@]}" "$@"
+}
+
+YEARS=315576000
+
+s3_server() {
+    mkdir -p objects/backups
+    "$SERVERS/s3-server" objects port &
+    PIDS+=($!)
+    wait_until 10 test -e port
+    export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=AKIATESTKIT AWS_SECRET_ACCESS_KEY=testkit-secret
+    export BACKSTAY_STORE=s3://backups/pg
+    reach "$(< port)"
+}
+
+reach() { export AWS_ENDPOINT_URL=http://127.0.0.1:$1; }
+
+# behind_proxy RULE...: the server, and a proxy before it in which some requests meet a fate.
+behind_proxy() {
+    [[ -e port ]] || s3_server
+    rm -f proxy-port
+    touch fates
+    "$SERVERS/proxy" "$(< port)" proxy-port fates "$@" &
+    PIDS+=($!)
+    wait_until 10 test -e proxy-port
+    reach "$(< proxy-port)"
+}
+
+no_manifest_on_the_server() {
+    [[ -z $(find objects/backups -name '*.json') ]] || fail "there is a manifest"
+}
+
+# keyed: a key and the variables with which it is used.
+keyed() {
+    new_key
+    export BACKSTAY_RECIPIENT=$RECIPIENT BACKSTAY_IDENTITY=$PWD/key.txt
+}
+
+# a_store: a directory with one archive of ./content in three parts.
+a_store() {
+    keyed
+    export BACKSTAY_STORE=$PWD/store
+    noise 10000000 faults > content
+    exits 0 backstay -q backup --part-size 4MiB --name files < content
+}
+
+restores() {
+    exits 0 backstay -q cat "${1:-latest}"
+    same content out
+}
+
+# ends_well_or_not_at_all: what a run that may have failed left is no archive, or a good one.
+ends_well_or_not_at_all() {
+    local id
+    exits 0 backstay list --json
+    for id in $(jq -r '.archives[] | select(.state == "committed") | .id' out); do
+        exits 0 backstay -q verify "$id" --depth deep
+        exits 0 backstay -q cat "$id"
+        same content out
+    done
+}
+
+# every_call CALL UNDER COMMAND...: again and again, each time with another call that fails with EIO, until none is left to fail; the command
+# gets the number. Prints how many there were.
+every_call() {
+    local call=$1 under=$2 number=0
+    shift 2
+    while :; do
+        number=$((number + 1))
+        rm -f mark
+        FAULT_CALL=$call FAULT_UNDER=$under FAULT_AT=$number FAULT_MARK=$PWD/mark "$@" "$number"
+        [[ -e mark ]] || break
+        ((number < 400)) || fail "it does not end"
+    done
+    CALLS=$((number - 1))
+}
+
+it_commits_nothing_when_the_disk_fails_at_any_flush_write_or_link() {
+    local call
+    keyed
+    noise 5000000 faults > content
+    one() {
+        local status=0
+        rm -rf store
+        under -- "$BACKSTAY" -q backup -s "$PWD/store" --part-size 4MiB --name files < content > receipt 2> err || status=$?
+        if [[ ! -e mark ]]; then
+            [[ $status -eq 0 ]] || fail "status $status without a fault: $(< err)"
+            return
+        fi
+        ((status != 0)) || {
+            fail "$call $1 failed and the run did not"
+        }
+        [[ $status -eq 40 ]] || fail "exit status $status: $(< err)"
+        says err 'error[store.failed]'
+        says err 'Input/output error'
+        if [[ -e store ]]; then BACKSTAY_STORE=store ends_well_or_not_at_all; fi
+    }
+    for call in fsync write link; do
+        every_call "$call" "$PWD/store" one
+        echo "$call: $CALLS" >&2
+        ((CALLS >= 3)) || fail "only $CALLS calls of $call"
+    done
+    # And the next run works.
+    BACKSTAY_STORE=$PWD/store ends_well_or_not_at_all
+}
+
+it_releases_nothing_wrong_when_the_disk_cannot_be_read() {
+    a_store
+    one() {
+        local status=0
+        under -- "$BACKSTAY" -q cat latest > out 2> err || status=$?
+        if [[ ! -e mark ]]; then
+            [[ $status -eq 0 ]] || fail "status $status without a fault: $(< err)"
+            same content out
+            return
+        fi
+        [[ $status -eq 40 ]] || fail "exit status $status: $(< err)"
+        says err 'Input/output error'
+        cmp -n "$(stat -c %s out)" content out || fail "wrong bytes were released"
+    }
+    every_call read "$PWD/store/" one
+    ((CALLS >= 4)) || fail "only $CALLS reads"
+}
+
+it_never_finds_an_archive_good_that_the_disk_does_not_give() {
+    local depth part
+    a_store
+    for depth in full deep; do
+        part=$PWD/store/$(id_in store)-1
+        refuses store.failed under FAULT_CALL=read FAULT_UNDER="$part" FAULT_ON=1 -- "$BACKSTAY" verify latest --depth "$depth"
+        says out 'Input/output error'
+        says out "$(basename "$part")"
+    done
+}
+
+it_salvages_what_is_around_a_part_that_the_disk_does_not_give() {
+    local status=0
+    a_store
+    under FAULT_CALL=read FAULT_UNDER="$PWD/store/$(id_in store)-1" FAULT_ON=1 -- \
+        "$BACKSTAY" salvage latest -o rescued > report 2> err || status=$?
+    ((status != 0)) || fail "salvage ended with 0"
+    [[ $(stat -c %s rescued) -eq 10000000 ]] || fail "$(stat -c %s rescued) bytes: $(cat err report)"
+    # Frames have 2 MiB of content; those that are not all there are lost.
+    cmp -n 2097152 content rescued
+    cmp -i 8388608 content rescued
+    ! cmp -s content rescued || fail "nothing was lost"
+}
+
+it_refuses_an_input_that_cannot_be_read_to_its_end() {
+    keyed
+    mkdir store
+    noise 9000000 faults > input
+    refuses source.failed under FAULT_CALL=read FAULT_UNDER="$PWD/input" FAULT_AT=5 -- "$BACKSTAY" backup -s store < input
+    says err 'Input/output error'
+    nothing_committed store
+}
+
+it_leaves_no_file_when_the_restored_one_cannot_be_written_or_flushed() {
+    local call
+    a_store
+    for call in write fsync; do
+        refuses target.failed under FAULT_CALL=$call FAULT_UNDER="$PWD/restored" -- "$BACKSTAY" restore latest -o restored
+        says err 'Input/output error'
+        [[ -z $(find . -maxdepth 1 -name 'restored*') ]] || fail "something is left: $(ls)"
+    done
+}
+
+it_reads_from_a_read_only_directory_and_does_not_write_to_one() {
+    ((EUID == 0)) || fail "mounting takes root"
+    a_store
+    mount --bind store store
+    trap 'umount "$PWD/store"; end_servers' EXIT
+    mount -o remount,bind,ro store
+    refuses store.denied backstay backup < content
+    says err 'Read-only file system'
+    for depth in quick full deep; do exits 0 backstay -q verify latest --depth "$depth"; done
+    restores
+    exits 0 backstay gc
+    refuses target.failed backstay restore latest -o store/restored
+    says err 'Read-only file system'
+    # As another user, to whom the directory is closed for writing.
+    mkdir -m 755 closed
+    chmod 644 key.txt
+    refuses store.denied setpriv --reuid 65534 --clear-groups "$BACKSTAY" backup -s "$PWD/closed" < content
+    says err 'Permission denied'
+    [[ -z $(ls -A closed) ]] || fail "something was stored"
+}
+
+it_needs_few_descriptors_and_says_so_when_there_are_too_few() {
+    local most status enough=0
+    a_store
+    for most in 4 6 8 9 10 11 12 14 16 20 24 32; do
+        rm -rf limited
+        status=0
+        (ulimit -n "$most" && exec "$BACKSTAY" -q backup -s limited --part-size 1MiB --name files) < content > out 2> err || status=$?
+        if ((status == 0)); then
+            enough=$((enough + 1))
+            BACKSTAY_STORE=$PWD/limited restores
+        else
+            grep -q '^error\[[a-z.-]*\]' err || fail "$most descriptors: status $status, $(< err)"
+            ! grep -qi 'panic' err || fail "$most descriptors: $(< err)"
+            [[ ! -d limited ]] || nothing_committed limited
+        fi
+        status=0
+        (ulimit -n "$most" && exec "$BACKSTAY" -q cat latest) > out 2> err || status=$?
+        if ((status == 0)); then
+            same content out
+        else
+            grep -q '^error\[[a-z.-]*\]' err || fail "$most descriptors: status $status, $(< err)"
+            cmp -n "$(stat -c %s out)" content out
+        fi
+    done
+    ((enough >= 2)) || fail "not even 24 descriptors are enough: $(< err)"
+}
+
+it_stops_without_a_word_when_its_reader_has_seen_enough() {
+    local codes
+    a_store
+    set +o pipefail
+    "$BACKSTAY" cat latest 2> err | head -c 10 > out
+    codes=("${PIPESTATUS[@]}")
+    set -o pipefail
+    [[ ${codes[0]} -ne 0 && ${codes[0]} -lt 128 ]] || fail "exit status ${codes[0]}"
+    ! grep -qE 'error|panic' err || fail "it complains: $(< err)"
+    same out <(head -c 10 content)
+    # Who asks for the beginning alone gets it with status 0.
+    exits 0 backstay -q cat latest --range 0..10
+    same out <(head -c 10 content)
+}
+
+it_says_that_the_archive_is_committed_when_its_receipt_cannot_be_printed() {
+    a_store
+    rm -rf store
+    refuses target.failed sh -c "exec '$BACKSTAY' -q backup --name files < content > /dev/full"
+    cp err told
+    ends_well_or_not_at_all
+    [[ $(find store -name '*.json' | wc -l) -eq 1 ]] || fail "there is no archive"
+    says told "$(id_in store) is committed"
+    exits 0 backstay -q verify latest --receipt "$(sed -n 's/.*its receipt is `\(.*\)`.*/\1/p' told)"
+}
+
+it_waits_for_an_input_that_stands_still_for_ten_minutes_and_gives_up_after_a_day() {
+    keyed
+    mkdir store
+    # A minute of the program's time is a hundredth of a second of ours.
+    (echo one && sleep 1 && echo two) | under CLOCK_RATE=600 -- "$BACKSTAY" -q backup -s store --name slow > out
+    exits 0 backstay -q cat -s store latest
+    same out <(printf 'one\ntwo\n')
+    rm -rf store
+    mkdir store
+    mkfifo input
+    sleep 60 > input &
+    PIDS+=($!)
+    refuses source.stalled under CLOCK_RATE=200000 -- "$BACKSTAY" -q backup -s store --name slow < input
+    says err 'nothing for 24 hours'
+    nothing_committed store
+}
+
+it_gives_up_on_a_producer_that_closed_its_output_and_does_not_end() {
+    keyed
+    mkdir store
+    refuses source.stalled under CLOCK_RATE=200000 -- "$BACKSTAY" -q backup -s store -- sh -c 'echo content; exec >&-; exec sleep 60'
+    nothing_committed store
+}
+
+it_is_not_filled_by_a_producer_that_complains_without_end() {
+    keyed
+    mkdir store
+    command time -q -f %M -o peak "$BACKSTAY" -q backup -s store --name loud -- \
+        sh -c 'head -c 100000000 /dev/zero | tr "\0" e | fold -w 200 >&2; echo content' > out 2> err
+    (($(< peak) < 120000)) || fail "$(< peak) KiB"
+    exits 0 backstay -q cat -s store latest
+    says out content
+    refuses source.failed "$BACKSTAY" -q backup -s store --name loud -- sh -c 'head -c 9000000 /dev/urandom; yes complaint | head -n 100000 >&2; kill -9 $$'
+    [[ $(find store -name '*.json' | wc -l) -eq 1 ]] || fail "it was committed"
+}
+
+it_names_the_host_that_does_not_resolve() {
+    keyed
+    export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=a AWS_SECRET_ACCESS_KEY=b
+    refuses store.failed under CLOCK_RATE=20 -- "$BACKSTAY" -q backup -s s3://bucket/x --endpoint-url http://store.invalid < <(echo content)
+    says err 'store.invalid'
+    says err 'attempts'
+    refuses store.failed under CLOCK_RATE=20 -- "$BACKSTAY" list -s s3://bucket/x --endpoint-url http://store.invalid
+}
+
+# certificate NAME DAYS: a certificate of its own in NAME.pem.
+certificate() {
+    printf '[req]\ndistinguished_name=name\n[name]\n' > req.cnf
+    openssl req -config req.cnf -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days "$2" -subj "/CN=$1" \
+        -addext "subjectAltName=DNS:$1" -addext 'basicConstraints=critical,CA:FALSE' -keyout "$1.key" -out "$1.pem" 2> log || fail "$(< log)"
+}
+
+# tls_before_the_server NAME: a server with the certificate of NAME, which passes everything on.
+tls_before_the_server() {
+    rm -f tls-port
+    "$PYTHON" "$E2E/tls-front.py" "$1.pem" "$1.key" "$(< port)" tls-port &
+    PIDS+=($!)
+    wait_until 10 test -e tls-port
+    AWS_ENDPOINT_URL=https://localhost:$(< tls-port)
+}
+
+it_trusts_only_certificates_that_are_good_for_the_host() {
+    local began
+    keyed
+    s3_server
+    certificate localhost 30
+    certificate elsewhere 30
+    tls_before_the_server localhost
+    # Nobody vouches for it, and nothing is sent to it, nor again and again.
+    began=$SECONDS
+    refuses store.failed backstay backup -- echo content
+    says err 'certificate'
+    ((SECONDS - began < 10)) || fail "it took $((SECONDS - began)) s"
+    no_manifest_on_the_server
+    # The right authority makes it good; without this, the refusals would prove nothing.
+    export AWS_CA_BUNDLE=$PWD/localhost.pem
+    exits 0 backstay -q backup -- echo content
+    exits 0 backstay -q cat latest
+    says out content
+    # Ten years later it has expired, and ten years ago it was not valid yet.
+    refuses store.failed under CLOCK_SHIFT=$YEARS -- "$BACKSTAY" list
+    says err 'certificate'
+    refuses store.failed under CLOCK_SHIFT=-$YEARS -- "$BACKSTAY" list
+    says err 'certificate'
+    # The name is another one's, although the authority is trusted.
+    tls_before_the_server elsewhere
+    AWS_CA_BUNDLE=$PWD/elsewhere.pem refuses store.failed backstay list
+    says err 'certificate'
+    # No TLS at all.
+    AWS_ENDPOINT_URL=https://localhost:$(< port) refuses store.failed backstay list
+}
+
+it_keeps_order_whatever_the_clock_says() {
+    local shift first
+    a_store
+    first=$(id_in store)
+    for shift in $YEARS -$YEARS; do
+        echo "with the clock $shift s away" > content
+        exits 0 under CLOCK_SHIFT="$shift" -- "$BACKSTAY" -q backup --name files < content
+        restores
+        for depth in quick full deep; do exits 0 under CLOCK_SHIFT="$shift" -- "$BACKSTAY" -q verify latest --depth "$depth"; done
+        exits 0 under CLOCK_SHIFT="$shift" -- "$BACKSTAY" -q cat latest
+        same content out
+        exits 0 under CLOCK_SHIFT="$shift" -- "$BACKSTAY" list
+        [[ $(grep -c committed out) -eq $(find store -name '*.json' | wc -l) ]] || fail "list says: $(< out)"
+    done
+    # With the right time again, after one that was far ahead: the latest is the latest.
+    echo 'with the right time' > content
+    exits 0 backstay backup --name files < content
+    says err 'by the clock of this machine it is'
+    restores
+    exits 0 backstay -q verify "$first"
+}
+
+it_deletes_nothing_because_of_a_clock_that_is_wrong() {
+    local shift
+    a_store
+    rm "store/$(id_in store).json" store/*-1
+    find store -type f | sort > before
+    for shift in $YEARS -$YEARS; do
+        exits 0 under CLOCK_SHIFT="$shift" -- "$BACKSTAY" gc --yes
+        find store -type f | sort > after
+        same before after
+    done
+}
+
+it_rides_out_broken_connections() {
+    keyed
+    noise 20000000 faults > content
+    behind_proxy PUT/1=cut-request:100000 PUT/3=drop-answer PUT/5=answer-after:500 PUT/6=cut-request:0 PUT/9=answer:503 \
+        PUT/10=answer:429 PUT/11=answer:500 GET/2=cut-answer:100000 GET/4=cut-answer:0 GET/6=answer:503 HEAD/1=drop-answer
+    exits 0 backstay -q backup --part-size 4MiB --name files < content
+    exits 0 backstay -q verify latest --depth deep
+    restores
+    (($(wc -l < fates) >= 10)) || fail "few requests met a fate: $(< fates)"
+}
+
+it_waits_for_as_long_as_the_store_asks() {
+    local began
+    keyed
+    behind_proxy PUT/1=answer:503:3 GET/1=answer:429:2
+    began=${EPOCHREALTIME/./}
+    exits 0 backstay -q backup --name files -- echo content
+    ((${EPOCHREALTIME/./} - began >= 5000000)) || fail "it did not wait"
+    exits 0 backstay -q cat latest
+    says out content
+}
+
+it_gives_up_on_a_store_that_never_gets_better_and_releases_no_wrong_byte() {
+    keyed
+    noise 9000000 faults > content
+    s3_server
+    exits 0 backstay -q backup --part-size 4MiB --name files < content
+    # Five minutes of patience in a few seconds.
+    behind_proxy 'GET/*=cut-answer:300000'
+    refuses store.failed under CLOCK_RATE=100 -- "$BACKSTAY" -q cat latest
+    says err 'attempts'
+    cmp -n "$(stat -c %s out)" content out || fail "wrong bytes were released"
+    behind_proxy 'PUT/*=answer:500'
+    rm -r objects/backups/pg
+    refuses store.failed under CLOCK_RATE=100 -- "$BACKSTAY" -q backup --part-size 4MiB --name files < content
+    says err 'status 500'
+    behind_proxy 'PUT/*=cut-request:1000'
+    refuses store.failed under CLOCK_RATE=100 -- "$BACKSTAY" -q backup --part-size 4MiB --name files < content
+    no_manifest_on_the_server
+}
+
+it_survives_being_stopped_for_longer_than_every_timeout() {
+    keyed
+    s3_server
+    noise 60000000 faults > content
+    # Each second is five minutes to the program: what it waits for meanwhile has timed out, and so has its patience.
+    exec 3< <(head -c 30000000 content && wait_until 20 test -e go && tail -c +30000001 content)
+    LD_PRELOAD=$SHIM CLOCK_RATE=300 "$BACKSTAY" -q backup --part-size 4MiB --name files <&3 > receipt 2> err &
+    PIDS+=($!)
+    exec 3<&-
+    wait_until 20 sh -c 'ls objects/backups/pg/*-3 > /dev/null 2>&1'
+    touch go
+    sleep 0.02
+    kill -STOP "${PIDS[-1]}"
+    sleep 2
+    kill -CONT "${PIDS[-1]}"
+    wait "${PIDS[-1]}" || fail "exit status $?: $(< err)"
+    exits 0 backstay -q verify latest --depth deep
+    restores
+}
+
+it_waits_for_a_server_that_stands_still_and_gives_up_when_it_does_not_come_back() {
+    local status
+    keyed
+    s3_server
+    noise 20000000 faults > content
+    # Stopped for three minutes of the program's time, longer than a request may stand still.
+    LD_PRELOAD=$SHIM CLOCK_RATE=60 "$BACKSTAY" -q backup --part-size 4MiB --name files < <(sleep 0.3; cat content) > receipt 2> err &
+    PIDS+=($!)
+    kill -STOP "${PIDS[0]}"
+    sleep 3
+    kill -CONT "${PIDS[0]}"
+    wait "${PIDS[1]}" || fail "exit status $?: $(< err)"
+    restores
+    kill -STOP "${PIDS[0]}"
+    status=0
+    timeout 60 env LD_PRELOAD="$SHIM" CLOCK_RATE=60 "$BACKSTAY" -q cat latest > out 2> err || status=$?
+    kill -CONT "${PIDS[0]}"
+    [[ $status -eq 40 ]] || fail "exit status $status: $(< err)"
+    says err 'nothing moved for 60.0 s'
+    [[ ! -s out ]] || fail "something was released"
+}
+
+it_goes_on_when_the_server_is_killed_and_comes_back() {
+    keyed
+    s3_server
+    noise 40000000 faults > content
+    "$BACKSTAY" -q backup --part-size 4MiB --name files < <(head -c 20000000 content; wait_until 20 test -e go; tail -c +20000001 content) > receipt 2> err &
+    PIDS+=($!)
+    wait_until 20 sh -c 'ls objects/backups/pg/*-2 > /dev/null 2>&1'
+    kill -9 "${PIDS[0]}"
+    touch go
+    sleep 1
+    "$SERVERS/s3-server" objects port &
+    PIDS[0]=$!
+    wait "${PIDS[1]}" || fail "exit status $?: $(< err)"
+    exits 0 backstay -q verify latest --depth deep
+    restores
+}
+
+run_cases "$@"
