@@ -103,6 +103,7 @@ it_commits_nothing_when_the_disk_fails_at_any_flush_write_or_link() {
     local call
     keyed
     noise 5000000 faults > content
+    # shellcheck disable=SC2329 # called by every_call
     one() {
         local status=0
         rm -rf store
@@ -130,6 +131,7 @@ it_commits_nothing_when_the_disk_fails_at_any_flush_write_or_link() {
 
 it_releases_nothing_wrong_when_the_disk_cannot_be_read() {
     a_store
+    # shellcheck disable=SC2329 # called by every_call
     one() {
         local status=0
         under -- "$BACKSTAY" -q cat latest > out 2> err || status=$?
@@ -260,6 +262,7 @@ it_says_that_the_archive_is_committed_when_its_receipt_cannot_be_printed() {
     ends_well_or_not_at_all
     [[ $(find store -name '*.json' | wc -l) -eq 1 ]] || fail "there is no archive"
     says told "$(id_in store) is committed"
+    # shellcheck disable=SC2016
     exits 0 backstay -q verify latest --receipt "$(sed -n 's/.*its receipt is `\(.*\)`.*/\1/p' told)"
 }
 
@@ -387,6 +390,23 @@ it_deletes_nothing_because_of_a_clock_that_is_wrong() {
         find store -type f | sort > after
         same before after
     done
+}
+
+it_names_the_clock_when_a_store_refuses_it() {
+    local shift
+    keyed
+    s3_server
+    exits 0 backstay -q backup --name files -- echo content
+    for shift in $YEARS -$YEARS; do
+        refuses store.denied under CLOCK_SHIFT="$shift" -- "$BACKSTAY" backup --name files < <(echo content)
+        says err 'RequestTimeTooSkewed'
+        says err 'the clock of this machine is 365'
+        refuses store.denied under CLOCK_SHIFT="$shift" -- "$BACKSTAY" cat latest
+        refuses store.denied under CLOCK_SHIFT="$shift" -- "$BACKSTAY" list
+        refuses store.denied under CLOCK_SHIFT="$shift" -- "$BACKSTAY" gc --yes
+    done
+    exits 0 backstay -q cat latest
+    says out content
 }
 
 it_rides_out_broken_connections() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use backstay::backup::{BackupOptions, Format};
 use backstay::catalog::{self, Filter, State};
+use backstay::copy::{CopyOptions, copy};
 use backstay::gc::{GcOptions, gc};
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
@@ -229,6 +230,40 @@ async fn a_writer_and_gc_at_any_step_of_each_other_make_a_whole_archive_or_none(
     )
     .await;
     assert!(calls >= 8, "{calls}");
+}
+
+#[tokio::test]
+async fn a_copy_that_dies_at_any_call_of_either_store_is_no_archive_and_the_next_one_finishes() {
+    let from = Store::memory();
+    let id = back_up(&from, &text(1), zstd()).await.unwrap().id;
+    let whole = objects(&from).await;
+    let there = Store::memory();
+    let kept = Kept { id: back_up(&there, &text(0), zstd()).await.unwrap().id, content: text(0), keyring: raw_keyring };
+    let before = objects(&there).await;
+    let (id, whole, kept, before) = (&id, &whole, &kept, &before);
+    let transfer = |from: Store, to: Store| async move {
+        copy(&from, &to, id, &CopyOptions::default(), &context(), Arc::new(Silent)).await.map(|_| ())
+    };
+    let calls = crash_everywhere(
+        before,
+        |to| async move { transfer(store_of(whole).await, to).await.unwrap() },
+        |to, got_through| async move {
+            kept.is_whole(&to).await;
+            let archives = nothing_is_wrongly_committed(&to, raw_keyring, &[text(0), text(1)]).await;
+            assert!((1..=2).contains(&archives) && (archives == 2 || !got_through));
+            transfer(store_of(whole).await, to.clone()).await.unwrap();
+            assert_eq!(nothing_is_wrongly_committed(&to, raw_keyring, &[text(0), text(1)]).await, 2);
+        },
+    )
+    .await;
+    assert!(calls >= 4, "{calls}");
+    // The store that is read from is not changed by it, whenever it ends.
+    crash_everywhere(
+        whole,
+        |from| async move { transfer(from, store_of(before).await).await.unwrap() },
+        |from, _| async move { assert!(objects(&from).await == *whole) },
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -102,6 +102,21 @@ async fn an_error_before_storing_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_store_that_asks_for_a_pause_gets_it() {
+    for status in [429, 500, 503] {
+        let behind = behind(nth("PUT", 1, Fate::AskToWait(status, 1))).await;
+        let begun = Instant::now();
+        assert_eq!(behind.create(&body()).await.unwrap(), Created::New, "{status}");
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{status}: {:?}", begun.elapsed());
+    }
+    // Longer than anybody waits: it is given up at once.
+    let behind = behind(|_| Fate::AskToWait(503, 86_400)).await;
+    let begun = Instant::now();
+    assert_eq!(behind.create(&body()).await.unwrap_err().code(), "store.failed");
+    assert!(begun.elapsed() < Duration::from_secs(1) && behind.proxy.log().len() == 1);
+}
+
+#[tokio::test]
 async fn refusals_are_reported_after_one_request() {
     for (status, code, expected) in [
         (400, "InvalidRequest", "store.failed"),
