@@ -438,32 +438,52 @@ it_gives_up_on_a_store_that_never_gets_better_and_releases_no_wrong_byte() {
     exits 0 backstay -q backup --part-size 4MiB --name files < content
     # Five minutes of patience in a few seconds.
     behind_proxy 'GET/*=cut-answer:300000'
-    refuses store.failed under CLOCK_RATE=100 -- "$BACKSTAY" -q cat latest
+    refuses store.failed under CLOCK_RATE=60 -- "$BACKSTAY" -q cat latest
     says err 'attempts'
     cmp -n "$(stat -c %s out)" content out || fail "wrong bytes were released"
     behind_proxy 'PUT/*=answer:500'
     rm -r objects/backups/pg
-    refuses store.failed under CLOCK_RATE=100 -- "$BACKSTAY" -q backup --part-size 4MiB --name files < content
+    refuses store.failed under CLOCK_RATE=60 -- "$BACKSTAY" -q backup --part-size 4MiB --name files < content
     says err 'status 500'
     behind_proxy 'PUT/*=cut-request:1000'
-    refuses store.failed under CLOCK_RATE=100 -- "$BACKSTAY" -q backup --part-size 4MiB --name files < content
+    refuses store.failed under CLOCK_RATE=60 -- "$BACKSTAY" -q backup --part-size 4MiB --name files < content
     no_manifest_on_the_server
+}
+
+it_does_not_take_a_web_page_for_a_store() {
+    local verb id=de2fe9e4-6535-423d-8709-dca87df7985c-1740130000000
+    keyed
+    s3_server
+    exits 0 backstay -q backup --name files -- echo content
+    "$PYTHON" "$E2E/web-page.py" page-port &
+    PIDS+=($!)
+    wait_until 10 test -e page-port
+    reach "$(< page-port)"
+    # Everything is taken with a friendly 200, and nothing is kept.
+    refuses store.condition-ignored backstay -q backup --name files -- echo content
+    for verb in list 'cat latest' "cat $id" "show $id" "verify $id --depth quick" "verify $id" 'gc --yes' \
+        "copy --all --to $PWD/copy" "reassemble $id" "salvage $id -o salvaged"; do
+        # shellcheck disable=SC2086 # several words
+        refuses store.failed backstay -q $verb
+        says err 'something else than a store answers at this address'
+    done
+    [[ ! -e copy && ! -e salvaged ]] || fail "something was written: $(ls)"
 }
 
 it_survives_being_stopped_for_longer_than_every_timeout() {
     keyed
     s3_server
     noise 60000000 faults > content
-    # Each second is five minutes to the program: what it waits for meanwhile has timed out, and so has its patience.
+    # Stopped for seven minutes of the program's time: whatever it waited for has timed out, and so has its patience.
     exec 3< <(head -c 30000000 content && wait_until 20 test -e go && tail -c +30000001 content)
-    LD_PRELOAD=$SHIM CLOCK_RATE=300 "$BACKSTAY" -q backup --part-size 4MiB --name files <&3 > receipt 2> err &
+    LD_PRELOAD=$SHIM CLOCK_RATE=60 "$BACKSTAY" -q backup --part-size 4MiB --name files <&3 > receipt 2> err &
     PIDS+=($!)
     exec 3<&-
     wait_until 20 sh -c 'ls objects/backups/pg/*-3 > /dev/null 2>&1'
     touch go
     sleep 0.02
     kill -STOP "${PIDS[-1]}"
-    sleep 2
+    sleep 7
     kill -CONT "${PIDS[-1]}"
     wait "${PIDS[-1]}" || fail "exit status $?: $(< err)"
     exits 0 backstay -q verify latest --depth deep

@@ -139,7 +139,8 @@ impl HttpService for Service {
         if let Some(outgoing) = self.shared.outgoing.get() {
             outgoing.prepare(&mut request).await.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         }
-        self.shared.counters.count(kind(&request));
+        let kind = kind(&request);
+        self.shared.counters.count(kind);
         exchange.update(|seen| *seen = Default::default());
         let answer = self.send(request).await;
         exchange.update(|seen| {
@@ -151,6 +152,15 @@ impl HttpService for Service {
             seen.status = Some(answer.status());
             seen.sha256 = header(answer.headers(), "x-amz-checksum-sha256").and_then(digest);
         });
+        if kind == Request::List && answer.status().is_success() {
+            let (parts, body) = answer.into_parts();
+            let body = body.bytes().await?;
+            return if is_listing(&body) {
+                Ok(HttpResponse::from_parts(parts, body.into()))
+            } else {
+                Err(no_listing())
+            };
+        }
         if answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED {
             return Ok(answer);
         }
@@ -343,6 +353,19 @@ fn clock_advice(headers: &HeaderMap) -> Option<String> {
     crate::clock::advice(header(headers, "date")?, std::time::SystemTime::now())
 }
 
+/// Whether this is how S3, Google Cloud Storage and Azure begin a listing. object_store takes whatever else is XML for one without objects, and
+/// an empty store is no good news where a proxy, or the door of a network, answers with a page of its own.
+fn is_listing(body: &[u8]) -> bool {
+    let beginning = String::from_utf8_lossy(&body[..body.len().min(1024)]);
+    beginning.contains("<ListBucketResult") || beginning.contains("<EnumerationResults")
+}
+
+/// As permanent as what rustls says of a bad certificate: it is not the store that answers.
+fn no_listing() -> HttpError {
+    let text = "the answer to a listing is none: something else than a store answers at this address";
+    HttpError::new(HttpErrorKind::Decode, std::io::Error::new(std::io::ErrorKind::InvalidData, text))
+}
+
 /// The seconds of a `Retry-After`. It may be a date as well, which no store sends and which would be worth as much as this machine's clock.
 fn pause(text: &str) -> Option<Duration> {
     text.trim().parse().ok().map(Duration::from_secs)
@@ -398,6 +421,13 @@ mod tests {
         assert_eq!(digest(&text), Some([7; 32]));
         assert_eq!(digest(&format!("{text}-3")), None);
         assert_eq!(digest(&BASE64_STANDARD.encode([7; 31])), None);
+    }
+
+    #[test]
+    fn a_page_of_somebody_else_is_no_listing() {
+        assert!(is_listing(b"<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"x\"/>"));
+        assert!(is_listing(b"\xef\xbb\xbf<?xml version=\"1.0\"?><EnumerationResults ServiceEndpoint=\"x\">"));
+        assert!(!is_listing(b"<html><body/></html>") && !is_listing(b"") && !is_listing(b"<Error/>"));
     }
 
     #[test]
