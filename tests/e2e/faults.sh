@@ -460,7 +460,7 @@ it_does_not_take_a_web_page_for_a_store() {
     wait_until 10 test -e page-port
     reach "$(< page-port)"
     # Everything is taken with a friendly 200, and nothing is kept.
-    refuses store.condition-ignored backstay -q backup --name files -- echo content
+    refuses store.failed backstay -q backup --name files -- echo content
     for verb in list 'cat latest' "cat $id" "show $id" "verify $id --depth quick" "verify $id" 'gc --yes' \
         "copy --all --to $PWD/copy" "reassemble $id" "salvage $id -o salvaged"; do
         # shellcheck disable=SC2086 # several words
