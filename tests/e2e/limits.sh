@@ -59,6 +59,18 @@ it_streams_2_GiB_within_48_MiB() { native 80 2 --memory 48MiB; }
 it_streams_2_GiB_in_the_openssl_format_within_the_default_memory() { openssl_format 160 2; }
 it_streams_2_GiB_in_the_openssl_format_within_48_MiB() { openssl_format 80 2 --memory 48MiB; }
 
+# A second store sends from the same memory; a part on its way to the spool is in --memory.
+it_streams_2_GiB_to_two_stores_within_48_MiB() {
+    new_key
+    streamed 80 2 256 "-r $RECIPIENT --also second" "-i key.txt" --memory 48MiB
+    diff -r store second
+}
+it_streams_2_GiB_through_a_spool_within_48_MiB() {
+    new_key
+    streamed 80 2 256 "-r $RECIPIENT --spool spool" "-i key.txt" --memory 48MiB
+    [[ -z $(find spool -type f ! -name '.*') ]] || fail "something stays in the spool"
+}
+
 # With one core and one upload, so that what is held at the same time does not depend on how threads happen to meet.
 it_takes_no_more_memory_for_a_longer_stream() {
     local first longer options

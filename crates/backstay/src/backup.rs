@@ -27,24 +27,28 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::chunk::{Checks, Verdict, Witness};
-use crate::claim::{self, Ours};
+use crate::claim::Ours;
 use crate::compress::Compressors;
 use crate::context::Context;
+use crate::destinations::Destinations;
+pub use crate::destinations::{Also, Missed};
 use crate::effort::{Effort, Level};
 use crate::error::{Error, Result};
 use crate::keys::Encryption;
 use crate::layout::{self, Layout, Wish};
 use crate::observe::{Event, Observer};
+use crate::outbox::Outbox;
 use crate::pack::Packer;
 pub use crate::pack::Padding;
-use crate::parts::{Parts, Totals, progress};
+use crate::parts::{Finished, Parts, Totals, progress};
 use crate::policy::ReceiptLine;
 use crate::source::{Chunks, Source};
+use crate::spooled::{Line, Spooled};
 
 /// The default part size of the openssl profile: fewer names on the stock restore command's line.
 const OPENSSL_PART: u64 = 64 << 20;
 /// Above so many parts that command's argument list becomes a problem.
-const OPENSSL_MANY_PARTS: u32 = 10_000;
+const OPENSSL_MANY_PARTS: usize = 10_000;
 
 /// How to make an archive.
 #[derive(Debug)]
@@ -73,6 +77,10 @@ pub struct BackupOptions {
     pub checks: Checks,
     /// How long the source may give nothing.
     pub stall: Duration,
+    /// A second store, written in the same pass.
+    pub also: Option<Also>,
+    /// Where sealed parts wait for the store; not together with a second store.
+    pub spool: Option<Arc<Outbox>>,
 }
 
 impl BackupOptions {
@@ -91,6 +99,8 @@ impl BackupOptions {
             uploads: layout::UPLOADS,
             checks: Checks::default(),
             stall: Duration::from_secs(24 * 3600),
+            also: None,
+            spool: None,
         }
     }
 }
@@ -139,6 +149,8 @@ pub struct Receipt {
     pub parts: u32,
     /// Whether an ambiguous answer of the store could not be resolved.
     pub unconfirmed: bool,
+    /// Of two stores the one that does not have it.
+    pub missed: Vec<Missed>,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -153,9 +165,13 @@ impl std::fmt::Display for Receipt {
 
 /// Backs up what `source` gives, as one archive.
 ///
+/// With a second store, one of the two may fail and the archive is then in the other: [`Receipt::missed`] tells, and `copy`
+/// makes up for it.
+///
 /// # Errors
 /// Those of the source (`source.*`), the store (`store.*`, `name.taken`), the options (`usage.*`), and `interrupted`. After
-/// an error there is no manifest; what is left over is told to the observer.
+/// an error there is no manifest; what is left over is told to the observer. Only where a second store is required and fails
+/// as the very manifest is created can the first one have the archive nevertheless, which the observer is told too.
 pub async fn backup(
     store: &Store,
     source: Source,
@@ -171,23 +187,44 @@ pub async fn backup(
             .filter(|part| 3 * part <= options.memory)),
         uploads: options.uploads,
         workers: context.cpu.cores(),
+        spool: options.spool.is_some(),
     };
     let layout = Layout::choose(wish)?;
-    let id = next_id(store, &options.guid, context).await?;
+    let single = matches!(options.format, Format::Openssl { single: true, .. });
+    if single && options.also.is_some() {
+        return Err(Error::Usage { why: "a single object goes to one store only".to_owned() });
+    }
+    if options.spool.is_some() && (single || options.also.is_some()) {
+        return Err(Error::Usage { why: "a spool is for the parts of an archive in one store".to_owned() });
+    }
+    let destinations = Destinations::new(store, options.also.as_ref(), &observer);
+    let id = next_id(&destinations, &options.guid, context).await?;
     let created = context.now();
     warn_of_the_clock(&id, created, &observer);
     let command = source.command_line();
     let kind = source.kind();
     observer.event(&Event::Started { id: id.clone(), plan: layout.to_string() });
 
-    let Prepared { packer, codec, seal, keyboxes } = prepare(store, &id, &options, layout, context).await?;
+    let Prepared { packer, codec, seal, keyboxes } = {
+        let prepared = prepare(&destinations, &id, &options, layout, context).await;
+        prepared.map_err(|error| destinations.verdict(error))?
+    };
     let compressors = Compressors::new(codec);
     let effort = Effort::new(codec, options.level)?;
     let mut parts = match options.format {
         Format::Openssl { single: true, .. } => Parts::single(&id, store).await?,
         _ => {
-            let (cpu, observer) = (context.cpu.clone(), Arc::clone(&observer));
-            Parts::objects(id.clone(), store.clone(), keyboxes.clone(), cpu, observer, layout.uploads)
+            let (destinations, observer) = (destinations.clone(), Arc::clone(&observer));
+            match &options.spool {
+                Some(spool) => {
+                    let line = Line { id: id.clone(), destinations, outbox: Arc::clone(spool), observer };
+                    Parts::Spooled(Spooled::begin(line, context.cpu.clone(), layout).await?)
+                }
+                None => {
+                    let cpu = context.cpu.clone();
+                    Parts::objects(id.clone(), destinations, keyboxes.clone(), cpu, observer, layout.uploads)
+                }
+            }
         }
     };
     let mut chunks = source.start(context.interrupt.clone(), &observer, options.stall)?;
@@ -199,14 +236,17 @@ pub async fn backup(
         () = context.interrupt.wait() => Err(Error::Interrupted { left: String::new() }),
     };
     if let Err(error) = streamed {
-        return Err(give_up(error, &mut chunks, parts, &id, &observer).await);
+        if let Some(spool) = &options.spool {
+            // The next run clears it away otherwise.
+            let _ = spool.discard(&id).await;
+        }
+        return Err(give_up(destinations.verdict(error), &mut chunks, parts, &id, &observer).await);
     }
-    let (entries, totals) = parts.finish().await?;
-    if totals.overwrites {
-        claim::exactly_ours(store, &id, &claim::stored(&id, &keyboxes, &entries), &context.cpu).await?;
-    } else {
-        let single = matches!(options.format, Format::Openssl { single: true, .. });
-        claim::nothing_else_is_named(store, &id, &entries, single).await?;
+    let Finished { entries, mut totals, spooled } =
+        parts.finish().await.map_err(|error| destinations.verdict(error))?;
+    if spooled.is_none() {
+        let alone = destinations.hold_it_alone(&id, &keyboxes, &entries, single, &context.cpu).await;
+        alone.map_err(|error| destinations.verdict(error))?;
     }
 
     let seal_key = seal.key();
@@ -215,7 +255,7 @@ pub async fn backup(
     let visible = !options.hide_name;
     let hidden_size =
         options.hide_size || matches!(options.format, Format::Native { padding: Padding::Padme | Padding::Part, .. });
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         id: id.clone(),
         profile: seal.profile,
         kind: Kind::Full,
@@ -238,17 +278,26 @@ pub async fn backup(
     if context.interrupt.is_set() {
         return Err(Error::Interrupted { left: left_over(&id, totals.parts) });
     }
-    if matches!(options.format, Format::Openssl { single: false, .. }) && totals.parts > OPENSSL_MANY_PARTS {
-        let text = format!("{} parts are more than a shell's command line may hold: take larger ones", totals.parts);
+    let count = manifest.parts.len();
+    if matches!(options.format, Format::Openssl { single: false, .. }) && count > OPENSSL_MANY_PARTS {
+        let text = format!("{count} parts are more than a shell's command line may hold: take larger ones");
         observer.event(&Event::Warning { code: None, text });
     }
-    let (bytes, sealed) = manifest.encode(&seal_key, signing_key);
-    let digest = sha256(&bytes);
-    let ours = Ours { name: id.manifest(), size: bytes.len() as u64, sha256: digest };
-    let committed = store.create(&ours.name, Bytes::from(bytes), digest).await?;
-    if totals.overwrites {
-        claim::still_ours(store, &ours, &context.cpu).await?;
-    }
+    let (bytes, mut sealed) = manifest.encode(&seal_key, signing_key);
+    let committed = match spooled {
+        None => {
+            let digest = sha256(&bytes);
+            let committed = destinations.commit(&id, &Bytes::from(bytes), digest, &context.cpu).await;
+            committed.map_err(|error| destinations.verdict(error))?
+        }
+        Some(spooled) => {
+            manifest.unconfirmed = true;
+            let (doubtful, its_seal) = manifest.encode(&seal_key, signing_key);
+            let (committed, after) = spooled.finish(Bytes::from(bytes), Bytes::from(doubtful), store, context).await?;
+            (totals, sealed) = (after, if after.unconfirmed { its_seal } else { sealed });
+            committed
+        }
+    };
     let receipt = Receipt {
         id,
         root,
@@ -257,6 +306,7 @@ pub async fn backup(
         content: witness.length(),
         parts: totals.parts,
         unconfirmed: totals.unconfirmed || committed == Created::Unconfirmed,
+        missed: destinations.missed(),
         elapsed: begun.elapsed(),
     };
     observer.event(&Event::Committed(receipt.clone()));
@@ -380,7 +430,7 @@ impl Sealing {
 
 /// Draws the archive's secret, writes detached slots, and opens part 0.
 async fn prepare(
-    store: &Store,
+    destinations: &Destinations,
     id: &ArchiveId,
     options: &BackupOptions,
     layout: Layout,
@@ -421,7 +471,7 @@ async fn prepare(
             let mut keyboxes = Vec::new();
             for (m, slot) in (0..).zip(locked.detached) {
                 let ours = Ours { name: id.keybox(m), size: slot.len() as u64, sha256: sha256(&slot) };
-                store.create(&ours.name, Bytes::from(slot), ours.sha256).await?;
+                destinations.create(&ours.name, &Bytes::from(slot), ours.sha256, false).await?;
                 keyboxes.push(ours);
             }
             Ok(Prepared {
@@ -445,17 +495,19 @@ async fn prepare(
     }
 }
 
-/// An id for an archive that begins now: later than every other of this process and, as far as the store lets itself be
+/// An id for an archive that begins now: later than every other of this process and, as far as the stores let themselves be
 /// listed, than every other of this guid.
-async fn next_id(store: &Store, guid: &Guid, context: &Context) -> Result<ArchiveId> {
+async fn next_id(destinations: &Destinations, guid: &Guid, context: &Context) -> Result<ArchiveId> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let mut millis = context.millis()?;
     let now = format!("{guid}-{millis}");
-    let mut later = store.list(&format!("{guid}-"), Some(&now));
-    // A writer's credentials may not allow listing, and a store that is not there yet lists nothing.
-    while let Some(Ok(object)) = later.next().await {
-        if let Some(id) = backstay_format::ObjectName::parse(&object.name).id() {
-            millis = millis.max(id.millis() + 1);
+    for store in destinations.stores() {
+        let mut later = store.list(&format!("{guid}-"), Some(&now));
+        // A writer's credentials may not allow listing, and a store that is not there yet lists nothing.
+        while let Some(Ok(object)) = later.next().await {
+            if let Some(id) = backstay_format::ObjectName::parse(&object.name).id() {
+                millis = millis.max(id.millis() + 1);
+            }
         }
     }
     let last =

@@ -52,12 +52,14 @@ pub(crate) async fn unclaimed(store: &Store, id: &ArchiveId, keyboxes: &[Ours]) 
     Ok(())
 }
 
-/// Before the commit, where listing is allowed: exactly the parts that we stored carry the id. Anything else is another writer's.
+/// Before the commit, where listing is allowed: exactly the parts that we stored carry the id. Anything else is another writer's, unless an
+/// earlier run of ours may have committed it.
 pub(crate) async fn nothing_else_is_named(
     store: &Store,
     id: &ArchiveId,
     entries: &[PartEntry],
     single: bool,
+    resumed: bool,
 ) -> Result<()> {
     let mut expected: BTreeMap<String, u64> =
         (0..).zip(entries).map(|(n, entry)| (if single { id.to_string() } else { id.part(n) }, entry.size)).collect();
@@ -67,6 +69,8 @@ pub(crate) async fn nothing_else_is_named(
         match ObjectName::parse(&object.name) {
             name if name.id() != Some(id) => {}
             ObjectName::Keybox(..) => {}
+            // Creating the manifest tells whether it is ours.
+            ObjectName::Manifest(_) if resumed => {}
             _ if expected.remove(&object.name) == Some(object.size) => {}
             _ => return Err(taken(store, object.name, "it is not ours, but carries our id")),
         }

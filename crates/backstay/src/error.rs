@@ -45,6 +45,10 @@ pub enum Error {
     StoreForgot { name: String, store: String },
     #[error("{name} is in {store} already, with other bytes")]
     CopyDiffers { name: String, store: String },
+    #[error("another run works with the spool {folder}")]
+    SpoolLocked { folder: String },
+    #[error("{id} in {store} cannot be repaired: {why}")]
+    ReplicaDiffers { id: String, store: String, why: String },
     #[error("`{command}` {how}")]
     TargetFailed { command: String, how: String },
     #[error("writing to {target} failed")]
@@ -74,6 +78,8 @@ impl Error {
             Error::SourceStalled { .. } => "source.stalled",
             Error::StoreForgot { .. } => "store.failed",
             Error::CopyDiffers { .. } => "name.taken",
+            Error::SpoolLocked { .. } => "store.locked",
+            Error::ReplicaDiffers { .. } => "replica.differs",
             Error::TargetFailed { .. } | Error::TargetWrite { .. } => "target.failed",
             Error::Io { .. } => "io.failed",
             Error::Interrupted { .. } => "interrupted",
@@ -111,6 +117,7 @@ impl Error {
             Error::CopyDiffers { .. } => {
                 Some("verify the archive in both stores: one of the two is damaged, or is another one".to_owned())
             }
+            Error::SpoolLocked { .. } => Some("wait for it to end, or give this run a spool of its own".to_owned()),
             Error::TargetWrite { .. } => {
                 Some("what was written is incomplete: correct the cause and restore again".to_owned())
             }

@@ -1,5 +1,7 @@
 //! How much memory goes where: the part size, the uploads in flight and the threads, from one number.
 //!
+//! With a spool, one part more is on its way there. A second store costs nothing: a part is sent to both from the same memory.
+//!
 //! `part × (uploads + 1) + (workers + 2) × 2 × frame + workers × context` must fit `--memory`. When it does not, uploads go
 //! down first, then the part size, then the workers; what was chosen is printed.
 
@@ -45,6 +47,8 @@ pub struct Wish {
     pub uploads: usize,
     /// Threads.
     pub workers: usize,
+    /// Whether parts go through a spool: one more is then in memory, on its way there.
+    pub spool: bool,
 }
 
 impl Layout {
@@ -56,7 +60,7 @@ impl Layout {
         let mut part = wish.part.unwrap_or(PART);
         let (mut uploads, mut workers) = (wish.uploads.max(1), wish.workers.max(1));
         loop {
-            let needed = part * (uploads as u64 + 1)
+            let needed = part * (uploads as u64 + 1 + u64::from(wish.spool))
                 + (workers as u64 + 2) * 2 * FRAME_CONTENT as u64
                 + workers as u64 * CONTEXT;
             if needed <= wish.memory {
@@ -100,7 +104,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn choose(memory: u64, workers: usize) -> Layout {
-        Layout::choose(Wish { memory, part: None, uploads: UPLOADS, workers }).unwrap()
+        Layout::choose(Wish { memory, part: None, uploads: UPLOADS, workers, spool: false }).unwrap()
     }
 
     #[test]
@@ -118,8 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn a_spool_takes_one_part_more() {
+        let wish = Wish { memory: 100 * MIB, part: None, uploads: UPLOADS, workers: 2, spool: false };
+        assert_eq!(Layout::choose(wish).unwrap().uploads, 3);
+        assert_eq!(Layout::choose(Wish { spool: true, ..wish }).unwrap().uploads, 2);
+    }
+
+    #[test]
     fn what_is_needed_is_stated_in_mib_that_suffice() {
-        let wish = Wish { memory: MIB, part: None, uploads: UPLOADS, workers: 2 };
+        let wish = Wish { memory: MIB, part: None, uploads: UPLOADS, workers: 2, spool: false };
         let refused = Layout::choose(wish).unwrap_err();
         assert_eq!(refused.to_string(), "26 MiB of memory are needed, 1 MiB are allowed");
         assert_eq!(refused.hint().unwrap(), "raise --memory to at least 26MiB");
@@ -128,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_part_size_that_was_given_is_kept_or_refused() {
-        let wish = Wish { memory: 64 * MIB, part: Some(64 * MIB), uploads: 1, workers: 1 };
+        let wish = Wish { memory: 64 * MIB, part: Some(64 * MIB), uploads: 1, workers: 1, spool: false };
         let refused = Layout::choose(wish).unwrap_err();
         assert_eq!(refused.code(), "usage.memory");
         assert_eq!(refused.to_string(), "146 MiB of memory are needed, 64 MiB are allowed");

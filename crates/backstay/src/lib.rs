@@ -1,4 +1,5 @@
-//! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`], [`salvage()`], [`gc()`] and the [`catalog`].
+//! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`], [`salvage()`], [`copy()`], [`repair()`],
+//! [`gc()`] and the [`catalog`].
 //!
 //! Each verb is a function of a [`Store`](backstay_store::Store), what it works on, its options, a [`Context`] (clock,
 //! randomness, processors) and an [`Observer`], and gives a summary. `backup.rs` is the story of the product: read it
@@ -15,6 +16,7 @@ pub mod context;
 pub mod copy;
 mod cpu;
 mod decode;
+mod destinations;
 pub mod effort;
 pub mod error;
 mod fetch;
@@ -24,19 +26,23 @@ pub mod interrupt;
 pub mod keys;
 pub mod layout;
 pub mod observe;
+pub mod outbox;
 mod output;
 mod pack;
 mod parts;
 pub mod policy;
 mod range;
 pub mod reassemble;
+pub mod repair;
 pub mod restore;
+pub mod resume;
 pub mod rewrap;
 pub mod salvage;
 mod scan;
 mod shelf;
 pub mod source;
 mod spool;
+mod spooled;
 pub mod verify;
 
 pub use backup::{BackupOptions, Receipt, backup};
@@ -46,6 +52,8 @@ pub use error::{Error, Result};
 pub use gc::gc;
 pub use observe::{Event, Observer, Progress, Silent};
 pub use reassemble::reassemble;
+pub use repair::repair;
 pub use restore::{RestoreOptions, Restored, restore};
+pub use resume::resume;
 pub use salvage::salvage;
 pub use verify::verify;

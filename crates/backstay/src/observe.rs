@@ -2,6 +2,8 @@
 //!
 //! Libraries never print. Totals are counted once, here; summaries are made from the same numbers.
 
+use std::time::Duration;
+
 use backstay_format::ArchiveId;
 
 use crate::backup::Receipt;
@@ -49,6 +51,19 @@ pub enum Event {
         code: Option<&'static str>,
         /// One sentence.
         text: String,
+    },
+    /// A request to a store failed and will be repeated.
+    Retry {
+        /// The store's URL.
+        store: String,
+        /// The operation and the object's name.
+        operation: String,
+        /// How often it has failed.
+        attempt: u32,
+        /// How long it rests before the next attempt.
+        pause: Duration,
+        /// Why it failed.
+        cause: String,
     },
     /// An archive was committed.
     Committed(Receipt),

@@ -13,16 +13,20 @@ use backstay_store::{Created, Store, StreamingCreate};
 use bytes::Bytes;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::claim::{self, Ours};
+use crate::claim::Ours;
 use crate::cpu::Cpu;
+use crate::destinations::Destinations;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer, Progress};
 use crate::pack::Packed;
+use crate::spooled::Spooled;
 
 /// Where parts go.
 pub(crate) enum Parts {
     /// One object each.
     Objects(Objects),
+    /// One object each, by way of a spool.
+    Spooled(Spooled),
     /// All into one object, which only a file system can create as it grows.
     Single(Single),
 }
@@ -30,7 +34,7 @@ pub(crate) enum Parts {
 /// Parts that are being stored.
 pub(crate) struct Objects {
     id: ArchiveId,
-    store: Store,
+    destinations: Destinations,
     /// What was stored under the id before part 0.
     keyboxes: Vec<Ours>,
     cpu: Cpu,
@@ -55,30 +59,34 @@ pub(crate) struct Totals {
     pub(crate) parts: u32,
     pub(crate) stored: u64,
     pub(crate) unconfirmed: bool,
-    /// The store takes conditions and overwrites all the same.
-    pub(crate) overwrites: bool,
+}
+
+/// All parts are where they are safe.
+pub(crate) struct Finished {
+    pub(crate) entries: Vec<PartEntry>,
+    pub(crate) totals: Totals,
+    /// What is only in the spool so far still has to be sent.
+    pub(crate) spooled: Option<Spooled>,
 }
 
 struct Stored {
     n: u32,
     entry: PartEntry,
     created: Created,
-    /// The store overwrote it when it was sent a second time.
-    overwritten: bool,
     buffer: Bytes,
 }
 
 impl Parts {
     pub(crate) fn objects(
         id: ArchiveId,
-        store: Store,
+        destinations: Destinations,
         keyboxes: Vec<Ours>,
         cpu: Cpu,
         observer: Arc<dyn Observer>,
         limit: usize,
     ) -> Parts {
         let (uploads, entries, totals) = (JoinSet::new(), Vec::new(), Totals::default());
-        Parts::Objects(Objects { id, store, keyboxes, cpu, observer, uploads, limit, entries, totals })
+        Parts::Objects(Objects { id, destinations, keyboxes, cpu, observer, uploads, limit, entries, totals })
     }
 
     pub(crate) async fn single(id: &ArchiveId, store: &Store) -> Result<Parts> {
@@ -90,13 +98,18 @@ impl Parts {
     pub(crate) async fn put(&mut self, part: Packed) -> Result<Option<Vec<u8>>> {
         match self {
             Parts::Objects(objects) => objects.put(part).await,
+            Parts::Spooled(spooled) => spooled.put(part).await,
             Parts::Single(single) => single.write(&part.bytes).await.map(|()| Some(part.bytes)),
         }
     }
 
     /// Takes note of what became durable meanwhile, and of what failed, without waiting. Gives back the memory.
     pub(crate) fn settle(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<()> {
-        let Parts::Objects(objects) = self else { return Ok(()) };
+        let objects = match self {
+            Parts::Objects(objects) => objects,
+            Parts::Spooled(spooled) => return spooled.settle(),
+            Parts::Single(_) => return Ok(()),
+        };
         while let Some(done) = objects.uploads.try_join_next() {
             if let Some(buffer) = objects.note(done)? {
                 recycle(buffer);
@@ -109,49 +122,31 @@ impl Parts {
     pub(crate) fn totals(&self) -> Totals {
         match self {
             Parts::Objects(objects) => objects.totals,
+            Parts::Spooled(spooled) => spooled.totals(),
             Parts::Single(single) => single.totals,
         }
     }
 
-    /// Waits until everything is durable, and gives the manifest's entries.
-    pub(crate) async fn finish(self) -> Result<(Vec<PartEntry>, Totals)> {
-        match self {
-            Parts::Objects(objects) => objects.finish().await,
-            Parts::Single(single) => single.finish().await,
-        }
-    }
-}
-
-/// How the first part takes the id.
-struct Claim {
-    id: ArchiveId,
-    keyboxes: Vec<Ours>,
-}
-
-impl Claim {
-    /// Creates part 0, and tells whether the store would have overwritten another writer's.
-    async fn create(self, store: &Store, part: Ours, body: Bytes, cpu: &Cpu) -> Result<(Created, bool)> {
-        let Claim { id, mut keyboxes } = self;
-        if !store.keeps_conditions() {
-            claim::unclaimed(store, &id, &keyboxes).await?;
-        }
-        match store.create_probing(&part.name, body, part.sha256).await {
-            Err(backstay_store::Error::ConditionIgnored { .. }) => {
-                keyboxes.push(part);
-                claim::exactly_ours(store, &id, &keyboxes, cpu).await?;
-                Ok((Created::New, true))
+    /// Waits until everything is durable, in the store or in the spool, and gives the manifest's entries.
+    pub(crate) async fn finish(self) -> Result<Finished> {
+        let (entries, totals) = match self {
+            Parts::Objects(objects) => objects.finish().await?,
+            Parts::Single(single) => single.finish().await?,
+            Parts::Spooled(spooled) => {
+                let (entries, totals) = (spooled.entries().to_vec(), spooled.totals());
+                return Ok(Finished { entries, totals, spooled: Some(spooled) });
             }
-            created => Ok((created?, false)),
-        }
+        };
+        Ok(Finished { entries, totals, spooled: None })
     }
 }
 
 impl Objects {
     async fn put(&mut self, part: Packed) -> Result<Option<Vec<u8>>> {
-        let first = (part.n == 0).then(|| Claim { id: self.id.clone(), keyboxes: self.keyboxes.clone() });
+        let first = (part.n == 0).then(|| (self.id.clone(), self.keyboxes.clone()));
         let alone = first.is_some();
         let name = self.id.part(part.n);
-        let (store, cpu) = (self.store.clone(), self.cpu.clone());
+        let (destinations, cpu) = (self.destinations.clone(), self.cpu.clone());
         let mut spare = None;
         if self.uploads.len() >= self.limit {
             spare = self.one_done().await?;
@@ -162,12 +157,13 @@ impl Objects {
             let hashed = body.clone();
             let sha256 = cpu.run(move || sha256(&hashed)).await?;
             let size = body.len() as u64;
-            let ours = Ours { name, size, sha256 };
-            let (created, overwritten) = match first {
-                Some(claim) => claim.create(&store, ours, body.clone(), &cpu).await?,
-                None => (store.create(&ours.name, body.clone(), sha256).await?, false),
+            let created = match first {
+                Some((id, keyboxes)) => {
+                    destinations.claim(&id, &keyboxes, Ours { name, size, sha256 }, &body, &cpu).await?
+                }
+                None => destinations.create(&name, &body, sha256, false).await?,
             };
-            Ok(Stored { n, entry: PartEntry { size, rnd, sha256 }, created, overwritten, buffer: body })
+            Ok(Stored { n, entry: PartEntry { size, rnd, sha256 }, created, buffer: body })
         });
         if alone {
             spare = self.one_done().await?;
@@ -183,19 +179,11 @@ impl Objects {
     }
 
     fn note(&mut self, done: std::result::Result<Result<Stored>, JoinError>) -> Result<Option<Vec<u8>>> {
-        let Stored { n, entry, created, overwritten, buffer } =
+        let Stored { n, entry, created, buffer } =
             done.map_err(|error| Error::Internal { why: format!("an upload was lost: {error}") })??;
         self.totals.parts += 1;
         self.totals.stored += entry.size;
         self.totals.unconfirmed |= created == Created::Unconfirmed;
-        if overwritten {
-            self.totals.overwrites = true;
-            let store = self.store.url();
-            let text = format!(
-                "{store} overwrites objects although it is asked not to: this backup relies on its id and on listings, and accounts for every part before it commits"
-            );
-            self.observer.event(&Event::Warning { code: Some("store.condition-ignored"), text });
-        }
         self.observer.event(&Event::PartStored { n, size: entry.size });
         let index = n as usize;
         if self.entries.len() <= index {

@@ -135,6 +135,7 @@ pub async fn reassemble(
         content,
         parts,
         unconfirmed: false,
+        missed: Vec::new(),
         elapsed: begun.elapsed(),
     };
     observer.event(&Event::Committed(receipt.clone()));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backstay::backup::{BackupOptions, Format};
+use backstay::backup::{Also, BackupOptions, Format};
 use backstay::catalog::{self, Filter, State};
 use backstay::copy::{CopyOptions, copy};
 use backstay::gc::{GcOptions, gc};
@@ -163,6 +163,49 @@ async fn a_backup_that_dies_at_any_call_leaves_the_others_whole_and_the_next_one
         .await;
         // At least a part and the manifest, and the listings.
         assert!(calls >= 6, "{calls}");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_to_two_stores_that_dies_at_any_call_commits_nothing_by_halves_in_either() {
+    let content = text(1);
+    for number in 1.. {
+        let mut got_through = false;
+        for when in [When::Before, When::After] {
+            let (stores, faults) = ([Store::memory(), Store::memory()], Faults::new());
+            // One process: the calls to both stores are counted together.
+            let mortal = stores
+                .each_ref()
+                .map(|store| store.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never()));
+            faults.crash_at(number, when);
+            let mut options = zstd();
+            options.also = Some(Also { store: mortal[1].clone(), required: false });
+            got_through = tokio::select! {
+                made = back_up(&mortal[0], &content, options) => made.is_ok(),
+                () = faults.crashed() => false,
+            };
+            for store in &stores {
+                let archives = nothing_is_wrongly_committed(store, raw_keyring, &[text(1)]).await;
+                assert!(archives == 1 || !got_through);
+            }
+            let mut options = zstd();
+            options.also = Some(Also { store: stores[1].clone(), required: true });
+            back_up(&stores[0], &text(2), options).await.unwrap();
+            // What one of the two has can be copied to the other.
+            for (from, to) in [(0, 1), (1, 0)] {
+                for entry in catalog::list(&stores[from], &Filter::default(), false).await.unwrap() {
+                    let (options, context) = (CopyOptions::default(), context());
+                    copy(&stores[from], &stores[to], &entry.id, &options, &context, Arc::new(Silent)).await.unwrap();
+                }
+            }
+            let archives = nothing_is_wrongly_committed(&stores[0], raw_keyring, &[text(1), text(2)]).await;
+            assert_eq!(archives, nothing_is_wrongly_committed(&stores[1], raw_keyring, &[text(1), text(2)]).await);
+        }
+        if got_through {
+            assert!(number > 12, "{number}");
+            return;
+        }
+        assert!(number < 500, "it does not end");
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
@@ -23,8 +24,8 @@ use backstay_format::codec::zstd::{FRAME_CONTENT, SeekTable};
 use backstay_format::key::Keyring;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::Secret;
-use backstay_store::Store;
-use backstay_testkit::faults::Call;
+use backstay_store::{RetryOptions, Store};
+use backstay_testkit::faults::{Call, Failure, Faults, When};
 use backstay_testkit::{Record, S3Server};
 use common::{back_up, content, context, native, options, raw_keyring, read, recipient, restored};
 use futures::TryStreamExt as _;
@@ -342,5 +343,30 @@ async fn a_range_is_four_requests_and_no_more_than_its_frames() {
             }
         }
         assert!(crossed > 0, "no range crossed the edge of a part");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_sends_the_very_bytes_that_were_sealed_once() {
+    for when in [When::Before, When::After] {
+        let (record, faults) = (Record::default(), Faults::new());
+        let plain = Store::memory();
+        let store = plain.clone().with_wrapper(|inner| faults.wrap(inner)).with_wrapper(|inner| record.wrap(inner));
+        // Every second send is lost, on its way there or with its answer.
+        for number in (3..100).step_by(2) {
+            faults.fail(Call::Put, number..=number, when, Failure::Lost);
+        }
+        let store = store.with_retry(RetryOptions::brief());
+        let made = back_up(&store, &content(2_000_000, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
+        let mut sends: BTreeMap<String, Vec<[u8; 32]>> = BTreeMap::new();
+        for (name, digest) in record.sent() {
+            sends.entry(name).or_default().push(digest);
+        }
+        assert_eq!(sends.len(), made.parts as usize + 1);
+        assert!(sends.values().filter(|digests| digests.len() > 1).count() > 2, "{when:?}: {sends:?}");
+        for (name, digests) in &sends {
+            let stored = backstay_testkit::sha256(&plain.get(name, 1 << 30).await.unwrap().unwrap());
+            assert!(digests.iter().all(|digest| *digest == stored), "{when:?}: {name}");
+        }
     }
 }

@@ -9,11 +9,12 @@ pub(crate) mod unlock;
 pub(crate) mod value;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::command;
-use value::{parse_cores, parse_size};
+use value::{parse_cores, parse_duration, parse_size, parse_some_duration, parse_some_size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,6 +77,18 @@ pub(crate) struct Global {
     /// The profile of ~/.aws/config and ~/.aws/credentials to take credentials from
     #[arg(long, global = true, value_name = "NAME", help_heading = "Store")]
     pub(crate) aws_profile: Option<String>,
+    /// The most bytes a second that are sent to stores of the network, such as 20MiB; all uploads share them [default: no limit]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_some_size, help_heading = "Store")]
+    pub(crate) limit_upload: Option<u64>,
+    /// The most bytes a second that are fetched from stores of the network [default: no limit]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_some_size, help_heading = "Store")]
+    pub(crate) limit_download: Option<u64>,
+    /// How long a request that fails in passing is repeated; 0s is not at all
+    #[arg(long, global = true, value_name = "TIME", default_value = "5m", value_parser = parse_duration, help_heading = "Store")]
+    pub(crate) retry_for: Duration,
+    /// How long a request may stand still until it is given up and repeated; how long it takes in all is not limited
+    #[arg(long, global = true, value_name = "TIME", default_value = "60s", value_parser = parse_some_duration, help_heading = "Store")]
+    pub(crate) stall_timeout: Duration,
 
     /// The [profile.NAME] of the configuration files to use
     #[arg(short, long, global = true, value_name = "NAME", help_heading = "General options")]

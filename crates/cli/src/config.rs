@@ -15,8 +15,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
+use crate::args::{Cli, Global};
 use crate::failure::{Failure, Result};
 
 pub(crate) use option::{Table, variable};
@@ -79,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) files: Vec<PathBuf>,
     /// What the user should know, one sentence each.
     pub(crate) warnings: Vec<String>,
+    /// What the files say, for the profiles that a run names beside its own.
+    read: Vec<file::File>,
 }
 
 impl Settings {
@@ -105,7 +108,7 @@ impl Settings {
         for stronger in [variables, given] {
             set.extend(stronger);
         }
-        Ok(Settings { set: exclude(table, set)?, profile, files, warnings })
+        Ok(Settings { set: exclude(table, set)?, profile, files, warnings, read })
     }
 
     /// The command with everything that the command line left open filled in.
@@ -115,6 +118,24 @@ impl Settings {
             _ => arg,
         });
         command.mut_subcommands(|command| self.fill(command))
+    }
+
+    /// What the files say for another profile, and nothing of what this run's command line, environment and profile say; `None`
+    /// when no file has it.
+    pub(crate) fn of_profile(&self, name: &str) -> Result<Option<Settings>> {
+        if !self.read.iter().any(|file| file.has(name)) {
+            return Ok(None);
+        }
+        let set = exclude(&Table::of(&Cli::command()), file::layered(&self.read, Some(name))?)?;
+        Ok(Some(Settings { set, profile: Some(name.to_owned()), ..Settings::default() }))
+    }
+
+    /// The options that all verbs share, as these settings have them.
+    pub(crate) fn global(&self) -> Result<Global> {
+        let wrong = |error: clap::Error| Failure::new("usage.config", error.to_string());
+        // Any verb would do.
+        let matches = self.fill(Cli::command()).try_get_matches_from(["backstay", "list"]).map_err(wrong)?;
+        Cli::from_arg_matches(&matches).map(|cli| cli.global).map_err(wrong)
     }
 
     /// The setting of an option, if anybody set it.

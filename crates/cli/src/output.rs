@@ -194,6 +194,16 @@ impl Observer for Output {
             Event::Note { text } => self.note(text),
             Event::Warning { code, text } => self.warning(*code, text),
             Event::Progress(totals) => self.progress.update(*totals),
+            Event::Retry { operation, attempt, pause, cause, .. } => {
+                let text = format!("{operation} failed ({attempt}): {cause}; again in {:.1} s", pause.as_secs_f64());
+                match self.events {
+                    Form::Text => self.progress.retry(&text, |line| self.line(line)),
+                    Form::Json => {
+                        self.progress.retry(&text, |_| {});
+                        json::of(event).filter(|_| !self.quiet).into_iter().for_each(|line| self.line(&line));
+                    }
+                }
+            }
             // A command's own words always reach the user.
             Event::CommandLine { line } if self.events == Form::Text => self.line(line),
             _ if self.events == Form::Json => {

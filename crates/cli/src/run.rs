@@ -136,7 +136,7 @@ fn dispatch(cli: Cli, settings: Settings, output: &Arc<Output>) -> Result<Status
         .enable_all()
         .build()
         .map_err(failed)?;
-    let session = Session { global, settings, output: Arc::clone(output), context };
+    let session = Session::new(global, settings, output, context);
     let result = runtime.block_on(async {
         let _listening = signals::listen(&session.context.interrupt, output)?;
         match verb {

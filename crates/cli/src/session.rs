@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use backstay::Context;
-use backstay::observe::Observer;
-use backstay_store::{Environment, Store, StoreOptions};
+use backstay::observe::{Event, Observer};
+use backstay_store::{Environment, RateLimit, Retry, Store, StoreOptions, Watch};
 
 use crate::args::Global;
 use crate::config::Settings;
@@ -17,31 +17,79 @@ pub(crate) struct Session {
     pub(crate) settings: Settings,
     pub(crate) output: Arc<Output>,
     pub(crate) context: Context,
+    /// One limit for all stores of the run: they share the line.
+    pub(crate) upload_limit: Option<RateLimit>,
+    pub(crate) download_limit: Option<RateLimit>,
 }
 
 impl Session {
+    pub(crate) fn new(global: Global, settings: Settings, output: &Arc<Output>, context: Context) -> Session {
+        let upload_limit = global.limit_upload.map(RateLimit::per_second);
+        let download_limit = global.limit_download.map(RateLimit::per_second);
+        Session { global, settings, output: Arc::clone(output), context, upload_limit, download_limit }
+    }
+
     /// Opens the store.
     ///
     /// # Errors
     /// `usage.store-url` when none is given, and what the store has to say.
     pub(crate) async fn store(&self) -> Result<Store> {
-        let Some(url) = &self.global.store else {
+        if self.global.store.is_none() {
             let failure = Failure::new("usage.store-url", "no store was given");
             return Err(failure
                 .with_hint("give -s URL, set BACKSTAY_STORE, or write `store = \"…\"` into a configuration file"));
-        };
-        self.open(url).await
+        }
+        self.open(&self.global).await
     }
 
-    /// Opens a store, with the server, region and credentials that the run has.
+    /// Opens the store that a run has beside its own: that of the profile of this name, with the server, region and credentials
+    /// that stand there, else the one at this URL. As with git's remotes, a name goes before a path that is called the same.
     ///
     /// # Errors
-    /// What the store has to say.
-    pub(crate) async fn open(&self, url: &str) -> Result<Store> {
+    /// `usage.config` when the profile names no store, `usage.arguments` when it is the run's own, and what the store has to say.
+    pub(crate) async fn second(&self, given: &str, own: &Store) -> Result<Store> {
+        let global = match self.settings.of_profile(given)? {
+            Some(profile) => profile.global()?,
+            None => self.reaching(given)?,
+        };
+        // Patience is the run's.
+        let (retry_for, stall_timeout) = (self.global.retry_for, self.global.stall_timeout);
+        let global = Global { retry_for, stall_timeout, ..global };
+        if global.store.is_none() {
+            let failure = Failure::new("usage.config", format!("the profile `{given}` names no store"));
+            return Err(failure.with_hint(format!("write `store = \"…\"` into [profile.{given}], or give a URL")));
+        }
+        let store = self.open(&global).await?;
+        if store.url() == own.url() {
+            return Err(Failure::usage(format!("{} is given as both the first and the second store", own.url())));
+        }
+        Ok(store)
+    }
+
+    /// This run's options for another URL. What they say of the server, the region, the credentials and the objects is about stores of
+    /// one kind.
+    fn reaching(&self, url: &str) -> Result<Global> {
+        let kind = |url: &str| url.split_once("://").map(|(scheme, _)| scheme.replace("azure", "az"));
+        let same = kind(url) == self.global.store.as_deref().and_then(kind);
+        let options = if same { self.global.clone() } else { Settings::default().global()? };
+        Ok(Global { store: Some(url.to_owned()), ..options })
+    }
+
+    async fn open(&self, global: &Global) -> Result<Store> {
         let mut options = StoreOptions::default();
-        options.endpoint_url.clone_from(&self.global.endpoint_url);
-        options.region.clone_from(&self.global.region);
-        options.aws_profile.clone_from(&self.global.aws_profile);
+        options.endpoint_url.clone_from(&global.endpoint_url);
+        options.region.clone_from(&global.region);
+        options.aws_profile.clone_from(&global.aws_profile);
+        options.retry.deadline = global.retry_for;
+        options.stall = global.stall_timeout;
+        options.upload_limit.clone_from(&self.upload_limit);
+        options.download_limit.clone_from(&self.download_limit);
+        let observer = self.observer();
+        options.watch = Some(Watch::new(move |retry| {
+            let Retry { store, operation, attempt, pause, cause, .. } = retry.clone();
+            observer.event(&Event::Retry { store, operation, attempt, pause, cause });
+        }));
+        let url = global.store.as_deref().unwrap_or_default();
         let store = Store::open(url, &options, &Environment::current()).await?;
         match store.credential_source() {
             Some(source) => tracing::info!("the store is {}, with credentials from {source}", store.url()),

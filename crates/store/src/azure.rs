@@ -29,7 +29,7 @@ pub(crate) fn open(
         Some(endpoint) => endpoint.clone(),
         None => Endpoint::parse(&format!("https://{}.blob.{}", account.name, account.suffix))?,
     };
-    let connector = Connector::new(endpoint.authority(), options.stall, Vec::new(), Arc::clone(counters));
+    let connector = Connector::new(endpoint.authority(), options, Vec::new(), Arc::clone(counters));
     let builder = MicrosoftAzureBuilder::new()
         .with_account(&account.name)
         .with_container_name(container)

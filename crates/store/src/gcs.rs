@@ -57,7 +57,7 @@ pub(crate) fn open(
     if let Source::Application(path) = &source {
         known_kind(path).map_err(unusable)?;
     }
-    let connector = Connector::new(endpoint.authority(), options.stall, Vec::new(), Arc::clone(counters));
+    let connector = Connector::new(endpoint.authority(), options, Vec::new(), Arc::clone(counters));
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
         .with_base_url(endpoint.as_str())

@@ -22,6 +22,8 @@ use object_store::{ClientConfigKey, ClientOptions, RetryConfig};
 use tokio::time::{Instant, Sleep};
 
 use crate::attempt::Exchange;
+use crate::open::StoreOptions;
+use crate::rate::RateLimit;
 use crate::requests::{Counters, Request};
 
 /// Bytes handed to the connection at a time; how finely the progress of an upload is seen.
@@ -51,6 +53,8 @@ struct Shared {
     /// Host and port of the store; a request to anywhere else is one for credentials.
     authority: String,
     stall: Duration,
+    upload_limit: Option<RateLimit>,
+    download_limit: Option<RateLimit>,
     certificates: Vec<reqwest::Certificate>,
     counters: Arc<Counters>,
     outgoing: OnceLock<Arc<dyn Outgoing>>,
@@ -59,12 +63,20 @@ struct Shared {
 impl Connector {
     pub(crate) fn new(
         authority: String,
-        stall: Duration,
+        options: &StoreOptions,
         certificates: Vec<reqwest::Certificate>,
         counters: Arc<Counters>,
     ) -> Self {
-        let outgoing = OnceLock::new();
-        Self { shared: Arc::new(Shared { authority, stall, certificates, counters, outgoing }) }
+        let shared = Shared {
+            authority,
+            stall: options.stall,
+            upload_limit: options.upload_limit.clone(),
+            download_limit: options.download_limit.clone(),
+            certificates,
+            counters,
+            outgoing: OnceLock::new(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Sets what prepares the requests; possible once the object store is built, which is where its credentials come from.
@@ -193,8 +205,9 @@ impl Service {
         *outgoing.headers_mut() = parts.headers;
         let progress = Arc::new(Progress::begin());
         if body.content_length() > 0 {
-            *outgoing.body_mut() =
-                Some(reqwest::Body::wrap(Upload { body, slice: Bytes::new(), progress: Arc::clone(&progress) }));
+            let (limit, progress) = (self.shared.upload_limit.clone(), Arc::clone(&progress));
+            let upload = Upload { body, slice: Bytes::new(), progress, limit, turn: None };
+            *outgoing.body_mut() = Some(reqwest::Body::wrap(upload));
         }
         let mut call = std::pin::pin!(self.client.execute(outgoing));
         let answer = loop {
@@ -215,12 +228,14 @@ impl Service {
             stall: self.shared.stall,
             patience: Box::pin(tokio::time::sleep(self.shared.stall)),
             waiting: false,
+            limit: self.shared.download_limit.clone(),
+            turn: None,
         };
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
     }
 }
 
-/// When the body of an upload last moved.
+/// When the body of an upload last moved, or when it is its turn to move.
 #[derive(Debug)]
 struct Progress(Mutex<Instant>);
 
@@ -229,8 +244,8 @@ impl Progress {
         Self(Mutex::new(Instant::now()))
     }
 
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    fn note(&self, time: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
     }
 
     fn last(&self) -> Instant {
@@ -243,6 +258,9 @@ struct Upload {
     body: HttpRequestBody,
     slice: Bytes,
     progress: Arc<Progress>,
+    limit: Option<RateLimit>,
+    /// The time that is booked for the next slice.
+    turn: Option<Pin<Box<Sleep>>>,
 }
 
 impl Body for Upload {
@@ -253,14 +271,26 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        self.progress.note();
+        self.progress.note(Instant::now());
         while self.slice.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) => self.slice = frame.into_data().unwrap_or_default(),
                 other => return Poll::Ready(other),
             }
         }
-        let length = self.slice.len().min(SLICE);
+        let mut length = self.slice.len().min(SLICE);
+        if let Some(limit) = &self.limit {
+            length = length.min(limit.slice());
+            let until = match &self.turn {
+                Some(turn) => turn.deadline(),
+                None => limit.book(length as u64),
+            };
+            // Waiting for one's turn is not standing still.
+            self.progress.note(until);
+            let turn = self.turn.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+            ready!(turn.as_mut().poll(context));
+            self.turn = None;
+        }
         Poll::Ready(Some(Ok(Frame::data(self.slice.split_to(length)))))
     }
 
@@ -279,6 +309,9 @@ struct Download {
     stall: Duration,
     patience: Pin<Box<Sleep>>,
     waiting: bool,
+    limit: Option<RateLimit>,
+    /// The time that was booked for the bytes that came last.
+    turn: Option<Pin<Box<Sleep>>>,
 }
 
 impl Body for Download {
@@ -289,8 +322,17 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if let Some(turn) = &mut self.turn {
+            ready!(turn.as_mut().poll(context));
+            self.turn = None;
+        }
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
             self.waiting = false;
+            if let (Some(limit), Some(Ok(frame))) = (&self.limit, &frame)
+                && let Some(bytes) = frame.data_ref()
+            {
+                self.turn = Some(Box::pin(tokio::time::sleep_until(limit.book(bytes.len() as u64))));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(http_error)));
         }
         if !self.waiting {

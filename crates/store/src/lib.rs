@@ -44,11 +44,14 @@ mod list;
 mod local;
 mod location;
 mod open;
+#[cfg_attr(not(feature = "cloud"), allow(dead_code, reason = "only the network is limited"))]
+mod rate;
 mod requests;
 mod retry;
 #[cfg(feature = "s3")]
 mod s3;
 mod upload;
+mod watch;
 
 pub use capabilities::probe_conditional_create;
 pub use commit::Created;
@@ -57,6 +60,8 @@ pub use download::ObjectInfo;
 pub use error::Error;
 pub use local::StagedFile;
 pub use open::{Store, StoreOptions};
+pub use rate::RateLimit;
 pub use requests::RequestCounts;
 pub use retry::RetryOptions;
 pub use upload::StreamingCreate;
+pub use watch::{Retry, Watch};

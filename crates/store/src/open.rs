@@ -15,8 +15,10 @@ use crate::attempt::{Failure, Meaning, Seen, attempt};
 use crate::credentials::Environment;
 use crate::local::Local;
 use crate::location::{Cloud, Location, check_name};
+use crate::rate::RateLimit;
 use crate::requests::{Counters, Request, RequestCounts};
 use crate::retry::{Attempts, RetryOptions};
+use crate::watch::{Retry, Watch};
 
 /// How a store is reached.
 #[derive(Clone, Debug)]
@@ -32,6 +34,12 @@ pub struct StoreOptions {
     pub retry: RetryOptions,
     /// A request whose body does not move for this long is given up and repeated. There is no limit to its whole duration.
     pub stall: Duration,
+    /// What all uploads together may send; directories are not limited. Stores that are given the same limit share it.
+    pub upload_limit: Option<RateLimit>,
+    /// What all downloads together may fetch; directories are not limited.
+    pub download_limit: Option<RateLimit>,
+    /// Who is told of retries.
+    pub watch: Option<Watch>,
 }
 
 impl Default for StoreOptions {
@@ -42,6 +50,9 @@ impl Default for StoreOptions {
             aws_profile: None,
             retry: RetryOptions::default(),
             stall: Duration::from_secs(60),
+            upload_limit: None,
+            download_limit: None,
+            watch: None,
         }
     }
 }
@@ -74,6 +85,7 @@ struct Inner {
     pages: Option<Pages>,
     credential_source: Option<String>,
     retry: RetryOptions,
+    watch: Option<Watch>,
     counters: Arc<Counters>,
     /// Requests are counted where they are sent, if there is HTTP.
     counted_by_http: bool,
@@ -116,8 +128,8 @@ impl Store {
         let shown = location.url();
         let counters = Arc::new(Counters::default());
         match location {
-            Location::Memory => Ok(Self::memory().with_retry(options.retry.clone())),
-            Location::Directory(path) => Ok(Self::directory(path, &shown, options.retry.clone())),
+            Location::Memory => Ok(Self::memory().told(options)),
+            Location::Directory(path) => Ok(Self::directory(path, &shown).told(options)),
             Location::Bucket { cloud, bucket, prefix } => {
                 let opened = open_bucket(cloud, &bucket, &shown, options, env, &counters).await?;
                 let url = match opened.endpoint {
@@ -133,6 +145,7 @@ impl Store {
                     pages: Some(opened.pages),
                     credential_source: Some(opened.credential_source),
                     retry: options.retry.clone(),
+                    watch: options.watch.clone(),
                     counters,
                     counted_by_http: true,
                     wrapped: false,
@@ -150,13 +163,18 @@ impl Store {
         store
     }
 
-    fn directory(path: PathBuf, url: &str, retry: RetryOptions) -> Self {
+    fn directory(path: PathBuf, url: &str) -> Self {
         let mut store = Self::from_object_store(Arc::new(Local::new(path.clone())), "", url);
         let inner = store.inner_mut();
         inner.container = format!("directory {url}");
         inner.backend = Backend::Directory(path);
-        inner.retry = retry;
         store
+    }
+
+    fn told(mut self, options: &StoreOptions) -> Self {
+        let inner = self.inner_mut();
+        (inner.retry, inner.watch) = (options.retry.clone(), options.watch.clone());
+        self
     }
 
     /// A store over an object store of the caller's, for tests and fault wrappers. `url` is what messages show.
@@ -172,6 +190,7 @@ impl Store {
             pages: None,
             credential_source: None,
             retry: RetryOptions::default(),
+            watch: None,
             counters: Arc::default(),
             counted_by_http: false,
             wrapped: false,
@@ -193,6 +212,13 @@ impl Store {
     #[must_use]
     pub fn with_retry(mut self, retry: RetryOptions) -> Self {
         self.inner_mut().retry = retry;
+        self
+    }
+
+    /// Tells this of retries, instead of whoever was told before.
+    #[must_use]
+    pub fn with_watch(mut self, watch: Watch) -> Self {
+        self.inner_mut().watch = Some(watch);
         self
     }
 
@@ -306,8 +332,14 @@ impl Store {
         operation: &str,
     ) -> Result<(), Error> {
         let repeat = matches!(failure.meaning, Meaning::Transient | Meaning::Conflict);
-        if repeat && attempts.pause(self.inner.counters.ever_answered(), failure.retry_after).await {
-            tracing::debug!(store = %self.url(), operation, attempt = attempts.made(), cause = %failure.detail, "repeated");
+        if repeat && let Some(pause) = attempts.next(self.inner.counters.ever_answered(), failure.retry_after) {
+            let (store, operation, attempt) = (self.url().to_owned(), operation.to_owned(), attempts.made());
+            let retry = Retry { store, operation, attempt, pause, cause: failure.detail };
+            tracing::debug!(store = %retry.store, operation = %retry.operation, attempt, cause = %retry.cause, "repeated");
+            if let Some(watch) = &self.inner.watch {
+                watch.tell(&retry);
+            }
+            tokio::time::sleep(pause).await;
             self.inner.counters.count_retry();
             return Ok(());
         }

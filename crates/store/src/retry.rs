@@ -80,20 +80,16 @@ impl<'a> Attempts<'a> {
         self.failed += 1;
     }
 
-    /// Records a failed attempt and waits before the next one, no shorter than the store asks for; false when the deadline leaves no
-    /// room for another.
-    pub(crate) async fn pause(&mut self, ever_answered: bool, asked_for: Option<Duration>) -> bool {
+    /// Records a failed attempt; answers how long to wait before the next one, no shorter than the store asks for, and `None` when
+    /// the deadline leaves no room for another.
+    pub(crate) fn next(&mut self, ever_answered: bool, asked_for: Option<Duration>) -> Option<Duration> {
         self.failed += 1;
         let failing_for = self.first_failure.get_or_insert_with(Instant::now).elapsed();
         let deadline =
             if ever_answered { self.options.deadline } else { self.options.deadline.min(self.options.first_contact) };
         // A fleet that is told the same pause still does not come back together.
         let pause = asked_for.unwrap_or_default().saturating_add(self.next_pause(random_fraction()));
-        if failing_for.saturating_add(pause) >= deadline {
-            return false;
-        }
-        tokio::time::sleep(pause).await;
-        true
+        (failing_for.saturating_add(pause) < deadline).then_some(pause)
     }
 
     /// Between nothing and the doubled bound, chosen by `fraction` in 0..1.
@@ -151,7 +147,9 @@ mod tests {
     async fn attempts_end_before_the_deadline_and_not_much_earlier() {
         let options = options();
         let mut attempts = Attempts::new(&options);
-        while attempts.pause(true, None).await {}
+        while let Some(pause) = attempts.next(true, None) {
+            tokio::time::sleep(pause).await;
+        }
         assert!(attempts.elapsed() < Duration::from_secs(60), "{:?}", attempts.elapsed());
         assert!(attempts.elapsed() > Duration::from_secs(45), "{:?}", attempts.elapsed());
         assert!(attempts.made() >= 7);
@@ -161,15 +159,39 @@ mod tests {
     async fn a_store_that_never_answered_is_given_up_early() {
         let options = options();
         let mut attempts = Attempts::new(&options);
-        while attempts.pause(false, None).await {}
+        while let Some(pause) = attempts.next(false, None) {
+            tokio::time::sleep(pause).await;
+        }
         assert!(attempts.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_attempt_that_took_longer_than_the_deadline_is_repeated_all_the_same() {
+        let options = options();
+        let mut attempts = Attempts::new(&options);
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert!(attempts.next(true, None).is_some());
+        while let Some(pause) = attempts.next(true, None) {
+            tokio::time::sleep(pause).await;
+        }
+        assert!(attempts.elapsed() < Duration::from_secs(660), "{:?}", attempts.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_wants_to_be_left_alone_is_and_not_past_the_deadline() {
+        let (options, alone) = (options(), Duration::from_secs(30));
+        let mut attempts = Attempts::new(&options);
+        let pause = attempts.next(true, Some(alone)).unwrap();
+        assert!(pause >= alone && pause <= alone + Duration::from_secs(1), "{pause:?}");
+        assert_eq!(attempts.next(true, Some(Duration::from_secs(60))), None);
+        assert_eq!(attempts.next(true, Some(Duration::MAX)), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn never_means_one_attempt() {
         let options = RetryOptions::never();
         let mut attempts = Attempts::new(&options);
-        assert!(!attempts.pause(true, None).await);
+        assert_eq!(attempts.next(true, None), None);
         assert_eq!(attempts.made(), 1);
     }
 
@@ -178,8 +200,10 @@ mod tests {
         let options = options();
         let mut attempts = Attempts::new(&options);
         tokio::time::advance(Duration::from_secs(600)).await;
-        assert!(attempts.pause(true, None).await);
-        while attempts.pause(true, None).await {}
+        while let Some(pause) = attempts.next(true, None) {
+            tokio::time::sleep(pause).await;
+        }
+        assert!(attempts.made() > 1);
         assert!(attempts.elapsed() < Duration::from_secs(660), "{:?}", attempts.elapsed());
     }
 
@@ -187,9 +211,10 @@ mod tests {
     async fn a_store_is_left_alone_for_as_long_as_it_asks_unless_that_is_beyond_the_deadline() {
         let options = options();
         let mut attempts = Attempts::new(&options);
-        assert!(attempts.pause(true, Some(Duration::from_secs(20))).await);
-        assert!((20..22).contains(&attempts.elapsed().as_secs()), "{:?}", attempts.elapsed());
-        assert!(!attempts.pause(true, Some(Duration::from_secs(u64::MAX))).await);
+        let pause = attempts.next(true, Some(Duration::from_secs(20))).unwrap();
+        assert!((20..22).contains(&pause.as_secs()), "{pause:?}");
+        tokio::time::sleep(pause).await;
+        assert_eq!(attempts.next(true, Some(Duration::from_secs(u64::MAX))), None);
         assert!(attempts.elapsed().as_secs() < 22, "it is given up at once");
     }
 }

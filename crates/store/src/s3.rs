@@ -55,7 +55,7 @@ pub(crate) async fn open(
     };
 
     let certificates = ca_bundle(env, url)?;
-    let connector = Connector::new(endpoint.authority(), options.stall, certificates, Arc::clone(counters));
+    let connector = Connector::new(endpoint.authority(), options, certificates, Arc::clone(counters));
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(&region)

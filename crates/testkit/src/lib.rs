@@ -41,6 +41,12 @@ pub fn tell_port(file: &std::path::Path, endpoint: &str) -> std::io::Result<()> 
     std::fs::rename(unfinished, file)
 }
 
+/// An empty store in memory that calls itself `url`, to tell two of them apart.
+#[must_use]
+pub fn memory_at(url: &str) -> backstay_store::Store {
+    backstay_store::Store::from_object_store(std::sync::Arc::new(object_store::memory::InMemory::new()), "", url)
+}
+
 /// The SHA-256 of `bytes`, from another implementation than the product's.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {

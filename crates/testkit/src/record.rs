@@ -25,6 +25,9 @@ pub struct Asked {
     pub bytes: u64,
 }
 
+/// A name and the SHA-256 of what was sent under it.
+pub type Sent = (String, [u8; 32]);
+
 /// The requests of one store, in the order in which they were answered. Clones share them.
 ///
 /// ```
@@ -37,6 +40,7 @@ pub struct Asked {
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     asked: Arc<Mutex<Vec<Asked>>>,
+    sent: Arc<Mutex<Vec<Sent>>>,
 }
 
 impl Record {
@@ -56,6 +60,12 @@ impl Record {
     #[must_use]
     pub fn taken(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Name and SHA-256 of everything that was sent since the last call of this, each attempt in its order.
+    #[must_use]
+    pub fn sent(&self) -> Vec<Sent> {
+        std::mem::take(&mut *self.sent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn note(&self, call: Call, location: Option<&Path>, bytes: u64) {
@@ -80,6 +90,9 @@ impl std::fmt::Display for Recorded {
 impl ObjectStore for Recorded {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let bytes = payload.content_length() as u64;
+        let digest = crate::sha256(&payload.iter().flatten().copied().collect::<Vec<_>>());
+        let name = location.filename().unwrap_or_default().to_owned();
+        self.record.sent.lock().unwrap_or_else(PoisonError::into_inner).push((name, digest));
         let answer = self.inner.put_opts(location, payload, options).await;
         self.record.note(Call::Put, Some(location), bytes);
         answer

@@ -50,6 +50,12 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).map(Duration::from_secs).ok_or_else(refuse)
 }
 
+/// Reads a duration of at least a second.
+pub(crate) fn parse_some_duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .and_then(|time| if time.is_zero() { Err("it must be more than 0".to_owned()) } else { Ok(time) })
+}
+
 /// Reads a number of threads or requests.
 pub(crate) fn parse_cores(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -111,6 +117,9 @@ mod tests {
         for text in ["", "h", "48", "1.5h", "-1h", "1h30m", "99999999999999999w"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+        assert!(
+            parse_duration("0s").is_ok() && parse_some_duration("0s").is_err() && parse_some_duration("1s").is_ok()
+        );
     }
 
     #[test]

@@ -4,14 +4,18 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use age::secrecy::ExposeSecret as _;
-use backstay::backup::{BackupOptions, Format, Padding, Receipt};
+use backstay::backup::{Also, BackupOptions, Format, Missed, Padding, Receipt};
 use backstay::chunk::{Checks, EndMarker};
+use backstay::copy::CopyOptions;
 use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::layout::UPLOADS;
+use backstay::outbox::Outbox;
+use backstay::resume::Resumed;
 use backstay::source::Source;
 use backstay_format::Guid;
 use backstay_format::header::Codec;
@@ -19,6 +23,7 @@ use backstay_format::key::raw_key;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::segment::Aead;
 use backstay_format::text::to_hex;
+use backstay_store::Store;
 use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
 use serde::Serialize;
@@ -36,11 +41,15 @@ use crate::session::Session;
 /// How long a source may give nothing before the backup is given up.
 const STALL: Duration = Duration::from_secs(24 * 3600);
 
+/// The archive is there, but not in both of its stores.
+const DEGRADED: Status = 3;
+
 const EXAMPLES: &str = "\
 Examples:
   backstay backup -s /srv/backups -r age1… -- pg_dumpall
   backstay backup -s s3://bucket/pg -R keys.txt --name shop -- pg_dump -Fc shop
   tar -c /etc | backstay backup -s /srv/backups --passphrase-file pass.txt --name etc
+  backstay backup -s /srv/backups --also s3://bucket/pg -R keys.txt -- pg_dumpall
 
 The form with `-- COMMAND` is the better one: Backstay then sees whether the command succeeded, which
 a pipe hides. What is printed at the end is the receipt: id, root, seal and stored bytes. Keep it:
@@ -130,6 +139,24 @@ pub(crate) struct Backup {
     /// The most uploads at the same time
     #[arg(long, value_name = "N", default_value_t = UPLOADS, value_parser = parse_cores, help_heading = "Format")]
     uploads: usize,
+    /// A second store for the same archive, written in the same pass: its URL, or the name of a [profile.NAME] of the configuration,
+    /// whose store, server, region and credentials it then is. If one of the two stores fails, the backup goes on with the other
+    /// and ends with status 3; the slower one sets the pace
+    #[arg(long, value_name = "URL|NAME", conflicts_with = "single", help_heading = "A second store")]
+    also: Option<String>,
+    /// Fail as soon as one of the two stores does
+    #[arg(long, help_heading = "A second store")]
+    also_required: bool,
+    /// Keep sealed parts in this directory until the store has them: the source then waits less for a slow store, and an upload that is
+    /// interrupted after the source has ended goes on when the command runs again. Needs a store that keeps conditions
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["also", "single"], help_heading = "A spool")]
+    spool: Option<PathBuf>,
+    /// The most bytes of parts in the spool; when it is full, the source waits for the store
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_some_size, help_heading = "A spool")]
+    spool_size: u64,
+    /// Send what an interrupted run left complete in the spool, and back up nothing
+    #[arg(long, conflicts_with = "command", help_heading = "A spool")]
+    resume: bool,
     #[command(flatten)]
     derivation: Derivation,
     /// One object instead of parts
@@ -172,6 +199,9 @@ enum Pad {
 
 impl Backup {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
+        if self.resume {
+            return self.resume(session).await;
+        }
         let name = match &self.name {
             Some(name) => name.clone(),
             None => host_name()?,
@@ -188,7 +218,7 @@ impl Backup {
             Some(FormatName::Openssl) => self.openssl(session)?,
             Some(FormatName::Native) | None => self.native(session)?,
         };
-        let options = BackupOptions {
+        let mut options = BackupOptions {
             guid,
             name,
             hide_name: self.hide_name,
@@ -209,9 +239,25 @@ impl Backup {
                 },
             },
             stall: STALL,
+            also: None,
+            spool: None,
         };
         let source = if self.command.is_empty() { Source::Stdin } else { Source::Command(self.command) };
         let store = session.store().await?;
+        if let Some(given) = &self.also {
+            let second = session.second(given, &store).await?;
+            options.also = Some(Also { store: second, required: self.also_required });
+        } else if session.settings.is_spelled_out("also_required") {
+            return Err(Failure::usage("--also-required needs a second store: give one with --also"));
+        }
+        if let Some(folder) = &self.spool {
+            let spool = Arc::new(Outbox::open(folder, self.spool_size).await?);
+            let transfers = CopyOptions { memory: session.global.memory, transfers: self.uploads };
+            send_leftovers(&store, &spool, &transfers, session).await?;
+            options.spool = Some(spool);
+        } else if session.settings.is_spelled_out("spool_size") {
+            return Err(Failure::usage("--spool-size needs a spool: give its directory with --spool"));
+        }
         let receipt = backstay::backup(&store, source, options, &session.context, session.observer()).await?;
         session.output.end();
         session.output.note(&summary(&receipt));
@@ -219,8 +265,32 @@ impl Backup {
             let text = "the store's answer to one object was lost and could not be compared: verify this archive with a reading credential";
             session.output.warning(None, text);
         }
+        let also = self.also.as_deref().unwrap_or_default();
+        for missed in &receipt.missed {
+            let copy = if missed.store == store.url() { "--repair" } else { "--to" };
+            let text = format!(
+                "{} does not have this archive: {}; when it works again, `backstay copy {} {copy} {also}` makes up for it",
+                missed.store, missed.why, receipt.id
+            );
+            session.output.warning(Some(missed.code), &text);
+        }
         let printed = session.output.result("receipt", &Printed::from(&receipt));
         printed.map_err(|failure| without_receipt(failure, &receipt))?;
+        Ok(if receipt.missed.is_empty() { 0 } else { DEGRADED })
+    }
+
+    async fn resume(self, session: &Session) -> Result<Status> {
+        let Some(folder) = &self.spool else {
+            return Err(Failure::usage(
+                "--resume needs the spool of the interrupted run: give its directory with --spool",
+            ));
+        };
+        let spool = Arc::new(Outbox::open(folder, self.spool_size).await?);
+        let store = session.store().await?;
+        let options = CopyOptions { memory: session.global.memory, transfers: self.uploads };
+        let resumed = backstay::resume(&store, &spool, &options, &session.context, session.observer()).await?;
+        session.output.end();
+        session.output.result("resumed", &AllResumed { archives: resumed.iter().map(Finished::from).collect() })?;
         Ok(0)
     }
 
@@ -313,6 +383,25 @@ impl Backup {
     }
 }
 
+/// What an earlier run left in the spool goes first. When that fails, the new backup is made all the same.
+async fn send_leftovers(store: &Store, spool: &Arc<Outbox>, options: &CopyOptions, session: &Session) -> Result<()> {
+    match backstay::resume(store, spool, options, &session.context, session.observer()).await {
+        Ok(resumed) => {
+            for done in resumed {
+                let sent = Size(done.sent);
+                session.output.note(&format!("{sent} of an earlier run were sent, it is committed: {}", done.receipt));
+            }
+            Ok(())
+        }
+        Err(error @ backstay::Error::Interrupted { .. }) => Err(error.into()),
+        Err(error) => {
+            let text = format!("what an earlier run left in the spool is still there: {error}");
+            session.output.warning(Some(error.code()), &text);
+            Ok(())
+        }
+    }
+}
+
 /// The name of this host.
 fn host_name() -> Result<String> {
     let system = rustix::system::uname();
@@ -333,6 +422,52 @@ fn summary(receipt: &Receipt) -> String {
     )
 }
 
+/// What was finished.
+#[derive(Debug, Serialize)]
+struct AllResumed {
+    archives: Vec<Finished>,
+}
+
+/// One archive.
+#[derive(Debug, Serialize)]
+struct Finished {
+    id: String,
+    root: String,
+    seal: String,
+    stored: u64,
+    parts: u32,
+    sent: u64,
+    unconfirmed: bool,
+    elapsed_ms: u64,
+    #[serde(skip)]
+    receipt: String,
+}
+
+impl From<&Resumed> for Finished {
+    fn from(Resumed { receipt, parts, sent, elapsed }: &Resumed) -> Finished {
+        Finished {
+            id: receipt.id.to_string(),
+            root: to_hex(&receipt.root),
+            seal: to_hex(&receipt.seal),
+            stored: receipt.stored,
+            parts: *parts,
+            sent: *sent,
+            unconfirmed: receipt.unconfirmed,
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            receipt: receipt.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for AllResumed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.archives.is_empty() {
+            return writeln!(f, "there is nothing to send");
+        }
+        self.archives.iter().try_for_each(|archive| writeln!(f, "{}", archive.receipt))
+    }
+}
+
 /// The receipt as it is printed.
 #[derive(Debug, Serialize)]
 pub(crate) struct Printed {
@@ -343,7 +478,22 @@ pub(crate) struct Printed {
     content: u64,
     parts: u32,
     unconfirmed: bool,
+    missed: Vec<Gap>,
     elapsed_ms: u64,
+}
+
+/// A store that does not have the archive.
+#[derive(Debug, Serialize)]
+struct Gap {
+    store: String,
+    code: &'static str,
+    why: String,
+}
+
+impl From<&Missed> for Gap {
+    fn from(Missed { store, code, why }: &Missed) -> Gap {
+        Gap { store: store.clone(), code, why: why.clone() }
+    }
 }
 
 impl From<&Receipt> for Printed {
@@ -356,6 +506,7 @@ impl From<&Receipt> for Printed {
             content: receipt.content,
             parts: receipt.parts,
             unconfirmed: receipt.unconfirmed,
+            missed: receipt.missed.iter().map(Gap::from).collect(),
             elapsed_ms: u64::try_from(receipt.elapsed.as_millis()).unwrap_or(u64::MAX),
         }
     }

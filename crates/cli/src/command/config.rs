@@ -25,6 +25,14 @@ chosen [profile.NAME] of the files, then at the top of the files. Files are
   name = \"shop\"
   min_size = \"10MiB\"
 
+  [profile.offsite]
+  store = \"s3://other/pg\"
+  endpoint_url = \"https://s3.example.org\"
+  aws_profile = \"offsite\"
+
+The last one is a store too: `backup --also offsite` and `copy --to offsite` reach it as
+`-p offsite` does, whatever variables and the command line say of the first store.
+
 Several values in a variable are separated by commas. Of two options that exclude each other, the one
 from the stronger place holds: --no-encryption on the command line goes before a recipient in a file.";
 

@@ -2,14 +2,17 @@
 
 use std::fmt;
 
+use backstay::catalog::Filter;
 use backstay::copy::{Copied, CopyOptions};
 use backstay::layout::UPLOADS;
+use backstay::repair::Repaired;
+use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
 
 use crate::args::select::Narrow;
 use crate::args::value::parse_cores;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::output::Size;
 use crate::output::human::{Elapsed, count};
 use crate::run::Status;
@@ -19,9 +22,18 @@ const EXAMPLES: &str = "\
 Examples:
   backstay copy latest -s /srv/backups --to s3://bucket/pg
   backstay copy --all --name shop -s s3://bucket/pg --to /mnt/replica
+  backstay copy latest --repair s3://bucket/replica
+  backstay copy --all --to offsite
+
+The last one copies to the store of a profile, which has its own server and credentials:
+
+  [profile.offsite]
+  store = 's3://other/pg'
+  endpoint_url = 'https://s3.example.org'
+  aws_profile = 'offsite'
 
 A copy is the same archive, byte for byte, under the same id; no key is needed to make it. What the manifest
-says of each part is checked on the way. A copy that was interrupted goes on when it is started again.";
+says of each part is checked on the way. A copy that was interrupted goes on when it is started again; so does a repair.";
 
 /// Copy archives to another store, byte for byte
 #[derive(Debug, Args)]
@@ -33,9 +45,14 @@ pub(crate) struct Copy {
     /// Every archive that is committed, oldest first
     #[arg(long)]
     all: bool,
-    /// The store to copy to; what is said of the store's server, region and credentials holds for both
-    #[arg(long, value_name = "URL")]
-    to: String,
+    /// The store to copy to: its URL, or the name of a [profile.NAME] of the configuration, whose store, server, region and
+    /// credentials it then is. A URL of the same kind as the store's is reached with what is said of the store
+    #[arg(long, value_name = "URL|NAME", required_unless_present = "repair", conflicts_with = "repair")]
+    to: Option<String>,
+    /// The other direction: replace what is missing or damaged of the archive in the store with what it has in this one. Every part is
+    /// read and compared with the manifest first. Needs the right to delete, for a damaged object is deleted before it is created anew
+    #[arg(long, value_name = "URL|NAME")]
+    repair: Option<String>,
     /// The most parts under way at the same time
     #[arg(long, value_name = "N", default_value_t = UPLOADS, value_parser = parse_cores)]
     uploads: usize,
@@ -46,16 +63,16 @@ pub(crate) struct Copy {
 impl Copy {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let from = session.store().await?;
-        let to = session.open(&self.to).await?;
-        if from.url() == to.url() {
-            return Err(Failure::usage(format!("{} is both the store and the target", to.url())));
-        }
+        let options = CopyOptions { memory: session.global.memory, transfers: self.uploads };
         let filter = self.narrow.filter(false)?;
+        let Some(to) = &self.to else {
+            return self.repair(&from, &filter, &options, session).await;
+        };
+        let to = session.second(to, &from).await?;
         let ids = match &self.archive {
             Some(archive) => vec![backstay::catalog::select(&from, archive, &filter).await?],
             None => backstay::catalog::list(&from, &filter, false).await?.into_iter().map(|entry| entry.id).collect(),
         };
-        let options = CopyOptions { memory: session.global.memory, transfers: self.uploads };
         let mut archives = Vec::new();
         for id in ids {
             let copied = backstay::copy(&from, &to, &id, &options, &session.context, session.observer()).await?;
@@ -64,6 +81,78 @@ impl Copy {
         session.output.end();
         session.output.result("copied", &All { to: to.url().to_owned(), archives })?;
         Ok(0)
+    }
+}
+
+impl Copy {
+    async fn repair(self, store: &Store, filter: &Filter, options: &CopyOptions, session: &Session) -> Result<Status> {
+        let replica = session.second(self.repair.as_deref().unwrap_or_default(), store).await?;
+        let ids = match &self.archive {
+            // The replica is the better catalog: in the store the archive may look like one that was never finished.
+            Some(archive) => vec![backstay::catalog::select(&replica, archive, filter).await?],
+            None => backstay::catalog::list(&replica, filter, false).await?.into_iter().map(|entry| entry.id).collect(),
+        };
+        let mut archives = Vec::new();
+        for id in ids {
+            let repaired =
+                backstay::repair(store, &replica, &id, options, &session.context, session.observer()).await?;
+            archives.push(Mended::from(&repaired));
+        }
+        session.output.end();
+        session.output.result("repaired", &AllMended { from: replica.url().to_owned(), archives })?;
+        Ok(0)
+    }
+}
+
+/// What is whole in the store now.
+#[derive(Debug, Serialize)]
+struct AllMended {
+    from: String,
+    archives: Vec<Mended>,
+}
+
+/// One archive.
+#[derive(Debug, Serialize)]
+struct Mended {
+    id: String,
+    parts: u32,
+    restored: Vec<String>,
+    replaced: Vec<String>,
+    sent: u64,
+    elapsed_ms: u64,
+}
+
+impl From<&Repaired> for Mended {
+    fn from(repaired: &Repaired) -> Mended {
+        Mended {
+            id: repaired.id.to_string(),
+            parts: repaired.parts,
+            restored: repaired.restored.clone(),
+            replaced: repaired.replaced.clone(),
+            sent: repaired.sent,
+            elapsed_ms: u64::try_from(repaired.elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl fmt::Display for AllMended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for archive in &self.archives {
+            let Mended { id, parts, restored, replaced, sent, .. } = archive;
+            write!(f, "{id}: {}, all good", count(u64::from(*parts), "part"))?;
+            let mended = restored.len() + replaced.len();
+            if mended > 0 {
+                let mended = count(mended as u64, "object");
+                write!(f, " now: {mended} with {} brought back from {}", Size(*sent), self.from)?;
+            }
+            writeln!(f)?;
+            restored.iter().try_for_each(|name| writeln!(f, "  {name} was missing"))?;
+            replaced.iter().try_for_each(|name| writeln!(f, "  {name} was damaged"))?;
+        }
+        if self.archives.is_empty() {
+            writeln!(f, "there is nothing to repair")?;
+        }
+        Ok(())
     }
 }
 

@@ -17,6 +17,12 @@ pub(super) struct File {
     profiles: BTreeMap<String, BTreeMap<String, Vec<String>>>,
 }
 
+impl File {
+    pub(super) fn has(&self, profile: &str) -> bool {
+        self.profiles.contains_key(profile)
+    }
+}
+
 /// Reads a file.
 ///
 /// # Errors
@@ -106,7 +112,7 @@ fn scalar(value: Value) -> Option<String> {
 /// `usage.config` when no file has the profile.
 pub(super) fn layered(files: &[File], profile: Option<&str>) -> Result<BTreeMap<String, Setting>> {
     if let Some(profile) = profile
-        && !files.iter().any(|file| file.profiles.contains_key(profile))
+        && !files.iter().any(|file| file.has(profile))
     {
         let failure = Failure::new("usage.config", format!("no configuration file has the profile `{profile}`"));
         let names: Vec<_> = files.iter().flat_map(|file| file.profiles.keys()).map(String::as_str).collect();

@@ -10,8 +10,8 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command};
 
-/// Options that only the moment decides: which file and which part of it to read, and that one is sure.
-const NOT_IN_FILES: [&str; 3] = ["config", "profile", "yes"];
+/// Options that only the moment decides: which file and which part of it to read, what to do instead, and that one is sure.
+const NOT_IN_FILES: [&str; 4] = ["config", "profile", "resume", "yes"];
 
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

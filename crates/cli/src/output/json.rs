@@ -37,6 +37,16 @@ pub(super) fn of(happened: &Event) -> Option<String> {
         Event::Started { id, plan } => event("started", &[("id", id.as_str().into()), ("plan", plan.as_str().into())]),
         Event::PartStored { n, size } => event("part_stored", &[("n", (*n).into()), ("size", (*size).into())]),
         Event::PartFetched { n, size } => event("part_fetched", &[("n", (*n).into()), ("size", (*size).into())]),
+        Event::Retry { store, operation, attempt, pause, cause } => event(
+            "retry",
+            &[
+                ("store", store.as_str().into()),
+                ("operation", operation.as_str().into()),
+                ("attempt", (*attempt).into()),
+                ("pause_ms", u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).into()),
+                ("cause", cause.as_str().into()),
+            ],
+        ),
         Event::CommandLine { line } => event("command_line", &[("line", line.as_str().into())]),
         Event::Committed(receipt) => event("committed", &receipt_fields(receipt)),
         _ => return None,

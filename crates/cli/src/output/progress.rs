@@ -35,6 +35,8 @@ enum Manner {
 struct State {
     began: Instant,
     totals: Progress,
+    /// Requests that failed and were repeated.
+    retries: u64,
     /// Content at some moments of the window, the oldest first.
     samples: Vec<(Instant, u64)>,
     said: Instant,
@@ -60,7 +62,8 @@ impl Display {
 
     fn new(manner: Manner) -> Display {
         let now = Instant::now();
-        let state = State { began: now, totals: Progress::default(), samples: Vec::new(), said: now, shown: false };
+        let state =
+            State { began: now, totals: Progress::default(), retries: 0, samples: Vec::new(), said: now, shown: false };
         Display { manner, state: Mutex::new(state), hidden: AtomicBool::new(false) }
     }
 
@@ -93,6 +96,16 @@ impl Display {
     pub(super) fn part(&self, text: &str, say: impl FnOnce(&str)) {
         if matches!(self.manner, Manner::Plain) {
             say(text);
+        }
+    }
+
+    /// A request failed and will be repeated.
+    pub(super) fn retry(&self, text: &str, say: impl FnOnce(&str)) {
+        self.state().retries += 1;
+        match &self.manner {
+            Manner::Plain => say(text),
+            Manner::Line(_) => self.tick(Instant::now(), |_| {}),
+            Manner::Nothing => {}
         }
     }
 
@@ -182,6 +195,11 @@ impl State {
             None if parts > 0 => facts.push((2, format!("part {parts}"))),
             None => {}
         }
+        match self.retries {
+            0 => {}
+            1 => facts.push((6, "1 retry".to_owned())),
+            more => facts.push((6, format!("{more} retries"))),
+        }
         facts.push((3, Elapsed(elapsed).to_string()));
         if let Some(left) = total_stored.and_then(|total| left(elapsed, stored, total)) {
             facts.push((8, format!("{} left", Elapsed(left))));
@@ -247,6 +265,20 @@ mod tests {
         let line = said(&display, 60).unwrap();
         assert!(line.contains("10.0 MiB stored of 40.0 MiB") && line.contains("part 1 of 4"), "{line}");
         assert!(line.ends_with("3 min 0 s left"), "{line}");
+    }
+
+    #[test]
+    fn retries_are_counted_in_the_line_and_said_where_there_is_none() {
+        let display = Display::plain();
+        let mut said_at_once = Vec::new();
+        for number in 1..=2 {
+            display.retry(&format!("retry {number}"), |line| said_at_once.push(line.to_owned()));
+        }
+        assert_eq!(said_at_once, ["retry 1", "retry 2"]);
+        assert!(said(&display, 60).unwrap().contains(", 2 retries, "));
+        let line = Display::line();
+        line.retry("not said", |_| unreachable!());
+        assert!(line.status(Instant::now()).contains(", 1 retry, "));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use backstay_testkit::S3Server;
 use serde_json::json;
 
-use crate::harness::{Place, noise};
+use crate::harness::{Place, Run, noise};
 
-fn files(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let mut files: Vec<_> = entries
         .filter(|entry| entry.file_type().unwrap().is_file())
@@ -29,7 +29,7 @@ fn a_copy_is_byte_for_byte_and_needs_no_key() {
     assert_eq!(place.run(["cat", &id, "-s", replica, "-i", "key.txt"]).good().stdout, noise(3 << 20));
     place.run(["copy", &id, "--to", replica]).good().says_out("all there already");
     let store = place.store();
-    place.run(["copy", &id, "--to", store.to_str().unwrap()]).fails("usage.arguments", 2);
+    place.run(["copy", &id, "--to", store.to_str().unwrap()]).fails("usage.arguments", 2).says("both the first and");
     place.run(["copy", "--to", replica]).fails("usage.arguments", 2);
     place.run(["copy", &id, "--all", "--to", replica]).fails("usage.arguments", 2);
     place.run(["copy", &id]).fails("usage.arguments", 2).says("--to");
@@ -89,4 +89,99 @@ fn archives_go_to_a_server_and_from_it() {
         run.good();
     }
     assert_eq!(files(&place.store()), files(&back));
+}
+
+/// Two servers with keys of their own: the first one's are in the environment, the second one's in a profile.
+pub(crate) fn two_servers(place: &Place) -> (S3Server, S3Server) {
+    let first = S3Server::with_bucket("bucket");
+    let root = place.path("second-server");
+    std::fs::create_dir(&root).unwrap();
+    let second = S3Server::start(root, "AKIASECOND", "second-secret");
+    second.create_bucket("bucket");
+    place.write(
+        ".aws/credentials",
+        "[offsite]\naws_access_key_id = AKIASECOND\naws_secret_access_key = second-secret\n",
+    );
+    let offsite = format!(
+        "[profile.offsite]\nstore = 's3://bucket/replica'\nendpoint_url = '{}'\naws_profile = 'offsite'\n[profile.none]\nname = 'x'\n",
+        second.endpoint
+    );
+    place.write("config/backstay/backstay.toml", offsite);
+    (first, second)
+}
+
+pub(crate) fn reaching<'a>(server: &S3Server, mut run: Run<'a>) -> Run<'a> {
+    for (name, value) in server.variables(&server.endpoint) {
+        run = run.env(&name, value);
+    }
+    run.env("BACKSTAY_STORE", "s3://bucket/pg")
+}
+
+#[test]
+fn a_profile_is_a_store_with_its_own_server_and_credentials() {
+    let place = Place::new();
+    let (first, second) = two_servers(&place);
+    let content = noise(3 << 20);
+    let backup =
+        place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--part-size", "1MiB"]).stdin(&content);
+    let id = reaching(&first, backup).good().out().split(' ').next().unwrap().to_owned();
+    reaching(&first, place.run(["copy", &id, "--to", "offsite"])).good().says_out("s3://bucket/replica at http://");
+    assert_eq!(files(&first.object_path("bucket", "pg")), files(&second.object_path("bucket", "replica")));
+    // The profile alone reaches it too, with the first one's keys in the environment.
+    let cat = place.run(["cat", &id, "-p", "offsite", "-i", "key.txt"]);
+    assert!(reaching(&first, cat).env("BACKSTAY_STORE", "").good().stdout == content);
+    reaching(&first, place.run(["copy", &id, "--to", "none"])).fails("usage.config", 2).says("names no store");
+    // The first one's keys are no good at the second server.
+    let place_of = format!("[profile.offsite]\nstore = 's3://bucket/other'\nendpoint_url = '{}'\n", second.endpoint);
+    place.write("config/backstay/backstay.toml", place_of);
+    reaching(&first, place.run(["copy", &id, "--to", "offsite"])).fails("store.denied", 40);
+}
+
+#[test]
+fn what_is_said_of_the_store_is_not_said_of_one_of_another_kind() {
+    let place = Place::new();
+    let server = S3Server::with_bucket("bucket");
+    let id = place.backup("content", &[]);
+    // A directory would have nothing to do with the server; a bucket of Azure neither, and there are no credentials for one.
+    let refused = place.run(["copy", &id, "--to", "az://bucket/x", "--endpoint-url", &server.endpoint]);
+    refused.fails("usage.credentials", 2);
+    // A profile's name goes before a path that is called the same; the path is then written with a dot.
+    place.write(
+        "config/backstay/backstay.toml",
+        format!("[profile.replica]\nstore = '{}'\n", place.path("elsewhere").display()),
+    );
+    place.run(["copy", &id, "--to", "replica"]).good();
+    assert!(place.path("elsewhere").join(format!("{id}.json")).exists() && !place.path("replica").exists());
+    place.run(["copy", &id, "--to", "./replica"]).good();
+    assert!(place.path("replica").join(format!("{id}.json")).exists());
+}
+
+#[test]
+fn a_repair_brings_back_what_is_broken_and_says_what_it_was() {
+    let place = Place::new();
+    let id = place.backup(noise(3 << 20), &["--part-size", "1MiB"]);
+    let (replica, store) = (place.path("replica"), place.store());
+    let from = replica.to_str().unwrap();
+    place.run(["copy", &id, "--to", from]).good();
+    let good = files(&store);
+    std::fs::remove_file(store.join(format!("{id}-1"))).unwrap();
+    std::fs::write(store.join(format!("{id}-2")), "rubbish").unwrap();
+    std::fs::remove_file(store.join(format!("{id}.json"))).unwrap();
+    let done = place.run(["copy", &id, "--repair", from]).good();
+    done.says_out("3 objects with").says_out(&format!("{id}-1 was missing")).says_out(&format!("{id}-2 was damaged"));
+    assert_eq!(files(&store), good);
+    let again = place.run(["--json", "copy", "--all", "--repair", from]).good().json("repaired");
+    let nothing = (&json!([]), &json!([]), &json!(0));
+    let found = &again["archives"][0];
+    assert_eq!((&found["restored"], &found["replaced"], &found["sent"]), nothing);
+    place.run(["copy", &id, "--repair", from, "--to", from]).fails("usage.arguments", 2);
+    place.run(["copy", &id, "--repair"]).arg(&store).fails("usage.arguments", 2);
+    // It is another archive: a backup of the same id cannot be made, so its manifest is that of another one.
+    let other = place.backup("other", &[]);
+    std::fs::copy(store.join(format!("{other}.json")), store.join(format!("{id}.json"))).unwrap();
+    place.run(["copy", &id, "--repair", from]).good();
+    assert_eq!(
+        std::fs::read(store.join(format!("{id}.json"))).unwrap(),
+        std::fs::read(replica.join(format!("{id}.json"))).unwrap()
+    );
 }

@@ -1,6 +1,7 @@
 //! The real binary, run as a user runs it: one module for each verb or concern.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, reason = "a test may")]
 
+mod also;
 mod backup;
 mod config;
 mod copy;
@@ -22,6 +23,7 @@ mod s3;
 mod salvage;
 mod secrets;
 mod source;
+mod spool;
 mod ssh;
 mod terminal;
 mod verify;

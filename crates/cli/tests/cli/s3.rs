@@ -3,8 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use backstay_testkit::S3Server;
+use backstay_testkit::proxy::{Fate, ProxiedRequest, Proxy};
 
 use crate::harness::{Place, Run, noise};
 
@@ -93,4 +95,78 @@ fn region_and_profile_are_what_requests_are_signed_with() {
     assert!(plain.starts_with("AKIADEFAULT/") && plain.contains("/eu-test-7/s3/"), "{plain}");
     let other = credential(&["--region", "eu-test-8", "--aws-profile", "other"]);
     assert!(other.starts_with("AKIAOTHER/") && other.contains("/eu-test-8/s3/"), "{other}");
+}
+
+#[test]
+fn uploads_and_downloads_keep_to_their_limits() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let content = noise(1 << 20);
+    let timed = |mut run: Run<'_>| {
+        for (name, value) in server.variables(&server.endpoint) {
+            run = run.env(&name, value);
+        }
+        let begun = Instant::now();
+        let done = run.env("BACKSTAY_STORE", "s3://bucket/pg").good();
+        (begun.elapsed(), done)
+    };
+    let backup = || place.run(["backup", "--name", "pg-main", "-r", &place.recipient]).stdin(&content);
+    let (free, _) = timed(backup());
+    let (slow, done) = timed(backup().args(["--limit-upload", "512KiB"]));
+    let id = done.out().split(' ').next().unwrap();
+    // The only part is sent twice, the second time to see whether the store keeps conditions.
+    assert!(slow > Duration::from_millis(3500) && slow > free, "{slow:?} {free:?}");
+    let cat = || place.run(["cat", id, "-i", "key.txt", "--fetches", "1"]);
+    let (free, _) = timed(cat());
+    let (slow, done) = timed(cat().env("BACKSTAY_LIMIT_DOWNLOAD", "256KiB"));
+    assert!(done.stdout == content);
+    assert!(slow > Duration::from_millis(2000) && slow > free, "{slow:?} {free:?}");
+    place.run(["list", "--limit-upload", "0"]).fails("usage.arguments", 2).says("more than 0");
+}
+
+#[test]
+fn retries_are_told_and_end_when_they_are_told_to() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let script = |request: &ProxiedRequest| match (request.method.as_str(), request.number) {
+        ("PUT", 2..=4) => Fate::AnswerInstead(503, "SlowDown"),
+        _ => Fate::Pass,
+    };
+    let backup = |arguments: &[&str]| {
+        let proxy = Proxy::start(server.address(), script);
+        let mut run =
+            place.run(["backup", "--name", "pg-main", "-r", &place.recipient]).args(arguments).stdin("content");
+        for (name, value) in server.variables(&proxy.endpoint) {
+            run = run.env(&name, value);
+        }
+        run.env("BACKSTAY_STORE", "s3://bucket/pg").done()
+    };
+    let done = backup(&["--json"]);
+    assert!(done.status.success(), "{}", done.stderr);
+    let retries: Vec<_> = done.events().into_iter().filter(|event| event["type"] == "retry").collect();
+    assert_eq!(retries.len(), 3);
+    for (event, attempt) in retries.iter().zip(1..) {
+        assert_eq!(event["attempt"], attempt);
+        assert!(event["cause"].as_str().unwrap().contains("503") && event["pause_ms"].is_u64(), "{event}");
+        assert!(event["operation"].as_str().unwrap().starts_with("creating "), "{event}");
+    }
+    backup(&[]).says("again in");
+    let refused = backup(&["--retry-for", "0s"]);
+    assert_eq!(refused.status.code(), Some(40), "{}", refused.stderr);
+    refused.says("error[store.failed]").says("503");
+}
+
+#[test]
+fn a_request_that_stands_still_is_given_up_after_the_time_that_is_set() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let proxy = Proxy::start(server.address(), |request| match (request.method.as_str(), request.number) {
+        ("PUT", 1) => Fate::StallRequest(100),
+        _ => Fate::Pass,
+    });
+    place.write("config/backstay/backstay.toml", "stall_timeout = '1s'\n");
+    let mut run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient]).stdin(noise(1 << 20));
+    for (name, value) in server.variables(&proxy.endpoint) {
+        run = run.env(&name, value);
+    }
+    let begun = Instant::now();
+    run.env("BACKSTAY_STORE", "s3://bucket/pg").good().says("nothing moved for 1.0 s");
+    assert!(begun.elapsed() < Duration::from_secs(30));
 }

@@ -1,0 +1,361 @@
+//! `copy --repair`: what is broken in an archive is replaced with what a replica has, and nothing else is touched.
+//!
+//! Elsewhere an object is created once and never changed; here a broken one is deleted and created again, which takes the right to
+//! delete. It is deleted only when it was read twice and found broken both times, and when the bytes that take its place are in
+//! memory and have the digest that the manifest states. So wherever the process ends, nothing that was good is gone, and a
+//! missing part was a broken one: the next run goes on. A manifest that is lost comes last, as always.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, Profile, SealedManifest, is_aborted_marker};
+use backstay_format::schedule::sha256;
+use backstay_format::{ArchiveId, Error as Fault, ObjectName};
+use backstay_store::{Error as StoreError, Store};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::archive::{KEYBOX_FETCH, Object};
+use crate::context::Context;
+use crate::copy::CopyOptions;
+use crate::error::{Error, Result};
+use crate::fetch::{Fetcher, RUN, digest_fault};
+use crate::observe::{Event, Observer, Progress};
+use crate::shelf::Shelf;
+
+/// What was done.
+#[derive(Debug, Clone)]
+pub struct Repaired {
+    /// The archive.
+    pub id: ArchiveId,
+    /// Its parts, all of which are good now.
+    pub parts: u32,
+    /// Objects that were missing and are there again.
+    pub restored: Vec<String>,
+    /// Objects that were damaged and are replaced.
+    pub replaced: Vec<String>,
+    /// Bytes that were sent.
+    pub sent: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Repairs an archive in `store` with what `replica` has of it.
+///
+/// Both have to be the same archive: their manifests are byte for byte equal, or one of them is lost, or the store's is damaged and
+/// at least one of its parts is the one that the replica's manifest states.
+///
+/// # Errors
+/// `replica.differs` when they are not, before anything is changed; `archive.uncommitted` and `archive.not-found` when neither
+/// has a manifest; `part.missing` and `part.digest` when the replica lacks or damaged a part that is needed; `store.denied` when
+/// the store does not let a damaged object be deleted; `usage.memory`; and the stores' own.
+pub async fn repair(
+    store: &Store,
+    replica: &Store,
+    id: &ArchiveId,
+    options: &CopyOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<Repaired> {
+    let begun = Instant::now();
+    let repair = Repair { store, replica, id, context, observer: &observer };
+    let work = async {
+        let (own, theirs) = (Stored::read(store, id).await?, Stored::read(replica, id).await?);
+        let Plan { manifest, bytes, own } = agree(own, theirs, id, store, replica)?;
+        let found = repair.listed().await?;
+        let parts = expected(&manifest, id);
+        let largest = parts.iter().map(|part| part.object.size).max().unwrap_or(0).max(1);
+        if largest > options.memory {
+            return Err(Error::Memory { needed: largest, given: options.memory, part: None });
+        }
+        let at_once = options.transfers.min(usize::try_from(options.memory / largest).unwrap_or(usize::MAX)).max(1);
+
+        let mut progress = Progress {
+            total_stored: Some(manifest.stored()),
+            total_parts: u32::try_from(parts.len()).ok(),
+            ..Progress::default()
+        };
+        let mut broken = Vec::new();
+        let (repair, found) = (&repair, &found);
+        {
+            let mut judged =
+                stream::iter(&parts)
+                    .map(|part| async move {
+                        Ok::<_, Error>((part, repair.judge(part, found.get(&part.object.name)).await?))
+                    })
+                    .buffered(at_once);
+            while let Some((part, state)) = judged.try_next().await? {
+                progress.stored += part.object.size;
+                progress.parts += 1;
+                observer.event(&Event::Progress(progress));
+                if state != State::Good {
+                    broken.push((part, state));
+                }
+            }
+        }
+        if own == Own::Damaged && !broken.is_empty() && broken.len() == parts.len() {
+            let why = "the manifest and every part there are damaged or another archive's".to_owned();
+            return Err(Error::ReplicaDiffers { id: id.to_string(), store: store.url().to_owned(), why });
+        }
+
+        let mut done = Done::default();
+        repair.keyboxes(found, &mut done).await?;
+        let mut mended = stream::iter(broken)
+            .map(|(part, state)| async move { repair.mend(part, state).await.map(|()| (part, state)) })
+            .buffer_unordered(at_once);
+        while let Some((part, state)) = mended.try_next().await? {
+            done.note(part.object.name.clone(), part.object.size, state);
+        }
+        drop(mended);
+        let name = id.manifest();
+        match own {
+            Own::Good => {}
+            Own::Lost => {
+                repair.create(&name, bytes.clone(), sha256(&bytes)).await?;
+                done.note(name, bytes.len() as u64, State::Missing);
+            }
+            Own::Damaged => {
+                repair.replace(&name, bytes.clone(), sha256(&bytes)).await?;
+                done.note(name, bytes.len() as u64, State::Damaged);
+            }
+        }
+        Ok((parts.len(), done))
+    };
+    let (parts, done) = tokio::select! {
+        biased;
+        () = context.interrupt.wait() => {
+            return Err(Error::Interrupted { left: format!("{id} may not be whole in {}: repair it again to go on", store.url()) });
+        }
+        done = work => done?,
+    };
+    let Done { mut restored, mut replaced, sent } = done;
+    restored.sort();
+    replaced.sort();
+    let parts = u32::try_from(parts).unwrap_or(u32::MAX);
+    Ok(Repaired { id: id.clone(), parts, restored, replaced, sent, elapsed: begun.elapsed() })
+}
+
+/// What stands under the manifest's name.
+enum Stored {
+    Whole(Box<SealedManifest>, Bytes),
+    Damaged(Error),
+    Nothing,
+}
+
+impl Stored {
+    async fn read(store: &Store, id: &ArchiveId) -> Result<Stored> {
+        let bytes = match store.get(&id.manifest(), MAX_MANIFEST).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(Stored::Nothing),
+            Err(StoreError::StoreMissing { .. }) if store.is_local() => return Ok(Stored::Nothing),
+            Err(error @ StoreError::TooLarge { .. }) => return Ok(Stored::Damaged(error.into())),
+            Err(error) => return Err(error.into()),
+        };
+        if is_aborted_marker(&bytes, id) {
+            let why = "it was given up and is being cleared away";
+            return Err(Fault::ArchiveUncommitted { id: id.to_string(), why }.into());
+        }
+        match Manifest::parse(bytes.clone().into(), id) {
+            Ok(Document::Manifest(manifest)) => Ok(Stored::Whole(manifest, bytes)),
+            Ok(Document::Foreign(_)) => {
+                let why = "it has no sealed manifest, so that nothing tells which of its parts are good".to_owned();
+                Ok(Stored::Damaged(Fault::ManifestInvalid { object: id.manifest(), why }.into()))
+            }
+            Err(fault) => Ok(Stored::Damaged(fault.into())),
+        }
+    }
+}
+
+/// What to hold the parts to.
+struct Plan {
+    manifest: Manifest,
+    bytes: Bytes,
+    own: Own,
+}
+
+/// The manifest in the store that is repaired.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Good,
+    Lost,
+    Damaged,
+}
+
+fn agree(own: Stored, theirs: Stored, id: &ArchiveId, store: &Store, replica: &Store) -> Result<Plan> {
+    let plan = |sealed: Box<SealedManifest>, bytes, own| Ok(Plan { manifest: sealed.manifest, bytes, own });
+    match (own, theirs) {
+        (Stored::Whole(_, ours), Stored::Whole(_, theirs)) if ours != theirs => {
+            let why = format!("its manifest is not that of {}", replica.url());
+            Err(Error::ReplicaDiffers { id: id.to_string(), store: store.url().to_owned(), why })
+        }
+        // A damaged manifest of the replica's does no harm where the store's own is good.
+        (Stored::Whole(sealed, bytes), _) => plan(sealed, bytes, Own::Good),
+        (Stored::Nothing, Stored::Whole(sealed, bytes)) => plan(sealed, bytes, Own::Lost),
+        (Stored::Damaged(_), Stored::Whole(sealed, bytes)) => plan(sealed, bytes, Own::Damaged),
+        (Stored::Damaged(error), _) | (_, Stored::Damaged(error)) => Err(error),
+        (Stored::Nothing, Stored::Nothing) => {
+            Err(Error::ArchiveNotFound { what: id.manifest(), store: format!("{} or {}", store.url(), replica.url()) })
+        }
+    }
+}
+
+/// A part as the manifest states it.
+struct Part {
+    object: Object,
+    sha256: [u8; 32],
+}
+
+fn expected(manifest: &Manifest, id: &ArchiveId) -> Vec<Part> {
+    let single = matches!(&manifest.profile, Profile::Openssl(head) if head.single);
+    let part = |(n, entry): (u32, &backstay_format::manifest::PartEntry)| {
+        let name = if single { id.to_string() } else { id.part(n) };
+        Part { object: Object { n, name, size: entry.size }, sha256: entry.sha256 }
+    };
+    (manifest.first..).zip(&manifest.parts).map(part).collect()
+}
+
+/// How an object of the store was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    Missing,
+    Damaged,
+}
+
+#[derive(Default)]
+struct Done {
+    restored: Vec<String>,
+    replaced: Vec<String>,
+    sent: u64,
+}
+
+impl Done {
+    fn note(&mut self, name: String, size: u64, state: State) {
+        match state {
+            State::Good => return,
+            State::Missing => self.restored.push(name),
+            State::Damaged => self.replaced.push(name),
+        }
+        self.sent += size;
+    }
+}
+
+/// The two stores, and what lies between.
+#[derive(Clone, Copy)]
+struct Repair<'a> {
+    store: &'a Store,
+    replica: &'a Store,
+    id: &'a ArchiveId,
+    context: &'a Context,
+    observer: &'a Arc<dyn Observer>,
+}
+
+impl Repair<'_> {
+    fn fetcher(&self, store: &Store) -> Fetcher {
+        let (store, cpu, observer) = (store.clone(), self.context.cpu.clone(), Arc::clone(self.observer));
+        Fetcher { store, cpu, observer, ahead: 1, run: RUN, plains: Shelf::default() }
+    }
+
+    /// Names and sizes of everything that carries the archive's id.
+    async fn listed(&self) -> Result<HashMap<String, u64>> {
+        let mut found = HashMap::new();
+        let mut listing = self.store.list(self.id.as_str(), None);
+        while let Some(object) = listing.next().await {
+            match object {
+                Ok(object) if ObjectName::parse(&object.name).id() == Some(self.id) => {
+                    found.insert(object.name, object.size);
+                }
+                Ok(_) => {}
+                Err(StoreError::StoreMissing { .. }) if self.store.is_local() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// A part as it is in the store. One that seems damaged is read again: what is deleted must not have been a bad read.
+    async fn judge(&self, part: &Part, size: Option<&u64>) -> Result<State> {
+        match size {
+            None => return Ok(State::Missing),
+            // A listing may be old.
+            Some(size) if *size != part.object.size => match self.store.head(&part.object.name).await? {
+                None => return Ok(State::Missing),
+                Some(found) if found.size != part.object.size => return Ok(State::Damaged),
+                Some(_) => {}
+            },
+            Some(_) => {}
+        }
+        for _ in 0..2 {
+            match self.fetcher(self.store).digest(&part.object).await {
+                Ok(digest) if digest == part.sha256 => return Ok(State::Good),
+                Ok(_) | Err(Error::Store(StoreError::ShortObject { .. })) => {}
+                Err(Error::Store(StoreError::ObjectMissing { .. })) => return Ok(State::Missing),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(State::Damaged)
+    }
+
+    /// Puts the replica's part in the place of a broken one.
+    async fn mend(&self, part: &Part, state: State) -> Result<()> {
+        let Part { object, sha256 } = part;
+        let mut pieces = self.fetcher(self.replica).raw(object);
+        let mut bytes = Vec::with_capacity(usize::try_from(object.size).unwrap_or(usize::MAX));
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(piece) => bytes.extend_from_slice(&piece.bytes),
+                Err(Error::Store(StoreError::ObjectMissing { .. })) => {
+                    return Err(Fault::PartMissing {
+                        id: format!("{} in {}", self.id, self.replica.url()),
+                        n: object.n,
+                    }
+                    .into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let bytes = Bytes::from(bytes);
+        let hashed = bytes.clone();
+        let found = self.context.cpu.run(move || backstay_format::schedule::sha256(&hashed)).await?;
+        if found != *sha256 {
+            return Err(digest_fault(object, &found, sha256));
+        }
+        match state {
+            State::Damaged => self.replace(&object.name, bytes, *sha256).await,
+            _ => self.create(&object.name, bytes, *sha256).await,
+        }
+    }
+
+    /// Keyboxes that the replica has and the store has not. One that both have is left alone: without a key nobody can tell which is
+    /// the good one.
+    async fn keyboxes(&self, found: &HashMap<String, u64>, done: &mut Done) -> Result<()> {
+        let mut listing = self.replica.list(self.id.as_str(), None);
+        while let Some(object) = listing.try_next().await? {
+            let ObjectName::Keybox(id, _) = ObjectName::parse(&object.name) else { continue };
+            if id == *self.id
+                && !found.contains_key(&object.name)
+                && let Some(bytes) = self.replica.get(&object.name, KEYBOX_FETCH).await?
+            {
+                self.create(&object.name, bytes.clone(), sha256(&bytes)).await?;
+                done.note(object.name, bytes.len() as u64, State::Missing);
+            }
+        }
+        Ok(())
+    }
+
+    async fn replace(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {
+        self.store.delete(name).await?;
+        self.create(name, bytes, sha256).await
+    }
+
+    async fn create(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {
+        match self.store.create(name, bytes, sha256).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::NameTaken { .. }) => {
+                Err(Error::CopyDiffers { name: name.to_owned(), store: self.store.url().to_owned() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `backup --spool`: an upload that is killed goes on.
+
+use std::time::Duration;
+
+use backstay_testkit::S3Server;
+use backstay_testkit::proxy::{Fate, Proxy};
+use serde_json::json;
+
+use crate::harness::{Place, Run, noise, until};
+
+fn reaching<'a>(server: &S3Server, endpoint: &str, mut run: Run<'a>) -> Run<'a> {
+    for (name, value) in server.variables(endpoint) {
+        run = run.env(&name, value);
+    }
+    run.env("BACKSTAY_STORE", "s3://bucket/pg")
+}
+
+/// Names in the spool.
+fn spooled(place: &Place) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(place.path("spool")) else { return Vec::new() };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.starts_with('.')).collect()
+}
+
+/// Starts a backup whose upload gets stuck, and kills it once its source has ended. Gives the archive's id.
+fn killed(place: &Place, server: &S3Server, content: &[u8]) -> String {
+    let file = place.write("content", content);
+    let proxy = Proxy::start(server.address(), |request| match (request.method.as_str(), request.number) {
+        ("PUT", 4..) => Fate::Delay(Duration::from_secs(600)),
+        _ => Fate::Pass,
+    });
+    let run = place.run([
+        "backup",
+        "--name",
+        "pg-main",
+        "-r",
+        &place.recipient,
+        "--part-size",
+        "256KiB",
+        "--spool",
+        "spool",
+        "--",
+        "cat",
+    ]);
+    let mut child = reaching(server, &proxy.endpoint, run.arg(file)).start();
+    until("the end of the source", || {
+        spooled(place).iter().any(|name| name.ends_with(".json") && !name.contains("unconf"))
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let manifest = spooled(place).into_iter().find(|name| name.ends_with(".json") && !name.contains("unconf")).unwrap();
+    manifest.trim_end_matches(".json").to_owned()
+}
+
+#[test]
+fn a_killed_upload_goes_on_and_what_it_commits_is_what_was_sealed() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let content = noise(3 << 20);
+    let id = killed(&place, &server, &content);
+    let manifest = std::fs::read(place.path("spool").join(format!("{id}.json"))).unwrap();
+    let direct = |run: Run<'static>| reaching(&server, &server.endpoint, run);
+    let place: &'static Place = Box::leak(Box::new(place));
+    assert!(!server.object_path("bucket", &format!("pg/{id}.json")).exists());
+    let done = direct(place.run(["--json", "backup", "--resume", "--spool", "spool"])).good().json("resumed");
+    let archive = &done["archives"][0];
+    assert_eq!(archive["id"], json!(id));
+    let (sent, stored) = (archive["sent"].as_u64().unwrap(), archive["stored"].as_u64().unwrap());
+    assert!(sent > 0 && sent < stored, "{sent} of {stored}");
+    assert_eq!(std::fs::read(server.object_path("bucket", &format!("pg/{id}.json"))).unwrap(), manifest);
+    assert!(direct(place.run(["cat", &id, "-i", "key.txt"])).good().stdout == content);
+    assert!(spooled(place).is_empty());
+    direct(place.run(["backup", "--resume", "--spool", "spool"])).good().says_out("there is nothing to send");
+}
+
+#[test]
+fn the_next_backup_sends_first_what_the_last_one_left() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let content = noise(3 << 20);
+    let id = killed(&place, &server, &content);
+    let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--spool", "spool"]).stdin("the next");
+    let done = reaching(&server, &server.endpoint, run).good();
+    done.says("of an earlier run were sent, it is committed").says(&id);
+    assert_eq!(done.out().lines().count(), 1);
+    let listed = reaching(&server, &server.endpoint, place.run(["--json", "list"])).good().json("list");
+    assert_eq!(listed["archives"].as_array().unwrap().len(), 2, "{listed}");
+    assert!(spooled(&place).is_empty());
+}
+
+#[test]
+fn a_spool_is_refused_where_it_does_not_fit_and_comes_from_a_file_too() {
+    let place = Place::new();
+    let backup = |arguments: &[&str]| {
+        place.run(["backup", "--name", "pg-main", "-r", &place.recipient]).args(arguments).stdin("content")
+    };
+    backup(&["--spool", "spool", "--also", "other"]).fails("usage.arguments", 2);
+    backup(&["--spool", "spool", "--spool-size", "1MiB"])
+        .fails("usage.arguments", 2)
+        .says("has room for 1048576 bytes");
+    backup(&["--spool-size", "1GiB"]).fails("usage.arguments", 2).says("--spool");
+    backup(&["--resume"]).fails("usage.arguments", 2).says("--spool");
+    place.write("config/backstay/backstay.toml", "spool = 'kept'\nspool_size = '2GiB'\n");
+    backup(&[]).good();
+    assert!(place.path("kept").is_dir());
+    backup(&[]).env("BACKSTAY_SPOOL", place.path("other")).good();
+    assert!(place.path("other").is_dir());
+}
