@@ -3,7 +3,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 /// Less than any store forgives: Amazon and Azure take a quarter of an hour.
@@ -12,7 +11,7 @@ const HARMLESS: Duration = Duration::from_secs(5 * 60);
 /// What to do about the clock, if it differs from the time of an answer by more than is harmless.
 pub(crate) fn advice(date: &str, now: SystemTime) -> Option<String> {
     // Every answer's date is of this form, and ends with `GMT`, which the parser knows.
-    let theirs: SystemTime = Timestamp::from(rfc2822::parse(date).ok()?.timestamp()).into();
+    let theirs: SystemTime = rfc2822::parse(date).ok()?.timestamp().into();
     let (apart, direction) = match now.duration_since(theirs) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
@@ -32,6 +31,8 @@ fn spoken(apart: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     #[test]

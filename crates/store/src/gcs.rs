@@ -173,8 +173,7 @@ mod tests {
         let key = home.path().join("key.json");
         std::fs::write(&key, r#"{"private_key":""}"#).unwrap();
         let variable = "GOOGLE_APPLICATION_CREDENTIALS";
-        let named =
-            |path: &std::path::Path| find(&Environment::from_pairs([home_pair, (variable, path.to_str().unwrap())]));
+        let named = |path: &Path| find(&Environment::from_pairs([home_pair, (variable, path.to_str().unwrap())]));
         assert_eq!(named(&key), Source::ServiceAccount(key.clone(), variable));
         assert_eq!(named(&default), Source::Application(default));
     }

@@ -5,7 +5,6 @@
 use backstay_store::{Created, Environment, Error, RetryOptions, Store, StoreOptions};
 use backstay_testkit::{S3Server, contract, sha256};
 use bytes::Bytes;
-use futures::TryStreamExt;
 
 fn options(endpoint: &str) -> StoreOptions {
     let mut options = StoreOptions::default();

@@ -89,7 +89,9 @@ enum Damage {
 }
 
 /// From the name of an object and its bytes to those of another writer's object.
-struct Intruder(Box<dyn FnOnce(&str, &Bytes) -> (String, Bytes) + Send>);
+struct Intruder(Box<Intrusion>);
+
+type Intrusion = dyn FnOnce(&str, &Bytes) -> (String, Bytes) + Send;
 
 impl std::fmt::Debug for Intruder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
