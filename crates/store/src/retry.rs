@@ -194,27 +194,4 @@ mod tests {
         assert_eq!(attempts.next(true, None), None);
         assert_eq!(attempts.made(), 1);
     }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_first_attempt_that_took_longer_than_the_deadline_is_repeated_all_the_same() {
-        let options = options();
-        let mut attempts = Attempts::new(&options);
-        tokio::time::advance(Duration::from_secs(600)).await;
-        while let Some(pause) = attempts.next(true, None) {
-            tokio::time::sleep(pause).await;
-        }
-        assert!(attempts.made() > 1);
-        assert!(attempts.elapsed() < Duration::from_secs(660), "{:?}", attempts.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_is_left_alone_for_as_long_as_it_asks_unless_that_is_beyond_the_deadline() {
-        let options = options();
-        let mut attempts = Attempts::new(&options);
-        let pause = attempts.next(true, Some(Duration::from_secs(20))).unwrap();
-        assert!((20..22).contains(&pause.as_secs()), "{pause:?}");
-        tokio::time::sleep(pause).await;
-        assert_eq!(attempts.next(true, Some(Duration::from_secs(u64::MAX))), None);
-        assert!(attempts.elapsed().as_secs() < 22, "it is given up at once");
-    }
 }
