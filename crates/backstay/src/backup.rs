@@ -180,6 +180,7 @@ pub async fn backup(
     observer: Arc<dyn Observer>,
 ) -> Result<Receipt> {
     let begun = Instant::now();
+    store.takes_new_objects()?;
     let wish = Wish {
         memory: options.memory,
         part: options.part_size.or(matches!(options.format, Format::Openssl { .. })

@@ -3,6 +3,7 @@
 //! There is no index that could be wrong: the listing is the truth. One streaming listing tells number, sizes and times;
 //! manifests are fetched only for what only they know, several at a time.
 
+pub mod freshness;
 mod select;
 
 use std::collections::BTreeMap;

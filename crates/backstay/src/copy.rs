@@ -74,6 +74,7 @@ pub async fn copy(
     observer: Arc<dyn Observer>,
 ) -> Result<Copied> {
     let begun = Instant::now();
+    to.takes_new_objects()?;
     let located = Located::find(from, id, &Keyring::default(), &ReadPolicy::default()).await?;
     let parts = located.objects.stream();
     let manifest = manifest(from, &located).await?;

@@ -27,9 +27,9 @@ use crate::verify::Finding;
 pub const GRACE: Duration = Duration::from_secs(48 * 3600);
 
 /// What the objects are named by which a store's promises are tried.
-const PROBE: &str = "backstay-probe-";
-/// The longest of them.
-const PROBE_SIZE: u64 = 64;
+pub(crate) const PROBE: &str = "backstay-probe-";
+/// The longest of them, by which throughput is measured.
+const PROBE_SIZE: u64 = 4 << 20;
 /// Requests in flight.
 const REQUESTS: usize = 16;
 
@@ -111,6 +111,8 @@ pub struct Leftover {
 /// `store.*`; `store.condition-ignored` before anything is deleted, when the store overwrites what is to be created;
 /// `interrupted`. What one object's lock or permission forbids is in the report.
 pub async fn gc(store: &Store, options: &GcOptions, context: &Context) -> Result<Vec<Leftover>> {
+    // Probes and markers go again.
+    let store = &store.for_passing_objects();
     let now = SystemTime::from(context.now());
     let mut leftovers = survey(store, options, now).await?;
     if !options.delete || leftovers.iter().all(|leftover| leftover.fate != Fate::Due) {

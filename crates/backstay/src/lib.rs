@@ -1,5 +1,5 @@
 //! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`], [`salvage()`], [`copy()`], [`repair()`],
-//! [`gc()`] and the [`catalog`].
+//! [`gc()`], [`check()`] and the [`catalog`].
 //!
 //! Each verb is a function of a [`Store`](backstay_store::Store), what it works on, its options, a [`Context`] (clock,
 //! randomness, processors) and an [`Observer`], and gives a summary. `backup.rs` is the story of the product: read it
@@ -8,6 +8,7 @@
 mod archive;
 pub mod backup;
 pub mod catalog;
+pub mod check;
 pub mod chunk;
 mod claim;
 pub mod codes;
@@ -46,6 +47,7 @@ mod spooled;
 pub mod verify;
 
 pub use backup::{BackupOptions, Receipt, backup};
+pub use check::check;
 pub use context::Context;
 pub use copy::copy;
 pub use error::{Error, Result};

@@ -3,6 +3,7 @@
 //! Options of one verb stand in that verb's file under [`crate::command`]; groups that several verbs share are in the
 //! modules here. The definition is also that of the environment and of configuration files, see [`crate::config`].
 
+pub(crate) mod creation;
 pub(crate) mod format;
 pub(crate) mod select;
 pub(crate) mod unlock;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::command;
+use creation::NewObjects;
 use value::{parse_cores, parse_duration, parse_size, parse_some_duration, parse_some_size};
 
 const EXAMPLES: &str = "\
@@ -55,6 +57,8 @@ pub(crate) enum Verb {
     Copy(command::copy::Copy),
     Salvage(command::salvage::Salvage),
     Gc(command::gc::Gc),
+    Check(command::check::Check),
+    Policy(command::policy::Policy),
     Key(command::key::Key),
     Explain(command::explain::Explain),
     Config(command::config::Config),
@@ -89,6 +93,17 @@ pub(crate) struct Global {
     /// How long a request may stand still until it is given up and repeated; how long it takes in all is not limited
     #[arg(long, global = true, value_name = "TIME", default_value = "60s", value_parser = parse_some_duration, help_heading = "Store")]
     pub(crate) stall_timeout: Duration,
+    /// Believe the authorities whose certificates are in this file (PEM), beside those of the system
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true, help_heading = "Store")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Where requests to S3 name the bucket: in the path, or before the host's name [default: path with --endpoint-url, else virtual]
+    #[arg(long, value_enum, global = true, value_name = "STYLE", hide_short_help = true, help_heading = "Store")]
+    pub(crate) addressing_style: Option<AddressingStyle>,
+    /// Say in each request that whoever asks pays for it; on Google the project is taken from GOOGLE_CLOUD_QUOTA_PROJECT
+    #[arg(long, global = true, hide_short_help = true, help_heading = "Store")]
+    pub(crate) requester_pays: bool,
+    #[command(flatten)]
+    pub(crate) objects: NewObjects,
 
     /// The [profile.NAME] of the configuration files to use
     #[arg(short, long, global = true, value_name = "NAME", help_heading = "General options")]
@@ -117,6 +132,13 @@ pub(crate) struct Global {
     /// The processors to use [default: all]
     #[arg(long, global = true, value_name = "N", value_parser = parse_cores, help_heading = "General options")]
     pub(crate) cores: Option<usize>,
+}
+
+/// Where a request names the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AddressingStyle {
+    Path,
+    Virtual,
 }
 
 /// The form of what is written to standard error.

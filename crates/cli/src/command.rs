@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod cat;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod copy;
@@ -10,6 +11,7 @@ pub(crate) mod gc;
 pub(crate) mod key;
 pub(crate) mod list;
 pub(crate) mod man;
+pub(crate) mod policy;
 pub(crate) mod reassemble;
 pub(crate) mod restore;
 pub(crate) mod salvage;

@@ -21,6 +21,9 @@ const WAITING_THREADS: usize = 2;
 /// How a verb ended that did not fail: verify may have found something, all the same.
 pub(crate) type Status = u8;
 
+/// Done, and something should be done about it.
+pub(crate) const DEGRADED: Status = 3;
+
 /// Runs the program.
 pub(crate) fn run(arguments: &[OsString], environment: &[(OsString, OsString)]) -> ExitCode {
     let json = arguments.iter().take_while(|word| *word != "--").any(|word| word == "--json")
@@ -150,6 +153,8 @@ fn dispatch(cli: Cli, settings: Settings, output: &Arc<Output>) -> Result<Status
             Verb::Copy(copy) => copy.run(&session).await,
             Verb::Salvage(salvage) => salvage.run(&session).await,
             Verb::Gc(gc) => gc.run(&session).await,
+            Verb::Check(check) => check.run(&session).await,
+            Verb::Policy(policy) => policy.run(&session),
             Verb::Key(key) => key.run(&session).await,
             Verb::Explain(_) | Verb::Config(_) | Verb::Completions(_) | Verb::Man(_) => Ok(0),
         }

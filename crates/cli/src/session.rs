@@ -4,12 +4,24 @@ use std::sync::Arc;
 
 use backstay::Context;
 use backstay::observe::{Event, Observer};
-use backstay_store::{Environment, RateLimit, Retry, Store, StoreOptions, Watch};
+use backstay_store::{Addressing, Environment, RateLimit, Retry, Store, StoreOptions, Watch};
 
-use crate::args::Global;
+use crate::args::{AddressingStyle, Global};
 use crate::config::Settings;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
+
+/// The options of a store beside its server, region and credentials.
+fn reach(global: &Global, options: &mut StoreOptions) -> Result<()> {
+    options.ca_file.clone_from(&global.ca_file);
+    options.addressing = global.addressing_style.map(|style| match style {
+        AddressingStyle::Path => Addressing::Path,
+        AddressingStyle::Virtual => Addressing::Virtual,
+    });
+    options.requester_pays = global.requester_pays;
+    options.objects = global.objects.options()?;
+    Ok(())
+}
 
 /// A run's surroundings.
 pub(crate) struct Session {
@@ -34,12 +46,19 @@ impl Session {
     /// # Errors
     /// `usage.store-url` when none is given, and what the store has to say.
     pub(crate) async fn store(&self) -> Result<Store> {
-        if self.global.store.is_none() {
-            let failure = Failure::new("usage.store-url", "no store was given");
-            return Err(failure
-                .with_hint("give -s URL, set BACKSTAY_STORE, or write `store = \"…\"` into a configuration file"));
-        }
+        self.url()?;
         self.open(&self.global).await
+    }
+
+    /// The store's URL.
+    ///
+    /// # Errors
+    /// `usage.store-url` when none is given.
+    pub(crate) fn url(&self) -> Result<&str> {
+        self.global.store.as_deref().ok_or_else(|| {
+            let failure = Failure::new("usage.store-url", "no store was given");
+            failure.with_hint("give -s URL, set BACKSTAY_STORE, or write `store = \"…\"` into a configuration file")
+        })
     }
 
     /// Opens the store that a run has beside its own: that of the profile of this name, with the server, region and credentials
@@ -80,6 +99,7 @@ impl Session {
         options.endpoint_url.clone_from(&global.endpoint_url);
         options.region.clone_from(&global.region);
         options.aws_profile.clone_from(&global.aws_profile);
+        reach(global, &mut options)?;
         options.retry.deadline = global.retry_for;
         options.stall = global.stall_timeout;
         options.upload_limit.clone_from(&self.upload_limit);

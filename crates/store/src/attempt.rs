@@ -155,7 +155,12 @@ fn meaning(error: &object_store::Error, seen: &Seen) -> Meaning {
             _ => {}
         }
     }
-    if seen.status.is_some_and(|status| status.is_client_error()) && seen.message.as_deref().is_some_and(names_a_lock) {
+    // A request that speaks of locks in a wrong way is another matter.
+    let malformed = seen.code.as_deref().is_some_and(|code| code.starts_with("Invalid") || code.starts_with("Missing"));
+    if seen.status.is_some_and(|status| status.is_client_error())
+        && !malformed
+        && seen.message.as_deref().is_some_and(names_a_lock)
+    {
         return Meaning::Locked;
     }
     match seen.status {
@@ -369,5 +374,8 @@ mod tests {
         seen.message = Some("Access Denied because object protected by object lock.".into());
         let denied = object_store::Error::PermissionDenied { path: "x".into(), source: "".into() };
         assert_eq!(Failure::of(denied, &seen).meaning, Meaning::Locked);
+        let mut seen = answered(400, "InvalidRequest");
+        seen.message = Some("Bucket is missing Object Lock Configuration".into());
+        assert_eq!(Failure::of(generic(io::Error::other("x")), &seen).meaning, Meaning::Permanent);
     }
 }

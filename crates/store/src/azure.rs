@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use object_store::ObjectStore;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::list::PaginatedListStore;
@@ -10,7 +11,7 @@ use crate::Error;
 use crate::credentials::Environment;
 use crate::credentials::azure::{self, Account};
 use crate::endpoint::Endpoint;
-use crate::http::{Connector, client_options, no_retries};
+use crate::http::{Connector, ca_file, client_options, no_retries};
 use crate::open::{Opened, Pages, StoreOptions};
 use crate::requests::Counters;
 
@@ -22,6 +23,13 @@ pub(crate) fn open(
     env: &Environment,
     counters: &Arc<Counters>,
 ) -> Result<Opened, Error> {
+    let unsupported = |option, reason| Err(Error::UnsupportedOption { store: url.into(), option, reason });
+    if options.addressing.is_some() {
+        return unsupported("a style of addressing", "only S3 has more than one");
+    }
+    if options.requester_pays {
+        return unsupported("requests that the asker pays", "Azure has no such thing");
+    }
     let account = azure::find(url, env)?;
     let custom = options.endpoint_url.clone().or_else(|| account.endpoint.clone());
     let custom = custom.as_deref().map(|text| with_account(text, &account)).transpose()?;
@@ -29,7 +37,8 @@ pub(crate) fn open(
         Some(endpoint) => endpoint.clone(),
         None => Endpoint::parse(&format!("https://{}.blob.{}", account.name, account.suffix))?,
     };
-    let connector = Connector::new(endpoint.authority(), options, Vec::new(), Arc::clone(counters));
+    let certificates = ca_file(options.ca_file.as_deref())?;
+    let connector = Connector::new(endpoint.authority(), options, certificates, HeaderMap::new(), Arc::clone(counters));
     let builder = MicrosoftAzureBuilder::new()
         .with_account(&account.name)
         .with_container_name(container)
@@ -51,6 +60,8 @@ pub(crate) fn open(
         pages: Pages(azure as Arc<dyn PaginatedListStore>),
         credential_source: account.source,
         endpoint: custom.map(|endpoint| endpoint.as_str().to_owned()),
+        #[cfg(feature = "s3")]
+        bucket: None,
     })
 }
 

@@ -4,13 +4,11 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use object_store::{Extensions, PutMode, PutOptions};
 
 use crate::attempt::Meaning;
 use crate::commit::Created;
 use crate::open::Backend;
 use crate::requests::Request;
-use crate::upload::BodySha256;
 use crate::{Error, Store};
 
 impl Store {
@@ -42,15 +40,17 @@ impl Store {
         !self.is_wrapped() && matches!(self.backend(), Backend::Memory | Backend::Directory(_))
     }
 
-    /// Whether a conditional create of an object that exists succeeds.
-    async fn overwrites(&self, name: &str, body: Bytes, sha256: [u8; 32]) -> Result<bool, Error> {
+    /// Whether a conditional create of an object that exists succeeds, which it never should.
+    ///
+    /// # Errors
+    ///
+    /// `store.denied`, `store.failed`.
+    pub async fn overwrites(&self, name: &str, body: Bytes, sha256: [u8; 32]) -> Result<bool, Error> {
         let key = self.key(name)?;
         let operation = format!("creating {name} a second time");
         let mut attempts = self.attempts();
         loop {
-            let mut extensions = Extensions::new();
-            extensions.insert(BodySha256(sha256));
-            let options = PutOptions { mode: PutMode::Create, extensions, ..PutOptions::default() };
+            let options = self.creation().put(sha256);
             match self.attempt(Request::Put, self.objects().put_opts(&key, body.clone().into(), options)).await.0 {
                 Ok(_) => return Ok(true),
                 Err(failure) if failure.meaning == Meaning::Exists => return Ok(false),

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
 /// Less than any store forgives: Amazon and Azure take a quarter of an hour.
@@ -10,14 +11,23 @@ const HARMLESS: Duration = Duration::from_secs(5 * 60);
 
 /// What to do about the clock, if it differs from the time of an answer by more than is harmless.
 pub(crate) fn advice(date: &str, now: SystemTime) -> Option<String> {
-    // Every answer's date is of this form, and ends with `GMT`, which the parser knows.
-    let theirs: SystemTime = rfc2822::parse(date).ok()?.timestamp().into();
+    let theirs: SystemTime = read(date)?.into();
     let (apart, direction) = match now.duration_since(theirs) {
         Ok(ahead) => (ahead, "ahead of"),
         Err(behind) => (behind.duration(), "behind"),
     };
     (apart > HARMLESS)
         .then(|| format!("the clock of this machine is {} {direction} the store's; set it right", spoken(apart)))
+}
+
+/// Milliseconds that the clock of an answer with this date is ahead of ours, to within a second: dates are cut to seconds.
+pub(crate) fn offset(date: &str) -> Option<i64> {
+    Some(read(date)?.as_millisecond() + 500 - Timestamp::now().as_millisecond())
+}
+
+/// Every answer's date is of this form, and ends with `GMT`, which the parser knows.
+fn read(date: &str) -> Option<Timestamp> {
+    Some(rfc2822::parse(date).ok()?.timestamp())
 }
 
 fn spoken(apart: Duration) -> String {
@@ -31,8 +41,6 @@ fn spoken(apart: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
 
     #[test]
@@ -56,5 +64,18 @@ mod tests {
             }
         }
         assert_eq!(advice("yesterday", theirs + minutes(100)), None);
+    }
+    #[test]
+    fn the_difference_of_clocks_has_a_sign() {
+        let date = |seconds| {
+            let time = Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+            time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+        };
+        let (ahead, behind) = (offset(&date(3600)).unwrap(), offset(&date(-3600)).unwrap());
+        assert!(
+            (3_599_000..=3_601_000).contains(&ahead) && (-3_601_000..=-3_599_000).contains(&behind),
+            "{ahead} {behind}"
+        );
+        assert_eq!(offset("yesterday"), None);
     }
 }

@@ -52,6 +52,18 @@ impl Endpoint {
         }
     }
 
+    /// The same endpoint with `label` before the name of its host.
+    #[cfg(feature = "s3")]
+    pub(crate) fn with_host_prefix(&self, label: &str) -> Result<Self, Error> {
+        let reason =
+            "a bucket cannot stand before this host: it is an address, or the bucket is no part of a host name";
+        let invalid = || Error::Url { url: self.text.clone(), reason: reason.into() };
+        let Some(url::Host::Domain(host)) = self.url.host() else { return Err(invalid()) };
+        let mut url = self.url.clone();
+        url.set_host(Some(&format!("{label}.{host}"))).map_err(|_| invalid())?;
+        Self::parse(url.as_str())
+    }
+
     #[cfg(feature = "azure")]
     pub(crate) fn has_no_path(&self) -> bool {
         self.url.path() == "/"
@@ -78,6 +90,14 @@ mod tests {
         );
         assert!(!endpoint.is_plain_http());
         assert_eq!(Endpoint::parse("https://h:443").unwrap().as_str(), "https://h");
+    }
+
+    #[cfg(feature = "s3")]
+    #[test]
+    fn a_bucket_can_stand_before_a_hosts_name_and_not_before_an_address() {
+        let with = |text| Endpoint::parse(text).unwrap().with_host_prefix("b");
+        assert_eq!(with("https://s3.example.com:9000/p").unwrap().as_str(), "https://b.s3.example.com:9000/p");
+        assert_eq!(with("http://127.0.0.1:9000").unwrap_err().code(), "usage.store-url");
     }
 
     #[test]

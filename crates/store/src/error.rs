@@ -119,6 +119,24 @@ pub enum Error {
         /// The operation.
         operation: &'static str,
     },
+    /// An option's value that cannot be used.
+    #[error("{what} cannot be used: {reason}")]
+    Option {
+        /// The option and its value.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An option asks for something that this kind of store does not have.
+    #[error("{store} does not take {option}: {reason}")]
+    UnsupportedOption {
+        /// The store's URL.
+        store: String,
+        /// What was asked for.
+        option: &'static str,
+        /// Why not, and what there is instead.
+        reason: &'static str,
+    },
     /// The operation failed, for good or after retries.
     #[error("{operation} failed on {store}{}: {detail}", tries(*.attempts, *.elapsed))]
     Failed {
@@ -160,6 +178,8 @@ impl Error {
             Self::Denied { .. } => "store.denied",
             Self::Locked { .. } => "store.locked",
             Self::ConditionIgnored { .. } => "store.condition-ignored",
+            Self::Option { .. } => "usage.arguments",
+            Self::UnsupportedOption { .. } => "store.unsupported",
             Self::ObjectMissing { .. } | Self::ShortObject { .. } | Self::Unsupported { .. } | Self::Failed { .. } => {
                 "store.failed"
             }
@@ -179,6 +199,8 @@ impl Error {
             Self::Locked { .. } => Some("wait until the retention period is over, or release the hold".into()),
             Self::ConditionIgnored { .. } => Some("two writers could overwrite each other here; use a store that honours if-none-match, or for a backup let the credentials list and read".into()),
             Self::Failed { advice, .. } => advice.as_deref().map(str::to_owned),
+            Self::UnsupportedOption { .. } => Some("leave the option out for this store, or use a store that has it".into()),
+            Self::Option { .. } => Some("correct the option's value".into()),
             Self::Name { .. } | Self::ObjectMissing { .. } | Self::TooLarge { .. } | Self::ShortObject { .. } | Self::Unsupported { .. } => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http::{HeaderMap, HeaderValue};
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 use object_store::list::PaginatedListStore;
 use object_store::{ObjectStore, StaticCredentialProvider};
@@ -10,7 +11,7 @@ use object_store::{ObjectStore, StaticCredentialProvider};
 use crate::Error;
 use crate::credentials::Environment;
 use crate::endpoint::Endpoint;
-use crate::http::{Connector, client_options, no_retries};
+use crate::http::{Connector, ca_file, client_options, no_retries};
 use crate::open::{Opened, Pages, StoreOptions};
 use crate::requests::Counters;
 
@@ -57,7 +58,8 @@ pub(crate) fn open(
     if let Source::Application(path) = &source {
         known_kind(path).map_err(unusable)?;
     }
-    let connector = Connector::new(endpoint.authority(), options, Vec::new(), Arc::clone(counters));
+    let (certificates, headers) = (ca_file(options.ca_file.as_deref())?, headers(url, options, env)?);
+    let connector = Connector::new(endpoint.authority(), options, certificates, headers, Arc::clone(counters));
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
         .with_base_url(endpoint.as_str())
@@ -80,7 +82,28 @@ pub(crate) fn open(
         pages: Pages(gcs as Arc<dyn PaginatedListStore>),
         credential_source: shown(&source),
         endpoint: custom.map(|endpoint| endpoint.as_str().to_owned()),
+        #[cfg(feature = "s3")]
+        bucket: None,
     })
+}
+
+/// Headers of every request.
+fn headers(url: &str, options: &StoreOptions, env: &Environment) -> Result<HeaderMap, Error> {
+    if options.addressing.is_some() {
+        let (option, reason) = ("a style of addressing", "only S3 has more than one");
+        return Err(Error::UnsupportedOption { store: url.into(), option, reason });
+    }
+    let mut headers = HeaderMap::new();
+    if options.requester_pays {
+        let variable = "GOOGLE_CLOUD_QUOTA_PROJECT";
+        let project = env.get(variable).and_then(|project| HeaderValue::from_str(project).ok());
+        let project = project.ok_or_else(|| Error::Option {
+            what: "requests that the asker pays".into(),
+            reason: format!("{variable} does not name the project that pays"),
+        })?;
+        headers.insert("x-goog-user-project", project);
+    }
+    Ok(headers)
 }
 
 /// In the order of Google's own libraries.

@@ -2,6 +2,7 @@
 //! answers say beyond what object_store passes on, and gives up a request whose body has stopped moving. There is no limit to the whole
 //! duration of a request: a large part over a thin line is slow, not stuck.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -21,7 +22,9 @@ use object_store::client::{
 use object_store::{ClientConfigKey, ClientOptions, RetryConfig};
 use tokio::time::{Instant, Sleep};
 
+use crate::Error;
 use crate::attempt::Exchange;
+use crate::creation::NewObject;
 use crate::open::StoreOptions;
 use crate::rate::RateLimit;
 use crate::requests::{Counters, Request};
@@ -56,6 +59,8 @@ struct Shared {
     upload_limit: Option<RateLimit>,
     download_limit: Option<RateLimit>,
     certificates: Vec<reqwest::Certificate>,
+    /// Headers of every request to the store.
+    headers: HeaderMap,
     counters: Arc<Counters>,
     outgoing: OnceLock<Arc<dyn Outgoing>>,
 }
@@ -65,6 +70,7 @@ impl Connector {
         authority: String,
         options: &StoreOptions,
         certificates: Vec<reqwest::Certificate>,
+        headers: HeaderMap,
         counters: Arc<Counters>,
     ) -> Self {
         let shared = Shared {
@@ -73,6 +79,7 @@ impl Connector {
             upload_limit: options.upload_limit.clone(),
             download_limit: options.download_limit.clone(),
             certificates,
+            headers,
             counters,
             outgoing: OnceLock::new(),
         };
@@ -84,6 +91,22 @@ impl Connector {
     pub(crate) fn prepare_with(&self, outgoing: Arc<dyn Outgoing>) {
         let first = self.shared.outgoing.set(outgoing).is_ok();
         debug_assert!(first, "a connector belongs to one store");
+    }
+}
+
+/// The certificates of the file that an option names.
+pub(crate) fn ca_file(path: Option<&Path>) -> Result<Vec<reqwest::Certificate>, Error> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    certificates(path).map_err(|reason| Error::Option { what: format!("the ca file {}", path.display()), reason })
+}
+
+/// The certificates in a file.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>, String> {
+    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    match reqwest::Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if certificates.is_empty() => Err("it holds no certificate".into()),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -108,29 +131,35 @@ impl HttpConnector for Connector {
         let http_allowed = setting(ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
         let connect_timeout =
             setting(ClientConfigKey::ConnectTimeout).and_then(|value| seconds(&value)).unwrap_or(CONNECT_TIMEOUT);
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
-            .https_only(!http_allowed)
-            .connect_timeout(connect_timeout)
-            // Each part has a connection of its own: one stream with many flows in it would be as slow as its one socket.
-            .http1_only()
-            .tls_certs_merge(self.shared.certificates.iter().cloned())
-            // A redirected request would have to be signed again.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .build()
-            .map_err(|error| object_store::Error::Generic { store: "http", source: Box::new(error) })?;
-        Ok(HttpClient::new(Service { client, shared: Arc::clone(&self.shared) }))
+        let client = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
+                .https_only(!http_allowed)
+                .connect_timeout(connect_timeout)
+                // Each part has a connection of its own: one stream with many flows in it would be as slow as its one socket.
+                .http1_only()
+                .tls_certs_merge(self.shared.certificates.iter().cloned())
+                // A redirected request would have to be signed again.
+                .redirect(reqwest::redirect::Policy::none())
+                .no_gzip()
+                .no_brotli()
+                .no_zstd()
+                .no_deflate()
+        };
+        let failed = |error| object_store::Error::Generic { store: "http", source: Box::new(error) };
+        let direct = client().no_proxy().build().map_err(failed)?;
+        let client = client().build().map_err(failed)?;
+        Ok(HttpClient::new(Service { client, direct, shared: Arc::clone(&self.shared) }))
     }
 }
 
 /// One HTTP client with everything around it.
 #[derive(Debug)]
 struct Service {
+    /// Goes through the proxy that the environment names, if it does.
     client: reqwest::Client,
+    /// Goes past it: a machine's metadata service is on the machine, and without TLS, unlike every other one that gives out credentials.
+    direct: reqwest::Client,
     shared: Arc<Shared>,
 }
 
@@ -148,6 +177,10 @@ impl HttpService for Service {
             });
             return Ok(answer);
         }
+        if let Some(NewObject(headers)) = request.extensions().get().cloned() {
+            request.headers_mut().extend(headers);
+        }
+        request.headers_mut().extend(self.shared.headers.clone());
         if let Some(outgoing) = self.shared.outgoing.get() {
             outgoing.prepare(&mut request).await.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         }
@@ -160,6 +193,9 @@ impl HttpService for Service {
         });
         let answer = answer?;
         self.shared.counters.note_answer();
+        if let Some(offset) = header(answer.headers(), "date").and_then(crate::clock::offset) {
+            self.shared.counters.note_clock(offset);
+        }
         exchange.update(|seen| {
             seen.status = Some(answer.status());
             seen.sha256 = header(answer.headers(), "x-amz-checksum-sha256").and_then(digest);
@@ -198,6 +234,7 @@ impl Service {
 
     /// Sends a request, and waits for the head of the answer as long as something moves.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let to_store = self.is_to_store(request.uri());
         let (parts, body) = request.into_parts();
         let url = reqwest::Url::parse(&parts.uri.to_string())
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
@@ -209,7 +246,9 @@ impl Service {
             let upload = Upload { body, slice: Bytes::new(), progress, limit, turn: None };
             *outgoing.body_mut() = Some(reqwest::Body::wrap(upload));
         }
-        let mut call = std::pin::pin!(self.client.execute(outgoing));
+        let nearby = outgoing.url().scheme() == "http" && !to_store;
+        let client = if nearby { &self.direct } else { &self.client };
+        let mut call = std::pin::pin!(client.execute(outgoing));
         let answer = loop {
             let patience = progress.last() + self.shared.stall;
             tokio::select! {

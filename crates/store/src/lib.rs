@@ -23,13 +23,16 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod attempt;
 #[cfg(feature = "azure")]
 mod azure;
+mod bucket;
 mod capabilities;
 #[cfg(feature = "cloud")]
 mod clock;
 mod commit;
+mod creation;
 mod credentials;
 mod delete;
 mod download;
@@ -53,13 +56,16 @@ mod s3;
 mod upload;
 mod watch;
 
+pub use access::{Operation, Policy, Role, policy};
+pub use bucket::{BucketSettings, ObjectLock, Setting};
 pub use capabilities::probe_conditional_create;
 pub use commit::Created;
+pub use creation::{Lock, LockMode, ObjectOptions, ServerEncryption};
 pub use credentials::Environment;
 pub use download::ObjectInfo;
 pub use error::Error;
 pub use local::StagedFile;
-pub use open::{Store, StoreOptions};
+pub use open::{Addressing, Store, StoreOptions};
 pub use rate::RateLimit;
 pub use requests::RequestCounts;
 pub use retry::RetryOptions;

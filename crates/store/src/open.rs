@@ -12,6 +12,7 @@ use object_store::path::Path as Key;
 
 use crate::Error;
 use crate::attempt::{Failure, Meaning, Seen, attempt};
+use crate::creation::{Creation, ObjectOptions};
 use crate::credentials::Environment;
 use crate::local::Local;
 use crate::location::{Cloud, Location, check_name};
@@ -30,6 +31,14 @@ pub struct StoreOptions {
     pub region: Option<String>,
     /// The profile of `~/.aws/config` and `~/.aws/credentials` to use, before anything in the environment.
     pub aws_profile: Option<String>,
+    /// A file of certificates in PEM: authorities to believe beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Where the bucket's name stands in requests to S3; chosen by the endpoint when `None`.
+    pub addressing: Option<Addressing>,
+    /// Whoever asks pays: the requests say so. On S3, and on Google with the project in `GOOGLE_CLOUD_QUOTA_PROJECT`.
+    pub requester_pays: bool,
+    /// What each new object is given.
+    pub objects: ObjectOptions,
     /// How patiently failed requests are repeated.
     pub retry: RetryOptions,
     /// A request whose body does not move for this long is given up and repeated. There is no limit to its whole duration.
@@ -48,6 +57,10 @@ impl Default for StoreOptions {
             endpoint_url: None,
             region: None,
             aws_profile: None,
+            ca_file: None,
+            addressing: None,
+            requester_pays: false,
+            objects: ObjectOptions::default(),
             retry: RetryOptions::default(),
             stall: Duration::from_secs(60),
             upload_limit: None,
@@ -55,6 +68,15 @@ impl Default for StoreOptions {
             watch: None,
         }
     }
+}
+
+/// Where the bucket's name stands in a request to S3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// In the path. What most servers other than Amazon's want.
+    Path,
+    /// In the name of the host, before the endpoint's.
+    Virtual,
 }
 
 /// A flat set of named objects, each created once and never changed.
@@ -82,6 +104,9 @@ struct Inner {
     objects: Arc<dyn ObjectStore>,
     /// Empty, or ends with a slash.
     prefix: String,
+    creation: Creation,
+    #[cfg(feature = "s3")]
+    bucket: Option<crate::bucket::BucketRequests>,
     pages: Option<Pages>,
     credential_source: Option<String>,
     retry: RetryOptions,
@@ -113,6 +138,8 @@ pub(crate) struct Opened {
     pub(crate) pages: Pages,
     pub(crate) credential_source: String,
     pub(crate) endpoint: Option<String>,
+    #[cfg(feature = "s3")]
+    pub(crate) bucket: Option<crate::bucket::BucketRequests>,
 }
 
 impl Store {
@@ -128,8 +155,10 @@ impl Store {
         let shown = location.url();
         let counters = Arc::new(Counters::default());
         match location {
-            Location::Memory => Ok(Self::memory().told(options)),
-            Location::Directory(path) => Ok(Self::directory(path, &shown).told(options)),
+            Location::Memory => Self::memory().told(options).with_object_options(&options.objects),
+            Location::Directory(path) => {
+                Self::directory(path, &shown).told(options).with_object_options(&options.objects)
+            }
             Location::Bucket { cloud, bucket, prefix } => {
                 let opened = open_bucket(cloud, &bucket, &shown, options, env, &counters).await?;
                 let url = match opened.endpoint {
@@ -142,6 +171,9 @@ impl Store {
                     backend: Backend::Cloud(cloud),
                     objects: opened.objects,
                     prefix: if prefix.is_empty() { prefix } else { prefix + "/" },
+                    creation: Creation::of(&options.objects, &Backend::Cloud(cloud))?,
+                    #[cfg(feature = "s3")]
+                    bucket: opened.bucket,
                     pages: Some(opened.pages),
                     credential_source: Some(opened.credential_source),
                     retry: options.retry.clone(),
@@ -187,6 +219,9 @@ impl Store {
             backend: Backend::Other,
             objects: store,
             prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
+            creation: Creation::default(),
+            #[cfg(feature = "s3")]
+            bucket: None,
             pages: None,
             credential_source: None,
             retry: RetryOptions::default(),
@@ -204,8 +239,27 @@ impl Store {
         let inner = self.inner_mut();
         inner.objects = f(Arc::clone(&inner.objects));
         inner.pages = None;
+        #[cfg(feature = "s3")]
+        {
+            inner.bucket = None;
+        }
         inner.wrapped = true;
         self
+    }
+
+    fn with_object_options(mut self, options: &ObjectOptions) -> Result<Self, Error> {
+        let inner = self.inner_mut();
+        inner.creation = Creation::of(options, &inner.backend)?;
+        Ok(self)
+    }
+
+    /// The same store for objects that are soon to be deleted again: they get no lock, which would forbid it, and no storage class,
+    /// some of which cost as much for a day as for a month.
+    #[must_use]
+    pub fn for_passing_objects(&self) -> Self {
+        let mut store = self.clone();
+        store.inner_mut().creation.let_pass();
+        store
     }
 
     /// Replaces the patience with which failed requests are repeated.
@@ -244,6 +298,19 @@ impl Store {
         self.inner.credential_source.as_deref()
     }
 
+    /// Milliseconds that the store's clock is ahead of this machine's, to within a second or so; `None` before the first answer, and for
+    /// stores that have no clock of their own.
+    #[must_use]
+    pub fn clock_offset(&self) -> Option<i64> {
+        self.inner.counters.clock()
+    }
+
+    /// Whether the store is told the digest of what it is sent, so that it can compare.
+    #[must_use]
+    pub fn sends_digests(&self) -> bool {
+        matches!(self.inner.backend, Backend::Cloud(Cloud::S3))
+    }
+
     /// Requests sent since the store was opened.
     #[must_use]
     pub fn requests(&self) -> RequestCounts {
@@ -252,6 +319,15 @@ impl Store {
 
     pub(crate) fn backend(&self) -> &Backend {
         &self.inner.backend
+    }
+
+    pub(crate) fn creation(&self) -> &Creation {
+        &self.inner.creation
+    }
+
+    #[cfg(feature = "s3")]
+    pub(crate) fn bucket_requests(&self) -> Option<&crate::bucket::BucketRequests> {
+        self.inner.bucket.as_ref()
     }
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {

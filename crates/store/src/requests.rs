@@ -1,6 +1,6 @@
 //! How many requests a store was sent. Requests cost money and time, so that tests hold the verbs to a number of them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// Requests since the store was opened, each attempt counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub(crate) struct Counters {
     retries: AtomicU64,
     answered: AtomicBool,
     container_seen: AtomicBool,
+    /// The store's clock minus ours in milliseconds, in a form whose 0 means that it is not known.
+    clock: AtomicI64,
 }
 
 impl Counters {
@@ -74,6 +76,20 @@ impl Counters {
 
     pub(crate) fn ever_answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Remembers by how many milliseconds the store's clock is ahead.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn note_clock(&self, offset: i64) {
+        self.clock.store(if offset >= 0 { offset.saturating_add(1) } else { offset }, Ordering::Relaxed);
+    }
+
+    pub(crate) fn clock(&self) -> Option<i64> {
+        match self.clock.load(Ordering::Relaxed) {
+            0 => None,
+            ahead if ahead > 0 => Some(ahead - 1),
+            behind => Some(behind),
+        }
     }
 
     /// Remembers that the bucket or container is there.

@@ -8,22 +8,24 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::AUTHORIZATION;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCredentialProvider};
-use object_store::client::HttpRequest;
+use object_store::client::{HttpConnector as _, HttpRequest};
 use object_store::list::PaginatedListStore;
 
 use crate::Error;
+use crate::bucket::BucketRequests;
 use crate::credentials::Environment;
 use crate::credentials::aws::{self, AwsCredentials};
 use crate::endpoint::Endpoint;
-use crate::http::{Connector, Outgoing, client_options, no_retries};
-use crate::open::{Opened, Pages, StoreOptions};
+use crate::http::{Connector, Outgoing, ca_file, certificates, client_options, no_retries};
+use crate::open::{Addressing, Opened, Pages, StoreOptions};
 use crate::requests::Counters;
 use crate::upload::BodySha256;
 
 static CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-sha256");
+static CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
 static CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 
 const DEFAULT_REGION: &str = "us-east-1";
@@ -49,13 +51,19 @@ pub(crate) async fn open(
         .or_else(|| env.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]).map(|(_, endpoint)| endpoint.to_owned()))
         .or(found.endpoint_url);
     let custom = configured.as_deref().map(Endpoint::parse).transpose()?;
-    let (endpoint, virtual_hosted) = match &custom {
-        Some(endpoint) => (endpoint.clone(), false),
-        None => amazon(bucket, &region)?,
+    let (endpoint, virtual_hosted) = match (&custom, options.addressing) {
+        (Some(endpoint), Some(Addressing::Virtual)) => (endpoint.with_host_prefix(bucket)?, true),
+        (Some(endpoint), _) => (endpoint.clone(), false),
+        (None, addressing) => amazon(bucket, &region, addressing)?,
     };
 
-    let certificates = ca_bundle(env, url)?;
-    let connector = Connector::new(endpoint.authority(), options, certificates, Arc::clone(counters));
+    let mut certificates = ca_bundle(env, url)?;
+    certificates.extend(ca_file(options.ca_file.as_deref())?);
+    let mut headers = HeaderMap::new();
+    if options.requester_pays {
+        headers.insert("x-amz-request-payer", HeaderValue::from_static("requester"));
+    }
+    let connector = Connector::new(endpoint.authority(), options, certificates, headers, Arc::clone(counters));
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(&region)
@@ -75,12 +83,19 @@ pub(crate) async fn open(
         }
     };
     let s3 = Arc::new(builder.build().map_err(|error| unusable(url, &error))?);
+    let settings = client_options(endpoint.is_plain_http());
+    let client = connector.connect(&settings).map_err(|error| unusable(url, &error))?;
+    let bucket_url = match virtual_hosted {
+        true => format!("{}/", endpoint.as_str()),
+        false => format!("{}/{bucket}", endpoint.as_str()),
+    };
     connector.prepare_with(Arc::new(Signer { credentials: Arc::clone(s3.credentials()), region }));
     Ok(Opened {
         objects: Arc::clone(&s3) as Arc<dyn ObjectStore>,
         pages: Pages(s3 as Arc<dyn PaginatedListStore>),
         credential_source: found.source,
         endpoint: custom.map(|endpoint| endpoint.as_str().to_owned()),
+        bucket: Some(BucketRequests { client, url: bucket_url }),
     })
 }
 
@@ -92,12 +107,7 @@ fn ca_bundle(env: &Environment, url: &str) -> Result<Vec<reqwest::Certificate>, 
         reason: format!("AWS_CA_BUNDLE names {path}: {reason}"),
         hint: "let AWS_CA_BUNDLE name a file of certificates in PEM, or unset it".into(),
     };
-    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    match reqwest::Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if certificates.is_empty() => Err(unusable("it holds no certificate".into())),
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(unusable(error.to_string())),
-    }
+    certificates(path.as_ref()).map_err(unusable)
 }
 
 fn unusable(url: &str, error: &object_store::Error) -> Error {
@@ -109,10 +119,10 @@ fn unusable(url: &str, error: &object_store::Error) -> Error {
 }
 
 /// Amazon's own endpoint of a bucket, and whether the bucket is part of its host name. A dot in the bucket's name would be one too many
-/// for the certificate, so such a bucket goes into the path.
-fn amazon(bucket: &str, region: &str) -> Result<(Endpoint, bool), Error> {
+/// for the certificate, so such a bucket goes into the path unless told otherwise.
+fn amazon(bucket: &str, region: &str, addressing: Option<Addressing>) -> Result<(Endpoint, bool), Error> {
     let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-    let in_host = !bucket.contains('.');
+    let in_host = addressing.map_or(!bucket.contains('.'), |addressing| addressing == Addressing::Virtual);
     let host = if in_host {
         format!("https://{bucket}.s3.{region}.{domain}")
     } else {
@@ -135,6 +145,8 @@ impl Outgoing for Signer {
         if let Some(digest) = digest {
             let value = HeaderValue::try_from(BASE64_STANDARD.encode(digest)).expect("base64 is ASCII");
             request.headers_mut().insert(&CHECKSUM, value);
+            // As Amazon's own tools do: some servers look for this one when a lock demands a digest.
+            request.headers_mut().insert(&CHECKSUM_ALGORITHM, HeaderValue::from_static("SHA256"));
         }
         if request.method() == Method::HEAD {
             request.headers_mut().insert(&CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
@@ -156,12 +168,14 @@ mod tests {
     #[test]
     fn amazons_endpoint_has_the_bucket_in_its_host_unless_a_dot_forbids_it() {
         let of = |bucket, region| {
-            let (endpoint, in_host) = amazon(bucket, region).unwrap();
+            let (endpoint, in_host) = amazon(bucket, region, None).unwrap();
             (endpoint.as_str().to_owned(), in_host)
         };
         assert_eq!(of("b", "eu-west-1"), ("https://b.s3.eu-west-1.amazonaws.com".into(), true));
         assert_eq!(of("a.b", "us-east-1"), ("https://s3.us-east-1.amazonaws.com".into(), false));
         assert_eq!(of("b", "cn-north-1"), ("https://b.s3.cn-north-1.amazonaws.com.cn".into(), true));
+        let (endpoint, in_host) = amazon("b", "eu-west-1", Some(Addressing::Path)).unwrap();
+        assert_eq!((endpoint.as_str(), in_host), ("https://s3.eu-west-1.amazonaws.com", false));
     }
 
     #[test]

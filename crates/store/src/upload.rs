@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use object_store::{Extensions, PutMode, PutOptions};
+use object_store::{PutMode, PutOptions};
 
 use crate::attempt::Meaning;
 use crate::commit::Created;
@@ -26,17 +26,17 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `name.taken` if another object has the name; `store.denied`, `store.not-found`, `store.failed`.
+    /// `name.taken` if another object has the name; `store.unsupported` for options that the store does not have; `store.denied`,
+    /// `store.not-found`, `store.failed`.
     pub async fn create(&self, name: &str, body: Bytes, sha256: [u8; 32]) -> Result<Created, Error> {
+        self.takes_new_objects()?;
         let key = self.key(name)?;
         let operation = format!("creating {name}");
         let mut attempts = self.attempts();
         let mut sent_before = false;
         let mut vanished = 0;
         loop {
-            let mut extensions = Extensions::new();
-            extensions.insert(BodySha256(sha256));
-            let options = PutOptions { mode: PutMode::Create, extensions, ..PutOptions::default() };
+            let options = self.creation().put(sha256);
             let call = self.objects().put_opts(&key, body.clone().into(), options);
             let mut failure = match self.attempt(Request::Put, call).await.0 {
                 Ok(_) => return Ok(Created::New),
@@ -65,6 +65,7 @@ impl Store {
     ///
     /// `store.failed` on stores other than directories and memory: a cloud has no conditional create for a stream.
     pub async fn create_streaming(&self, name: &str) -> Result<StreamingCreate, Error> {
+        self.takes_new_objects()?;
         self.key(name)?;
         let target = match self.backend() {
             Backend::Memory => Target::Memory(Vec::new()),

@@ -46,6 +46,12 @@ impl Recorded {
         find(&self.fields, name)
     }
 
+    /// A field of the head, if it was sent.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// A parameter of the query; empty if it was not sent.
     #[must_use]
     pub fn parameter(&self, name: &str) -> &str {
@@ -108,6 +114,27 @@ impl Recorder {
     /// Starts a service that answers as `script` says.
     pub fn start(script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) -> Self {
         Self::start_as("http", Front::Plain, script)
+    }
+
+    /// A store that says yes to every object and keeps none: enough of S3's, Google's and Azure's XML for objects to be created, looked for,
+    /// listed and deleted.
+    #[must_use]
+    pub fn store() -> Self {
+        Self::start(|asked| {
+            let (status, body) = match asked.method.as_str() {
+                "PUT" => (201, ""),
+                "DELETE" => (204, ""),
+                "GET" if asked.parameter("list-type") == "2" => {
+                    (200, "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+                }
+                "GET" if asked.parameter("comp") == "list" => {
+                    (200, "<EnumerationResults><Blobs/></EnumerationResults>")
+                }
+                _ => (404, "<Error><Code>NoSuchKey</Code><Message>nothing is kept here</Message></Error>"),
+            };
+            let answer = Answer::status(status, body).with("etag", "\"recorded\"");
+            answer.with("last-modified", "Sat, 01 Jan 2000 00:00:00 GMT")
+        })
     }
 
     /// The same over TLS, and the certificate to trust it by, in PEM.

@@ -56,6 +56,12 @@ pub(crate) fn parse_some_duration(text: &str) -> Result<Duration, String> {
         .and_then(|time| if time.is_zero() { Err("it must be more than 0".to_owned()) } else { Ok(time) })
 }
 
+/// Reads a share: a number from 0 to 100.
+pub(crate) fn parse_percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    number.parse().ok().filter(|number| *number <= 100).ok_or_else(|| format!("`{text}` is not a number from 0 to 100"))
+}
+
 /// Reads a number of threads or requests.
 pub(crate) fn parse_cores(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -120,6 +126,12 @@ mod tests {
         assert!(
             parse_duration("0s").is_ok() && parse_some_duration("0s").is_err() && parse_some_duration("1s").is_ok()
         );
+    }
+
+    #[test]
+    fn shares_are_percentages() {
+        assert_eq!((parse_percent("0"), parse_percent("50%"), parse_percent("100")), (Ok(0), Ok(50), Ok(100)));
+        assert!(parse_percent("101").is_err() && parse_percent("-1").is_err() && parse_percent("").is_err());
     }
 
     #[test]

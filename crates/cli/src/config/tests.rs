@@ -189,7 +189,7 @@ fn what_was_found_becomes_the_default_of_the_argument_itself() {
 }
 
 /// What some option or other takes.
-const SAMPLES: [&str; 10] = [
+const SAMPLES: [&str; 12] = [
     "true",
     "7",
     "64MiB",
@@ -199,6 +199,8 @@ const SAMPLES: [&str; 10] = [
     "de2fe9e4-6535-423d-8709-dca87df7985c",
     "json",
     "openssl",
+    "s3",
+    "key=value",
     "sample",
 ];
 

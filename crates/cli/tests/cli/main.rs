@@ -3,6 +3,7 @@
 
 mod also;
 mod backup;
+mod check;
 mod config;
 mod copy;
 mod explain;

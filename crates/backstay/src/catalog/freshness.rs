@@ -1,0 +1,276 @@
+//! How old the newest good archive of each source is, and whether it is as large as usual: a dump that is cut short, or that finds an empty
+//! database, shows in its size first. One listing, and for each source a bounded number of manifests, so that a monitor can ask often.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use backstay_format::header::Kind;
+use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest};
+use backstay_format::{ArchiveId, Error as Fault, Guid};
+use backstay_store::Store;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use super::{Filter, Found, MANIFESTS, State, survey};
+use crate::error::Result;
+use crate::guid;
+
+/// Archives that are looked at for each source, good or not.
+pub const LOOKED_AT: usize = 12;
+/// Of these, good ones that are compared: the newest and what is usual.
+pub const COMPARED: usize = 8;
+/// Fewer earlier archives than this tell nothing about what is usual.
+const USUAL: usize = 3;
+/// A writer's clock may be this far ahead of ours. What claims to be later was made to be the newest, or by a broken clock.
+const FUTURE: Duration = Duration::from_secs(3600);
+
+/// A good archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Point {
+    /// Its id.
+    pub id: ArchiveId,
+    /// When it was begun: its content is as old as that.
+    pub begun: Timestamp,
+    /// How long it took.
+    pub took: Option<Duration>,
+    /// Bytes of content, unless they are hidden or unknown.
+    pub content: Option<u64>,
+    /// Bytes stored.
+    pub stored: u64,
+    kind: Kind,
+}
+
+/// What there is of one source.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its name, if an archive tells.
+    pub name: Option<String>,
+    /// Good archives, the newest first; not all, see [`COMPARED`].
+    pub points: Vec<Point>,
+    /// Archives that were passed over, the newest first, and why.
+    pub passed_over: Vec<(ArchiveId, &'static str)>,
+}
+
+/// How a source stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is a good archive that is young enough, and of a usual size.
+    Fresh,
+    /// It is far smaller than usual.
+    Small,
+    /// It is too old, or there is none.
+    Stale,
+}
+
+impl Source {
+    /// The newest good archive.
+    pub fn newest(&self) -> Option<&Point> {
+        self.points.first()
+    }
+
+    /// How old the newest one's content is.
+    pub fn age(&self, now: Timestamp) -> Option<Duration> {
+        let age = now.duration_since(self.newest()?.begun);
+        Some(Duration::try_from(age).unwrap_or_default())
+    }
+
+    /// The size of the newest one and the median of those before it, in bytes of content where that is known and else of what is stored.
+    pub fn sizes(&self) -> Option<(u64, u64)> {
+        let newest = self.newest()?;
+        let before: Vec<_> = self.points[1..].iter().filter(|point| point.kind == newest.kind).collect();
+        let known = |of: &dyn Fn(&Point) -> Option<u64>| {
+            let mut sizes: Vec<u64> = before.iter().filter_map(|point| of(point)).collect();
+            sizes.sort_unstable();
+            let median = sizes.get(sizes.len() / 2).copied().filter(|_| sizes.len() >= USUAL)?;
+            Some((of(newest)?, median))
+        };
+        known(&|point| point.content).or_else(|| known(&|point| Some(point.stored)))
+    }
+
+    /// How it stands: `max_age` is the age that is still fresh, `min_percent` the share of the usual size that is still usual.
+    pub fn verdict(&self, now: Timestamp, max_age: Option<Duration>, min_percent: u8) -> Verdict {
+        let Some(age) = self.age(now) else { return Verdict::Stale };
+        if max_age.is_some_and(|most| age > most) {
+            return Verdict::Stale;
+        }
+        match self.sizes() {
+            Some((newest, usual)) if u128::from(newest) * 100 < u128::from(usual) * u128::from(min_percent) => {
+                Verdict::Small
+            }
+            _ => Verdict::Fresh,
+        }
+    }
+}
+
+/// The sources of a store, in the order of their guids. One that a filter names and that has no archive is not among them.
+///
+/// One listing; for each source at most [`LOOKED_AT`] small reads.
+///
+/// # Errors
+/// `store.*`. Nothing is decrypted, and seals are not checked: whoever can create objects can pretend to make backups.
+pub async fn freshness(store: &Store, filter: &Filter, now: Timestamp) -> Result<Vec<Source>> {
+    let prefix = filter.guid.as_ref().map(|guid| format!("{guid}-")).unwrap_or_default();
+    let derived = filter.name.as_deref().and_then(|name| guid::from_name(name).ok());
+    let mut by_guid: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    for found in survey(store, &prefix, filter).await? {
+        by_guid.entry(found.entry.id.guid().to_string()).or_default().push(found);
+    }
+    let mut sources = Vec::new();
+    for mut archives in by_guid.into_values() {
+        archives.sort_unstable_by(|one, other| other.entry.id.millis().cmp(&one.entry.id.millis()));
+        let guid = archives[0].entry.id.guid();
+        let named = derived.as_ref().is_some_and(|derived| *derived == guid);
+        let mut source = Source { guid, name: None, points: Vec::new(), passed_over: Vec::new() };
+        for found in archives.into_iter().take(LOOKED_AT) {
+            if source.points.len() == COMPARED {
+                break;
+            }
+            source.look_at(store, found, now).await?;
+            // Somebody else's; one manifest was enough to see that.
+            if filter.name.is_some() && !named && source.name.is_some() && source.name != filter.name {
+                break;
+            }
+        }
+        if filter.name.is_none() || named || source.name == filter.name {
+            sources.push(source);
+        }
+    }
+    Ok(sources)
+}
+
+impl Source {
+    async fn look_at(&mut self, store: &Store, found: Found, now: Timestamp) -> Result<()> {
+        let id = found.entry.id.clone();
+        let begun = i64::try_from(id.millis()).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+        let latest = now.checked_add(FUTURE).unwrap_or(now);
+        let Some(begun) = begun.filter(|begun| *begun <= latest) else {
+            self.passed_over.push((id, "its time is in the future"));
+            return Ok(());
+        };
+        let looked_at = match found.manifest {
+            Some(_) => self.with_manifest(store, found, begun).await?,
+            None => without_manifest(store, found, begun).await?,
+        };
+        match looked_at {
+            Ok(point) => self.points.push(point),
+            Err(why) => self.passed_over.push((id, why)),
+        }
+        Ok(())
+    }
+
+    async fn with_manifest(
+        &mut self,
+        store: &Store,
+        found: Found,
+        begun: Timestamp,
+    ) -> Result<std::result::Result<Point, &'static str>> {
+        let id = found.entry.id.clone();
+        let bytes = match store.get(&id.manifest(), MAX_MANIFEST).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(Err("it was deleted while it was looked at")),
+            Err(backstay_store::Error::TooLarge { .. }) => return Ok(Err("its manifest is too large")),
+            Err(error) => return Err(error.into()),
+        };
+        let manifest = match Manifest::parse(bytes.into(), &id) {
+            Ok(Document::Manifest(sealed)) => sealed.manifest,
+            Ok(Document::Foreign(_)) => return without_manifest(store, found, begun).await,
+            Err(Fault::ArchiveUncommitted { .. }) => return Ok(Err("it was given up")),
+            Err(_) => return Ok(Err("its manifest is damaged")),
+        };
+        if self.name.is_none() {
+            self.name.clone_from(&manifest.name);
+        }
+        if manifest.unconfirmed {
+            return Ok(Err("its writer could not confirm what is stored"));
+        }
+        let stored = manifest.stored();
+        if (manifest.parts.len(), stored) != (found.entry.parts as usize, found.entry.stored) {
+            return Ok(Err("its parts are not those of its manifest"));
+        }
+        let finished: Option<Timestamp> = manifest.finished.as_deref().and_then(|time| time.parse().ok());
+        let created: Option<Timestamp> = manifest.created.parse().ok();
+        // By the manifest's own times: that in the id may have been moved to be the latest.
+        let took = finished.zip(created).and_then(|(end, begun)| Duration::try_from(end.duration_since(begun)).ok());
+        Ok(Ok(Point { id, begun, took, content: manifest.content, stored, kind: manifest.kind }))
+    }
+}
+
+/// An archive of the openssl profile needs no manifest: that it is one is all that can be told.
+async fn without_manifest(
+    store: &Store,
+    mut found: Found,
+    begun: Timestamp,
+) -> Result<std::result::Result<Point, &'static str>> {
+    found.manifest = None;
+    found.complete(store, false, &Semaphore::new(MANIFESTS)).await?;
+    let entry = found.entry;
+    Ok(match entry.state {
+        State::Committed => {
+            Ok(Point { id: entry.id, begun, took: None, content: None, stored: entry.stored, kind: Kind::Full })
+        }
+        State::Incomplete | State::Aborted => Err("it was not finished"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_740_000_000;
+
+    fn source(points: &[(i64, Option<u64>, u64)]) -> Source {
+        let guid: Guid = "de2fe9e4-6535-423d-8709-dca87df7985c".parse().unwrap();
+        let point = |(age, content, stored): &(i64, Option<u64>, u64)| {
+            let begun = Timestamp::from_second(NOW - age).unwrap();
+            let millis = u64::try_from(begun.as_millisecond()).unwrap();
+            let id = ArchiveId::new(&guid, millis).unwrap();
+            Point { id, begun, took: None, content: *content, stored: *stored, kind: Kind::Full }
+        };
+        let points = points.iter().map(point).collect();
+        Source { guid: guid.clone(), name: None, points, passed_over: Vec::new() }
+    }
+
+    fn verdict(points: &[(i64, Option<u64>, u64)], max_age: Option<u64>) -> Verdict {
+        source(points).verdict(Timestamp::from_second(NOW).unwrap(), max_age.map(Duration::from_secs), 50)
+    }
+
+    #[test]
+    fn what_is_older_than_allowed_is_stale_and_to_the_second() {
+        assert_eq!(verdict(&[], None), Verdict::Stale);
+        assert_eq!(verdict(&[(100, None, 1)], None), Verdict::Fresh);
+        assert_eq!(verdict(&[(100, None, 1)], Some(100)), Verdict::Fresh);
+        assert_eq!(verdict(&[(101, None, 1)], Some(100)), Verdict::Stale);
+    }
+
+    #[test]
+    fn small_is_measured_against_the_median_of_at_least_three() {
+        let with = |newest, before: &[u64]| {
+            let mut points = vec![(0, Some(newest), 1)];
+            points.extend(before.iter().map(|size| (1, Some(*size), 1)));
+            verdict(&points, None)
+        };
+        assert_eq!(with(49, &[100, 100, 100]), Verdict::Small);
+        assert_eq!(with(50, &[100, 100, 100]), Verdict::Fresh);
+        assert_eq!(with(0, &[100, 100]), Verdict::Fresh);
+        // One that was broken, or huge once, does not move what is usual.
+        assert_eq!(with(60, &[100, 1, 100, 9000, 100]), Verdict::Fresh);
+        assert_eq!(with(40, &[100, 1, 100, 9000, 100]), Verdict::Small);
+    }
+
+    #[test]
+    fn where_the_content_is_hidden_what_is_stored_is_compared() {
+        let before = [(1, None, 100), (2, None, 100), (3, Some(7), 100)];
+        let with = |stored| verdict(&[&[(0, None, stored)], &before[..]].concat(), None);
+        assert_eq!((with(49), with(50)), (Verdict::Small, Verdict::Fresh));
+    }
+
+    #[test]
+    fn a_stale_one_is_stale_however_small() {
+        assert_eq!(
+            verdict(&[(200, None, 1), (300, None, 9), (400, None, 9), (500, None, 9)], Some(100)),
+            Verdict::Stale
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! The verbs under the rights of each role. The rights are those of the table that policies are printed from, so that what is printed is what
+//! suffices here; and what no run of a role asks for is no right of that role.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use backstay::catalog::freshness::freshness;
+use backstay::catalog::{self, Filter};
+use backstay::check::Verdict;
+use backstay::copy::CopyOptions;
+use backstay::gc::{Fate, GcOptions};
+use backstay::keys::Encryption;
+use backstay::policy::ReadPolicy;
+use backstay::verify::{Depth, verify};
+use backstay::{RestoreOptions, Silent, check, copy, gc};
+use backstay_format::ArchiveId;
+use backstay_format::key::Keyring;
+use backstay_format::schedule::Secret;
+use backstay_store::{Operation, Role, Store};
+use backstay_testkit::faults::Call;
+use backstay_testkit::{Record, permitted, sha256};
+use common::{back_up, content, context, native, raw_keyring, read};
+
+/// One store, seen with the rights of a role, and what was asked of it.
+struct Seen {
+    store: Store,
+    record: Record,
+}
+
+impl Seen {
+    fn of(whole: &Store, role: Role) -> Seen {
+        let record = Record::default();
+        let store = whole.clone().with_wrapper(|objects| record.wrap(permitted(role, objects)));
+        Seen { store, record }
+    }
+
+    /// What was asked for since the last call of this.
+    fn operations(&self) -> BTreeSet<Operation> {
+        let operation = |call| match call {
+            Call::Put => Operation::Create,
+            Call::Get | Call::Head => Operation::Read,
+            Call::List => Operation::List,
+            Call::Delete => Operation::Delete,
+        };
+        self.record.taken().iter().map(|asked| operation(asked.call)).collect()
+    }
+}
+
+/// What a role may do to objects; the settings of a bucket are none.
+fn rights(role: Role) -> BTreeSet<Operation> {
+    role.operations().iter().copied().filter(|operation| *operation != Operation::Inspect).collect()
+}
+
+fn raw() -> backstay::BackupOptions {
+    native(Encryption::Raw(Secret([7; 32])))
+}
+
+async fn copied(from: &Store, to: &Store, id: &ArchiveId) -> backstay::Result<copy::Copied> {
+    copy(from, to, id, &CopyOptions::default(), &context(), Arc::new(Silent)).await
+}
+
+/// An archive of several parts.
+async fn whole() -> (Store, ArchiveId, Vec<u8>) {
+    let (store, bytes) = (Store::memory(), content(1_500_000, true));
+    let id = back_up(&store, &bytes, raw()).await.unwrap().id;
+    (store, id, bytes)
+}
+
+fn is_denied<T>(result: backstay::Result<T>) {
+    assert_eq!(result.err().expect("it is not allowed").code(), "store.denied");
+}
+
+#[tokio::test]
+async fn a_writer_backs_up_and_is_copied_to_and_needs_every_right_it_has() {
+    let (other, id, bytes) = whole().await;
+    let store = Store::memory();
+    let writer = Seen::of(&store, Role::Writer);
+    let made = back_up(&writer.store, &bytes, raw()).await.unwrap();
+    assert_eq!(writer.operations(), rights(Role::Writer));
+    copied(&other, &writer.store, &id).await.unwrap();
+    for id in [made.id, id] {
+        assert_eq!(read(&store, &id, &raw_keyring(), &RestoreOptions::default()).await.unwrap(), bytes);
+    }
+}
+
+#[tokio::test]
+async fn a_writer_neither_reads_nor_overwrites_nor_deletes() {
+    let (store, id, _) = whole().await;
+    let writer = Seen::of(&store, Role::Writer).store;
+    is_denied(read(&writer, &id, &raw_keyring(), &RestoreOptions::default()).await);
+    is_denied(catalog::show(&writer, &id, &Keyring::default()).await);
+    is_denied(copied(&writer, &Store::memory(), &id).await);
+    let (name, body) = (id.part(0), "other bytes");
+    let before = store.head(&name).await.unwrap().unwrap();
+    let error = writer.create(&name, body.into(), sha256(body.as_bytes())).await.unwrap_err();
+    assert_eq!(error.code(), "name.taken");
+    assert_eq!(writer.delete(&name).await.unwrap_err().code(), "store.denied");
+    assert_eq!(store.head(&name).await.unwrap().unwrap(), before);
+    // What it leaves behind, it cannot clear away.
+    let names: Vec<_> = catalog::list(&writer, &Filter::default(), false).await.unwrap();
+    assert_eq!(names.len(), 1);
+}
+
+#[tokio::test]
+async fn a_reader_does_everything_that_changes_nothing() {
+    let (store, id, bytes) = whole().await;
+    let reader = Seen::of(&store, Role::Reader);
+    let filter = Filter::default();
+    assert_eq!(catalog::list(&reader.store, &filter, true).await.unwrap().len(), 1);
+    catalog::show(&reader.store, &id, &raw_keyring()).await.unwrap();
+    assert_eq!(freshness(&reader.store, &filter, context().now()).await.unwrap()[0].points.len(), 1);
+    for depth in [Depth::Quick, Depth::Full, Depth::Deep] {
+        let policy = ReadPolicy::default();
+        let report = verify(&reader.store, &id, &raw_keyring(), depth, &policy, &context(), Arc::new(Silent)).await;
+        assert!(report.unwrap().findings.is_empty());
+    }
+    assert_eq!(read(&reader.store, &id, &raw_keyring(), &RestoreOptions::default()).await.unwrap(), bytes);
+    copied(&reader.store, &Store::memory(), &id).await.unwrap();
+    assert_eq!(reader.operations(), rights(Role::Reader));
+    is_denied(back_up(&reader.store, &bytes, raw()).await);
+    assert_eq!(reader.store.delete(&id.part(0)).await.unwrap_err().code(), "store.denied");
+    let yes = GcOptions { delete: true, ..GcOptions::default() };
+    assert!(gc(&reader.store, &yes, &context()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_pruner_clears_away_and_needs_every_right_it_has() {
+    let (store, id, bytes) = whole().await;
+    let left = back_up(&store, &bytes, raw()).await.unwrap().id;
+    store.delete(&left.manifest()).await.unwrap();
+    let pruner = Seen::of(&store, Role::Pruner);
+    let yes = GcOptions { grace: std::time::Duration::ZERO, delete: true, whole: true };
+    let leftovers = gc(&pruner.store, &yes, &context()).await.unwrap();
+    assert_eq!(leftovers.iter().map(|left| &left.fate).collect::<Vec<_>>(), [&Fate::Deleted]);
+    assert_eq!(pruner.operations(), rights(Role::Pruner));
+    assert_eq!(read(&store, &id, &raw_keyring(), &RestoreOptions::default()).await.unwrap(), bytes);
+    is_denied(gc(&Seen::of(&store, Role::Writer).store, &yes, &context()).await);
+}
+
+#[tokio::test]
+async fn a_check_tells_each_role_what_it_may_do() {
+    let (store, ..) = whole().await;
+    for (role, expected) in [
+        (
+            Role::Writer,
+            [
+                ("list", Verdict::Good),
+                ("create", Verdict::Good),
+                ("read", Verdict::Unknown),
+                ("delete", Verdict::Unknown),
+            ],
+        ),
+        (
+            Role::Reader,
+            [
+                ("list", Verdict::Good),
+                ("create", Verdict::Unknown),
+                ("read", Verdict::Unknown),
+                ("delete", Verdict::Unknown),
+            ],
+        ),
+        (
+            Role::Pruner,
+            [("list", Verdict::Good), ("create", Verdict::Good), ("read", Verdict::Good), ("delete", Verdict::Good)],
+        ),
+    ] {
+        let report = check(&Seen::of(&store, role).store, &context()).await.unwrap();
+        for (what, verdict) in expected {
+            // What was not tried has no line.
+            let found =
+                report.items.iter().find(|item| item.what == what).map_or(Verdict::Unknown, |item| item.verdict);
+            assert_eq!(found, verdict, "{role:?} {what}: {report:?}");
+        }
+        assert_eq!(report.left.len(), usize::from(role == Role::Writer), "{report:?}");
+        assert_eq!(report.upload.is_some(), role == Role::Pruner);
+        for name in report.left {
+            assert!(store.head(&name).await.unwrap().unwrap().size < 64);
+        }
+    }
+}
