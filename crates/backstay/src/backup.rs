@@ -180,7 +180,9 @@ pub async fn backup(
     observer: Arc<dyn Observer>,
 ) -> Result<Receipt> {
     let begun = Instant::now();
-    store.takes_new_objects()?;
+    for store in std::iter::once(store).chain(options.also.as_ref().map(|also| &also.store)) {
+        store.takes_new_objects()?;
+    }
     let wish = Wish {
         memory: options.memory,
         part: options.part_size.or(matches!(options.format, Format::Openssl { .. })
