@@ -226,10 +226,8 @@ impl Probe<'_> {
         let name = format!("{}-wrong", self.name);
         // Once: servers call a wrong digest by many names, some of them as if it might pass.
         let once = self.store.clone().with_retry(RetryOptions::never());
-        let error = match once.create(&name, Bytes::from_static(b"not these bytes\n"), sha256(b"but these\n")).await {
-            Ok(_) => None,
-            Err(error) => Some(error),
-        };
+        let created = once.create(&name, Bytes::from_static(b"not these bytes\n"), sha256(b"but these\n")).await;
+        let error = created.err();
         let stored = match (&error, self.store.head(&name).await) {
             (None, _) => true,
             (Some(_), Ok(found)) => found.is_some(),
@@ -317,7 +315,7 @@ async fn settings(store: &Store, report: &mut Report) -> Result<()> {
     }
     match settings.lock {
         Setting::Is(ObjectLock::Off) => {
-            report.add("object-lock", Verdict::Unknown, "off: --lock-mode would be refused")
+            report.add("object-lock", Verdict::Unknown, "off: --lock-mode would be refused");
         }
         Setting::Is(ObjectLock::On) => {
             report.add("object-lock", Verdict::Good, "on: objects are locked that are created with --lock-mode");

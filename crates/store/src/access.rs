@@ -310,8 +310,7 @@ mod tests {
 
     #[test]
     fn partitions_follow_the_region() {
-        let mut options = StoreOptions::default();
-        options.region = Some("cn-north-1".into());
+        let options = StoreOptions { region: Some("cn-north-1".into()), ..StoreOptions::default() };
         let policy = policy("s3://bucket", Role::Reader, &options).unwrap();
         assert_eq!(statement(&policy, "Read").unwrap()["Resource"], "arn:aws-cn:s3:::bucket/*");
     }

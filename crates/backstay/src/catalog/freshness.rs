@@ -119,7 +119,7 @@ pub async fn freshness(store: &Store, filter: &Filter, now: Timestamp) -> Result
     }
     let mut sources = Vec::new();
     for mut archives in by_guid.into_values() {
-        archives.sort_unstable_by(|one, other| other.entry.id.millis().cmp(&one.entry.id.millis()));
+        archives.sort_unstable_by_key(|found| std::cmp::Reverse(found.entry.id.millis()));
         let guid = archives[0].entry.id.guid();
         let named = derived.as_ref().is_some_and(|derived| *derived == guid);
         let mut source = Source { guid, name: None, points: Vec::new(), passed_over: Vec::new() };
