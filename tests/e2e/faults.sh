@@ -495,9 +495,10 @@ it_waits_for_a_server_that_stands_still_and_gives_up_when_it_does_not_come_back(
     keyed
     s3_server
     noise 20000000 faults > content
-    # Stopped for three minutes of the program's time, longer than a request may stand still.
-    LD_PRELOAD=$SHIM CLOCK_RATE=60 "$BACKSTAY" -q backup --part-size 4MiB --name files < <(sleep 0.3; cat content) > receipt 2> err &
+    # Stopped for three minutes of the program's time, longer than a request may stand still. By then it has answered once.
+    LD_PRELOAD=$SHIM CLOCK_RATE=60 "$BACKSTAY" -q backup --part-size 4MiB --name files -- sh -c '> begun; sleep 0.5; exec cat content' > receipt 2> err &
     PIDS+=($!)
+    wait_until 10 test -e begun
     kill -STOP "${PIDS[0]}"
     sleep 3
     kill -CONT "${PIDS[0]}"

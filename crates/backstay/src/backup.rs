@@ -201,7 +201,9 @@ pub async fn backup(
         return Err(Error::Usage { why: "a spool is for the parts of an archive in one store".to_owned() });
     }
     let destinations = Destinations::new(store, options.also.as_ref(), &observer);
-    let id = next_id(&destinations, &options.guid, context).await?;
+    // With a second store or a spool a backup goes on without this one.
+    let needed = options.also.is_none() && options.spool.is_none();
+    let id = next_id(&destinations, needed, &options.guid, context).await?;
     let created = context.now();
     warn_of_the_clock(&id, created, &observer);
     let command = source.command_line();
@@ -500,14 +502,20 @@ async fn prepare(
 
 /// An id for an archive that begins now: later than every other of this process and, as far as the stores let themselves be
 /// listed, than every other of this guid.
-async fn next_id(destinations: &Destinations, guid: &Guid, context: &Context) -> Result<ArchiveId> {
+async fn next_id(destinations: &Destinations, needed: bool, guid: &Guid, context: &Context) -> Result<ArchiveId> {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let mut millis = context.millis()?;
     let now = format!("{guid}-{millis}");
     for store in destinations.stores() {
         let mut later = store.list(&format!("{guid}-"), Some(&now));
-        // A writer's credentials may not allow listing, and a store that is not there yet lists nothing.
-        while let Some(Ok(object)) = later.next().await {
+        while let Some(object) = later.next().await {
+            let object = match object {
+                Ok(object) => object,
+                // Nothing would reach it later either, after as much patience again.
+                Err(error) if error.is_retryable() && needed => return Err(error.into()),
+                // A writer's credentials may not allow listing, and a store that is not there yet lists nothing.
+                Err(_) => break,
+            };
             if let Some(id) = backstay_format::ObjectName::parse(&object.name).id() {
                 millis = millis.max(id.millis() + 1);
             }
