@@ -2,6 +2,9 @@
 //!
 //! The three decoders of the format (zstd frames, gzip members, openssl around gzip) have one shape: bytes go in, jobs
 //! come out, their results go back in order. This file drives them; a fault comes out after all content before it.
+//!
+//! Copies of compressed bytes: two, into the splitter, which sees frames across the cuts of fetching, and out of it into a job that
+//! may run on any thread. Copies of content: none between the decoder and the call that writes it.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -1,5 +1,8 @@
 //! Where content goes: standard output, a file, a command's standard input. In order, from a thread of its own.
 //!
+//! A piece is a whole frame of 2 MiB or a member of 1 MiB, and one call each: gathering several into a vectored one would save a call for hundreds of pages
+//! that are copied, and hold the pieces for longer.
+//!
 //! A file is written as `FILE.partial` and renamed when everything was right, so that a file of that name is always whole.
 
 use std::ffi::OsString;
