@@ -16,9 +16,7 @@ use backstay_format::schedule::Secret;
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use backstay_testkit::{Record, memory_at};
-use bytes::Bytes;
-use common::{back_up, content, context, native, raw_keyring, recipient, restored};
-use futures::TryStreamExt as _;
+use common::{back_up, content, context, native, objects, raw_keyring, recipient, restored};
 
 fn to_both(second: &Store, required: bool) -> BackupOptions {
     let mut options = native(Encryption::Raw(Secret([7; 32])));
@@ -32,16 +30,6 @@ fn faulty(url: &str) -> (Store, Store, Faults) {
     let plain = memory_at(url);
     let wrapped = plain.clone().with_wrapper(|objects| faults.wrap(objects)).with_retry(RetryOptions::never());
     (plain, wrapped, faults)
-}
-
-async fn objects(store: &Store) -> BTreeMap<String, Bytes> {
-    let infos: Vec<_> = store.list("", None).try_collect().await.unwrap();
-    let mut objects = BTreeMap::new();
-    for info in infos {
-        let bytes = store.get(&info.name, u64::MAX).await.unwrap().unwrap();
-        objects.insert(info.name, bytes);
-    }
-    objects
 }
 
 /// The warnings of a run.

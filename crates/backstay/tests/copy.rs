@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use backstay::backup::Format;
@@ -16,23 +15,12 @@ use backstay_format::schedule::{Secret, sha256};
 use backstay_store::Store;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use bytes::Bytes;
-use common::{back_up, content, context, native, options, raw_keyring, restored};
-use futures::TryStreamExt as _;
+use common::{back_up, content, context, native, objects, options, raw_keyring, restored};
 
 async fn transfer(from: &Store, to: &Store, id: &ArchiveId) -> Result<u64, Error> {
     let copied = copy(from, to, id, &CopyOptions::default(), &context(), Arc::new(Silent)).await?;
     assert!(copied.sent <= copied.stored);
     Ok(copied.sent)
-}
-
-async fn objects(store: &Store) -> BTreeMap<String, Bytes> {
-    let infos: Vec<_> = store.list("", None).try_collect().await.unwrap();
-    let mut objects = BTreeMap::new();
-    for info in infos {
-        let bytes = store.get(&info.name, u64::MAX).await.unwrap().unwrap();
-        objects.insert(info.name, bytes);
-    }
-    objects
 }
 
 #[tokio::test]

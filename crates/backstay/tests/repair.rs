@@ -17,20 +17,9 @@ use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Record;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use bytes::Bytes;
-use common::{back_up, content, context, native, options, recipient};
-use futures::TryStreamExt as _;
+use common::{back_up, content, context, native, objects, options, recipient};
 
 type Objects = BTreeMap<String, Bytes>;
-
-async fn objects(store: &Store) -> Objects {
-    let infos: Vec<_> = store.list("", None).try_collect().await.unwrap();
-    let mut objects = BTreeMap::new();
-    for info in infos {
-        let bytes = store.get(&info.name, u64::MAX).await.unwrap().unwrap();
-        objects.insert(info.name, bytes);
-    }
-    objects
-}
 
 async fn store_of(objects: &Objects) -> Store {
     let store = Store::memory();

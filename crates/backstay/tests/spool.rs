@@ -21,8 +21,7 @@ use backstay_format::schedule::{Secret, sha256};
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use bytes::Bytes;
-use common::{back_up, content, context, native, raw_keyring, restored};
-use futures::TryStreamExt as _;
+use common::{back_up, content, context, native, objects, raw_keyring, restored};
 
 const ROOM: u64 = 1 << 30;
 
@@ -46,16 +45,6 @@ fn faulty() -> (Store, Store, Faults) {
     let (plain, faults) = (Store::memory(), Faults::new());
     let store = plain.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never());
     (plain, store, faults)
-}
-
-async fn objects(store: &Store) -> Objects {
-    let infos: Vec<_> = store.list("", None).try_collect().await.unwrap();
-    let mut objects = BTreeMap::new();
-    for info in infos {
-        let bytes = store.get(&info.name, u64::MAX).await.unwrap().unwrap();
-        objects.insert(info.name, bytes);
-    }
-    objects
 }
 
 async fn store_of(objects: &Objects) -> Store {

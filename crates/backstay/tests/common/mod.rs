@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -18,6 +19,8 @@ use backstay_format::key::Keyring;
 use backstay_format::schedule::Secret;
 use backstay_format::segment::Aead;
 use backstay_store::{Environment, Store, StoreOptions};
+use bytes::Bytes;
+use futures::TryStreamExt as _;
 
 /// Small parts, so that there are several.
 const PART: u64 = 512 << 10;
@@ -81,6 +84,17 @@ pub async fn read(
 
 pub async fn restored(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Vec<u8> {
     read(store, id, keyring, &RestoreOptions::default()).await.unwrap()
+}
+
+/// Everything in a store.
+pub async fn objects(store: &Store) -> BTreeMap<String, Bytes> {
+    let infos: Vec<_> = store.list("", None).try_collect().await.unwrap();
+    let mut objects = BTreeMap::new();
+    for info in infos {
+        let bytes = store.get(&info.name, u64::MAX).await.unwrap().unwrap();
+        objects.insert(info.name, bytes);
+    }
+    objects
 }
 
 pub fn raw_keyring() -> Keyring {
