@@ -1,12 +1,10 @@
 //! A backup to two stores: the same archive in both, and in one of them when the other fails.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::{back_up, content, context, native, objects, raw_keyring, recipient, restored};
 use backstay::backup::{Also, BackupOptions, Receipt};
 use backstay::copy::{CopyOptions, copy};
 use backstay::keys::Encryption;
@@ -16,7 +14,6 @@ use backstay_format::schedule::Secret;
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use backstay_testkit::{Record, memory_at};
-use common::{back_up, content, context, native, objects, raw_keyring, recipient, restored};
 
 fn to_both(second: &Store, required: bool) -> BackupOptions {
     let mut options = native(Encryption::Raw(Secret([7; 32])));

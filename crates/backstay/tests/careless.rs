@@ -1,11 +1,9 @@
 //! A store that takes the condition of a create and overwrites all the same, as stores in use do: backups are safe there, as long as they can see that
 //! nobody else has their id, and refused where they cannot.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::sync::{Arc, Mutex};
 
+use crate::common::{back_up, content, context, native, raw_keyring, recipient, restored};
 use backstay::keys::Encryption;
 use backstay::source::Source;
 use backstay::{Error, Event, Observer, Receipt, Silent, backup};
@@ -14,7 +12,6 @@ use backstay_store::Store;
 use backstay_testkit::S3Server;
 use backstay_testkit::faults::{Call, Failure, Faults};
 use bytes::Bytes;
-use common::{back_up, content, context, native, raw_keyring, recipient, restored};
 use futures::TryStreamExt as _;
 
 /// A store in memory that overwrites, and the way to what is below.

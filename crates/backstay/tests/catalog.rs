@@ -1,11 +1,9 @@
 //! The catalog is what the listing says: every kind of archive is listed as what it is, and a selector means one archive
 //! or is refused.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeMap;
 
+use crate::common::{self, back_up, content, native, open, raw_keyring};
 use backstay::catalog::{Entry, Filter, State, list, select, show};
 use backstay::guid;
 use backstay::keys::Encryption;
@@ -16,7 +14,6 @@ use backstay_format::manifest::aborted_marker;
 use backstay_format::schedule::{Secret, sha256};
 use backstay_format::{ArchiveId, Guid};
 use backstay_store::Store;
-use common::{back_up, content, native, open, raw_keyring};
 
 const GUID: &str = "de2fe9e4-6535-423d-8709-dca87df7985c";
 

@@ -1,10 +1,8 @@
 //! What `check` finds on stores that differ in one thing, and what freshness costs.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::time::Duration;
 
+use crate::common::{self, content, context};
 use backstay::catalog::Filter;
 use backstay::catalog::freshness::{COMPARED, LOOKED_AT, Source, Verdict as Fresh, freshness};
 use backstay::check;
@@ -16,7 +14,6 @@ use backstay_format::openssl::{Digest, Kdf, Salt};
 use backstay_store::Store;
 use backstay_testkit::faults::Call;
 use backstay_testkit::{Faults, Record, S3Server, sha256};
-use common::{content, context};
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,10 +1,8 @@
 //! A copy is whole or not there, whatever happens on the way.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::sync::Arc;
 
+use crate::common::{back_up, content, context, native, objects, options, raw_keyring, restored};
 use backstay::backup::Format;
 use backstay::copy::{CopyOptions, copy};
 use backstay::keys::Encryption;
@@ -15,7 +13,6 @@ use backstay_format::schedule::{Secret, sha256};
 use backstay_store::Store;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use bytes::Bytes;
-use common::{back_up, content, context, native, objects, options, raw_keyring, restored};
 
 async fn transfer(from: &Store, to: &Store, id: &ArchiveId) -> Result<u64, Error> {
     let copied = copy(from, to, id, &CopyOptions::default(), &context(), Arc::new(Silent)).await?;

@@ -1,13 +1,11 @@
 //! The process ends at any call to the store, before the call took effect or after it and before its answer. Whatever was
 //! going on: no archive is recorded that is not whole, none is lost, and the next run works.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{back_up, content, context, native, options, raw_keyring, read, recipient};
 use backstay::backup::{Also, BackupOptions, Format};
 use backstay::catalog::{self, Filter, State};
 use backstay::copy::{CopyOptions, copy};
@@ -25,7 +23,6 @@ use backstay_format::schedule::{Secret, sha256};
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Faults;
 use backstay_testkit::faults::When;
-use common::{back_up, content, context, native, options, raw_keyring, read, recipient};
 use futures::TryStreamExt as _;
 
 type Objects = BTreeMap<String, Vec<u8>>;

@@ -1,11 +1,9 @@
 //! Whatever happens to the stored objects, a reader refuses with a code: never wrong bytes, never a panic.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use crate::common::{back_up, content, options, raw_keyring, read};
 use backstay::backup::Format;
 use backstay::keys::Encryption;
 use backstay::{RestoreOptions, codes};
@@ -16,7 +14,6 @@ use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::{Secret, sha256};
 use backstay_format::segment::Aead;
 use backstay_store::Store;
-use common::{back_up, content, options, raw_keyring, read};
 use futures::TryStreamExt as _;
 use proptest::prelude::*;
 use tokio::runtime::Runtime;

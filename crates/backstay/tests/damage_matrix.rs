@@ -4,15 +4,13 @@
 //! of `reassemble`, which is given the parts without the manifest, or with one that is damaged. `good` means the exact content, and
 //! for `reassemble` that the new manifest has the archive's root. Where a depth cannot see a damage by design, `good` stands in its
 //! cell: `quick` fetches nothing but the manifest, `quick` and `full` have no key, and no reader needs more than one slot.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{Sink, back_up, content, context, native, options, recipient, restored};
 use backstay::backup::Format;
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
@@ -26,7 +24,6 @@ use backstay_format::schedule::sha256;
 use backstay_format::text::to_hex;
 use backstay_format::{ArchiveId, Guid};
 use backstay_store::Store;
-use common::{Sink, back_up, content, context, native, options, recipient, restored};
 use futures::TryStreamExt as _;
 
 type Objects = BTreeMap<String, Vec<u8>>;

@@ -1,10 +1,8 @@
 //! `gc`: what interrupted runs left goes, and nothing else.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::time::{Duration, SystemTime};
 
+use crate::common::{self, back_up, content, context, native, options, raw_keyring, restored};
 use backstay::Context;
 use backstay::catalog::{self, Filter, State};
 use backstay::error::Error;
@@ -15,7 +13,6 @@ use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::{Secret, sha256};
 use backstay_store::Store;
 use backstay_testkit::Faults;
-use common::{back_up, content, context, native, options, raw_keyring, restored};
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 

@@ -1,18 +1,15 @@
 //! How much is under way at the same time is what was allowed, no less and no more.
-#![allow(clippy::unwrap_used, reason = "a test may")]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{back_up, content, context, native, raw_keyring, read};
 use backstay::copy::{CopyOptions, copy};
 use backstay::keys::Encryption;
 use backstay::{RestoreOptions, Silent, effort};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
-use common::{back_up, content, context, native, raw_keyring, read};
 
 /// Runs something that gets stuck, until it has made so many calls and then for a moment more; how many it has made.
 async fn stuck<T>(work: impl Future<Output = T>, faults: &Faults, call: Call, expected: usize) -> usize {

@@ -3,14 +3,12 @@
 //!
 //! A digest here may change with a new zstd or libdeflate, which may compress otherwise. It is then replaced in the commit that brings the
 //! library, and in no other.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::io::Cursor;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use crate::common::{content, options};
 use backstay::backup::{Format, Padding};
 use backstay::effort::Level;
 use backstay::keys::Encryption;
@@ -22,7 +20,6 @@ use backstay_format::schedule::{Secret, sha256};
 use backstay_format::segment::Aead;
 use backstay_format::text::to_hex;
 use backstay_store::Store;
-use common::{content, options};
 use futures::TryStreamExt as _;
 
 /// When the first of the archives begins. Each takes the next second, since ids of one process only grow.

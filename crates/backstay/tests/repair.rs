@@ -1,11 +1,9 @@
 //! What is broken is replaced from the replica, what is good is never touched, wherever the process ends.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::common::{back_up, content, context, native, objects, options, recipient};
 use backstay::copy::CopyOptions;
 use backstay::keys::Encryption;
 use backstay::repair::Repaired;
@@ -17,7 +15,6 @@ use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Record;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use bytes::Bytes;
-use common::{back_up, content, context, native, objects, options, recipient};
 
 type Objects = BTreeMap<String, Bytes>;
 

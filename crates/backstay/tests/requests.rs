@@ -3,14 +3,12 @@
 //!
 //! Counted twice, on a store in memory behind a wrapper and on an S3 server, since only the one tells names and bytes, and only the
 //! other has pages and checksums of its own.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
+use crate::common::{back_up, content, context, native, options, raw_keyring, read, recipient, restored};
 use backstay::backup::{BackupOptions, Format};
 use backstay::catalog::{self, Filter};
 use backstay::keys::Encryption;
@@ -27,7 +25,6 @@ use backstay_format::schedule::Secret;
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use backstay_testkit::{Record, S3Server};
-use common::{back_up, content, context, native, options, raw_keyring, read, recipient, restored};
 use futures::TryStreamExt as _;
 
 /// A sealed segment of 64 KiB.

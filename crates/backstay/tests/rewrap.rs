@@ -1,10 +1,8 @@
 //! Further keys for an archive that exists: small objects beside it, and nothing else changes.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeMap;
 
+use crate::common::{back_up, content, native, options, raw_keyring, read, recipient};
 use age::secrecy::SecretString;
 use age::x25519::Identity;
 use backstay::backup::Format;
@@ -17,7 +15,6 @@ use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
-use common::{back_up, content, native, options, raw_keyring, read, recipient};
 use futures::TryStreamExt as _;
 
 fn ring(identity: &Identity) -> Keyring {

@@ -1,12 +1,10 @@
 //! The verbs under the rights of each role. The rights are those of the table that policies are printed from, so that what is printed is what
 //! suffices here; and what no run of a role asks for is no right of that role.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::common::{back_up, content, context, native, raw_keyring, read};
 use backstay::catalog::freshness::freshness;
 use backstay::catalog::{self, Filter};
 use backstay::check::Verdict;
@@ -22,7 +20,6 @@ use backstay_format::schedule::Secret;
 use backstay_store::{Operation, Role, Store};
 use backstay_testkit::faults::Call;
 use backstay_testkit::{Record, permitted, sha256};
-use common::{back_up, content, context, native, raw_keyring, read};
 
 /// One store, seen with the rights of a role, and what was asked of it.
 struct Seen {

@@ -1,13 +1,11 @@
 //! What goes in comes out: every boundary size, every format, every way to unlock it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::io::{Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::common::{self, Sink, back_up, content, context, native, options, raw_keyring, read, recipient, restored};
 use age::secrecy::SecretString;
 use backstay::backup::{Format, Padding, backup};
 use backstay::effort::Level;
@@ -23,7 +21,6 @@ use backstay_format::schedule::Secret;
 use backstay_format::segment::Aead;
 use backstay_format::signature::SigningKey;
 use backstay_store::Store;
-use common::{Sink, back_up, content, context, native, options, raw_keyring, read, recipient, restored};
 
 const CHUNK: usize = 2 << 20;
 

@@ -1,13 +1,11 @@
 //! Salvage: everything authentic comes out in its place, the holes are told exactly, and nothing else comes out.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 #![allow(clippy::single_range_in_vec_init, reason = "one hole is a list of holes")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::common::{self, back_up, content, context, options, raw_keyring};
 use backstay::Silent;
 use backstay::backup::{BackupOptions, Format, Padding};
 use backstay::error::Error;
@@ -22,7 +20,6 @@ use backstay_format::segment::Aead;
 use backstay_store::Store;
 use backstay_testkit::Faults;
 use backstay_testkit::faults::{Call, Failure, When};
-use common::{back_up, content, context, options, raw_keyring};
 use futures::TryStreamExt as _;
 
 type Objects = BTreeMap<String, Vec<u8>>;

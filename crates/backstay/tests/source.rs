@@ -1,7 +1,4 @@
 //! A bad backup is never recorded as good: what the source does decides whether there is a manifest.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -9,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::common::{content, context, native, raw_keyring, restored};
 use backstay::backup::BackupOptions;
 use backstay::chunk::{Announced, EndMarker};
 use backstay::keys::Encryption;
@@ -17,7 +15,6 @@ use backstay::{Context, Error, Event, Observer, Silent, backup};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
-use common::{content, context, native, raw_keyring, restored};
 use futures::TryStreamExt as _;
 
 #[derive(Default)]

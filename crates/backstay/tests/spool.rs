@@ -1,12 +1,10 @@
 //! A backup by way of a spool: the source goes on while the store is away, and an upload that was cut goes on after it.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{back_up, content, context, native, objects, raw_keyring, restored};
 use backstay::backup::BackupOptions;
 use backstay::catalog::{self, Filter};
 use backstay::copy::CopyOptions;
@@ -21,7 +19,6 @@ use backstay_format::schedule::{Secret, sha256};
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use bytes::Bytes;
-use common::{back_up, content, context, native, objects, raw_keyring, restored};
 
 const ROOM: u64 = 1 << 30;
 

@@ -1,12 +1,10 @@
 //! Verify lists every problem, and what is lost of an archive is put back together from its parts.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::common::{self, back_up, content, context, flip, native, options, raw_keyring, restored};
 use backstay::backup::Format;
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
@@ -18,7 +16,6 @@ use backstay_format::key::Keyring;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
-use common::{back_up, content, context, flip, native, options, raw_keyring, restored};
 
 async fn made(folder: &Path) -> (Store, Receipt, Vec<u8>) {
     let store = common::open(folder).await;

@@ -1,12 +1,10 @@
 //! Stores that are slower, more forgetful or more eager than they say: requests that arrive twice or late, listings that lag behind. What is
 //! committed stays whole, and nothing of it is cleared away.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{back_up, content, context, native, raw_keyring, restored};
 use backstay::Silent;
 use backstay::backup::BackupOptions;
 use backstay::catalog::{self, Filter, State};
@@ -19,7 +17,6 @@ use backstay_format::schedule::{Secret, sha256};
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Faults;
 use backstay_testkit::faults::Call;
-use common::{back_up, content, context, native, raw_keyring, restored};
 use futures::TryStreamExt as _;
 
 fn small() -> BackupOptions {

@@ -1,13 +1,11 @@
 //! Archives of the openssl profile that are damaged, incomplete, or opened with the wrong key.
 
-#![allow(clippy::unwrap_used)] // in functions that tests call
-
-mod stock;
-
 use backstay_format::codec::gzip::{Level, MEMBER_CONTENT, MemberCompressor};
 use backstay_format::openssl::{
     Candidates, Digest, Encryptor, Kdf, KeyIv, Password, Payload, Reader, Salt, StreamWriter, check_length,
 };
+
+use crate::stock;
 
 const MD5: Kdf = Kdf::BytesToKey(Digest::Md5);
 

@@ -1,13 +1,11 @@
 //! Archives made by stock tools, kept in `testdata/openssl`, and made anew by the script that made
 //! them.
 
-#![allow(clippy::unwrap_used)] // in functions that tests call
-
-mod stock;
-
 use std::path::{Path, PathBuf};
 
 use backstay_format::openssl::{Candidates, Digest, DigestChoice, Kdf, Password, Reader};
+
+use crate::stock;
 
 const MD5: Kdf = Kdf::BytesToKey(Digest::Md5);
 const SHA256: Kdf = Kdf::BytesToKey(Digest::Sha256);

@@ -1,9 +1,5 @@
 //! Archives made by stock tools on the spot, read by Backstay.
 
-#![allow(clippy::unwrap_used)] // in functions that tests call
-
-mod stock;
-
 use std::collections::VecDeque;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -13,6 +9,8 @@ use backstay_format::openssl::{
     Candidates, Decryptor, Digest, DigestChoice, Done, Kdf, Next, Password, Payload, Preamble, Reader,
 };
 use proptest::prelude::*;
+
+use crate::stock;
 
 fn password() -> Password {
     Password::new(b"K".to_vec())

@@ -1,9 +1,5 @@
 //! What Backstay writes in the openssl profile, read by the tools that operators have.
 
-#![allow(clippy::unwrap_used)] // in functions that tests call
-
-mod stock;
-
 use std::path::Path;
 use std::process::Output;
 
@@ -11,6 +7,8 @@ use backstay_format::codec::gzip::{self, Level, MEMBER_CONTENT, MemberCompressor
 use backstay_format::openssl::{
     Candidates, Digest, END_MARGIN, Kdf, KeyIv, PartWriter, Password, Reader, Salt, StreamWriter,
 };
+
+use crate::stock;
 
 fn key(kdf: Kdf) -> KeyIv {
     kdf.derive(&Password::new(b"K".to_vec()), Salt(*b"saltsalt"))

@@ -1,7 +1,5 @@
 //! Every cloud, each against the best server that there is: the same contract, the same failures.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use backstay_testkit::{Azurite, GcsServer, Moto, S3Server, Served, contract};
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! What the store makes of an object store that fails, without a network and with the clock stopped.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::io;
 use std::time::{Duration, SystemTime};
 

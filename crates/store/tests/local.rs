@@ -1,7 +1,5 @@
 //! A directory as a store: the contract, and what only a file system can do wrong.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,6 @@
 //! Creates over a network that fails at the worst moments: a real S3 server behind a proxy that loses, delays and invents answers. Whatever
 //! happens, a create that succeeds has stored exactly one object with exactly the bytes that were given.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::time::{Duration, Instant};
 
 use backstay_store::{Created, Environment, Error, RetryOptions, Store, StoreOptions};

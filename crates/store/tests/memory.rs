@@ -1,7 +1,5 @@
 //! The store in memory keeps the contract.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use backstay_store::{Environment, Store, StoreOptions};
 use backstay_testkit::contract;
 

@@ -1,8 +1,6 @@
 //! What new objects are given: each option in the words of each cloud, as it is sent, and refused where there is no such thing. Servers that keep
 //! what they are told are asked in `tests/e2e/check.sh`.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::time::{Duration, SystemTime};
 
 use backstay_store::{

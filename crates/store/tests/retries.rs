@@ -1,7 +1,5 @@
 //! Which failures are repeated, how that is told, and how fast bytes may move: a real S3 server, behind a proxy that answers in its place.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,7 +1,5 @@
 //! The store against a real S3 server, which checks signatures and checksums.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
-
 use backstay_store::{Created, Environment, Error, RetryOptions, Store, StoreOptions};
 use backstay_testkit::{S3Server, contract, sha256};
 use bytes::Bytes;

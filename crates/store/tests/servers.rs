@@ -1,8 +1,6 @@
 //! The contract on whatever stores `BACKSTAY_TEST_STORES` names, separated by spaces, with the credentials of the environment: servers that scripts
 //! start, or real clouds. Each run needs an empty prefix.
 
-#![allow(clippy::unwrap_used)]
-
 use backstay_store::{Environment, Store, StoreOptions, probe_conditional_create};
 use backstay_testkit::contract;
 

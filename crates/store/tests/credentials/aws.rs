@@ -4,7 +4,7 @@ use backstay_testkit::recorder::{Answer, Recorded};
 use backstay_testkit::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use backstay_testkit::{Recorder, sha256};
 
-use crate::{credulous, file, open, path, works};
+use super::{credulous, file, open, path, works};
 
 /// Keys as metadata services give them out.
 fn keys() -> String {

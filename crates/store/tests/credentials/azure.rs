@@ -7,7 +7,7 @@ use backstay_testkit::azurite::{self, ACCOUNT, Azurite, KEY};
 use backstay_testkit::recorder::Answer;
 use backstay_testkit::{Recorder, recorder::Recorded};
 
-use crate::{credulous, file, open, parameter, path, works};
+use super::{credulous, file, open, parameter, path, works};
 
 /// The emulator, with a container.
 fn emulator() -> &'static Azurite {

@@ -4,7 +4,7 @@
 use backstay_store::Error;
 use backstay_testkit::GcsServer;
 
-use crate::{file, open, path, works};
+use super::{file, open, path, works};
 
 #[tokio::test]
 async fn a_service_accounts_key_is_read_from_each_place() {

@@ -2,8 +2,6 @@
 //! that checks signatures, azurite, a GCS server that checks tokens. What it is that gives out tokens is played by a recorder, of
 //! which the test asserts what it was asked.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
-
 mod aws;
 mod azure;
 mod gcs;
