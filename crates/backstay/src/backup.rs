@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use backstay_format::header::{Codec, Common, Head, Kind};
@@ -503,7 +503,6 @@ async fn prepare(
 /// An id for an archive that begins now: later than every other of this process and, as far as the stores let themselves be
 /// listed, than every other of this guid.
 async fn next_id(destinations: &Destinations, needed: bool, guid: &Guid, context: &Context) -> Result<ArchiveId> {
-    static LAST: AtomicU64 = AtomicU64::new(0);
     let mut millis = context.millis()?;
     let now = format!("{guid}-{millis}");
     for store in destinations.stores() {
@@ -521,9 +520,7 @@ async fn next_id(destinations: &Destinations, needed: bool, guid: &Guid, context
             }
         }
     }
-    let last =
-        LAST.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(millis.max(last + 1))).unwrap_or_default();
-    Ok(ArchiveId::new(guid, millis.max(last + 1))?)
+    Ok(ArchiveId::new(guid, context.issue(millis))?)
 }
 
 /// What the clocks of writers may differ by without a word.

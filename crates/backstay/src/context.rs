@@ -1,6 +1,7 @@
 //! Time, randomness and processors: what a run takes from the machine, in one place, so that tests can fix it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
@@ -14,6 +15,8 @@ type Random = dyn Fn(&mut [u8]) + Send + Sync;
 pub struct Context {
     clock: Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>,
     random: Arc<Random>,
+    /// The time in the latest id that was given out.
+    issued: Arc<AtomicU64>,
     /// The pool that all computing runs on.
     pub cpu: Cpu,
     /// Set when the user wants to stop.
@@ -29,15 +32,16 @@ impl Context {
         Ok(Context {
             clock: Arc::new(jiff::Timestamp::now),
             random: Arc::new(|bytes| aws_lc_rs::rand::fill(bytes).expect("the system's random numbers do not fail")),
+            issued: Arc::default(),
             cpu: Cpu::start(cores)?,
             interrupt: Interrupt::default(),
         })
     }
 
-    /// The same with another clock.
+    /// The same with another clock, by which ids begin anew.
     #[must_use]
     pub fn with_clock(self, clock: impl Fn() -> jiff::Timestamp + Send + Sync + 'static) -> Context {
-        Context { clock: Arc::new(clock), ..self }
+        Context { clock: Arc::new(clock), issued: Arc::default(), ..self }
     }
 
     /// The same with other random numbers. For tests: whoever can guess them can read the archive.
@@ -58,6 +62,12 @@ impl Context {
     pub fn millis(&self) -> Result<u64> {
         u64::try_from(self.now().as_millisecond())
             .map_err(|_| Error::Internal { why: "the clock stands before 1970".to_owned() })
+    }
+
+    /// The time of a new id: `millis`, or the next that no id of this context has. Two archives that begin at once have two.
+    pub(crate) fn issue(&self, millis: u64) -> u64 {
+        let next = |last: u64| millis.max(last.saturating_add(1));
+        next(self.issued.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(next(last))).unwrap_or_default())
     }
 
     /// Fills `bytes` with random ones.

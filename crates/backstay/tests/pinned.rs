@@ -5,7 +5,6 @@
 //! library, and in no other.
 
 use std::io::Cursor;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use crate::common::{content, options};
@@ -22,11 +21,8 @@ use backstay_format::text::to_hex;
 use backstay_store::Store;
 use futures::TryStreamExt as _;
 
-/// When the first of the archives begins. Each takes the next second, since ids of one process only grow.
+/// When the first of the archives begins. Each takes the next second.
 const BEGUN: i64 = 1_548_967_947_154;
-
-/// Set for a run on the other machine: other cores, other memory.
-const MACHINE: &str = "BACKSTAY_TEST_PINNED_MACHINE";
 
 /// Name, codec level, whether some of the content cannot be compressed, the format, how many objects there are, and the SHA-256 of all of them.
 type Pin = (&'static str, i32, bool, fn() -> Format, usize, &'static str);
@@ -160,24 +156,17 @@ async fn fingerprint(store: &Store) -> (usize, String) {
     (objects.len(), to_hex(&sha256(&all)))
 }
 
-/// In a process of its own, since no process gives an id twice.
-#[test]
-fn many_cores_and_little_memory_give_the_same_bytes() {
-    let again = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "fixed_inputs_give_the_bytes_that_they_always_gave", "--nocapture"])
-        .env(MACHINE, "other")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&again.stdout);
-    assert!(again.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&again.stderr));
+#[tokio::test]
+async fn fixed_inputs_give_the_bytes_that_they_always_gave() {
+    pinned(1, 128 << 20, 4).await;
 }
 
 #[tokio::test]
-async fn fixed_inputs_give_the_bytes_that_they_always_gave() {
-    let (cores, memory, uploads) = match std::env::var_os(MACHINE) {
-        None => (1, 128 << 20, 4),
-        Some(_) => (3, 40 << 20, 1),
-    };
+async fn many_cores_and_little_memory_give_the_same_bytes() {
+    pinned(3, 40 << 20, 1).await;
+}
+
+async fn pinned(cores: usize, memory: u64, uploads: usize) {
     let mut wrong = Vec::new();
     for (millis, (name, level, mixed, format, objects, expected)) in (BEGUN..).step_by(1000).zip(PINS) {
         let store = Store::memory();
