@@ -11,7 +11,7 @@ use backstay_format::header::{MAX_LINE, Reference};
 use backstay_format::manifest::{aborted_marker, is_aborted_marker};
 use backstay_format::schedule::sha256;
 use backstay_format::text::to_hex;
-use backstay_format::{ArchiveId, ObjectName};
+use backstay_format::{ArchiveId, ObjectName, Word};
 use backstay_store::{ObjectInfo, Store, probe_conditional_create};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -315,7 +315,7 @@ impl Group {
             }
             ObjectName::Keybox(..) => self.keyboxes.push((name, size)),
             ObjectName::Single(_) | ObjectName::Unknown(_) => self.untouchable = true,
-            ObjectName::Sidecar(_) => self.untouchable |= name.ends_with(".hold") || name.contains(".hold."),
+            ObjectName::Sidecar(_, word, _) => self.untouchable |= word == Word::Hold,
             ObjectName::Foreign => {}
         }
         self.modified = self.modified.max(modified);

@@ -35,6 +35,7 @@ pub mod policy;
 mod range;
 pub mod reassemble;
 pub mod repair;
+pub mod report;
 pub mod restore;
 pub mod resume;
 pub mod rewrap;

@@ -47,6 +47,10 @@ pub enum Error {
     ManifestSeal { object: String, why: &'static str },
     #[error("{object} has the root {found}, the receipt says {expected}")]
     ManifestRoot { object: String, found: String, expected: String },
+    #[error("{object} is not a report that can be read: {why}")]
+    ReportInvalid { object: String, why: String },
+    #[error("{object} cannot be read: {why}")]
+    RemarkInvalid { object: String, why: String },
     #[error("{object} needs something that this version does not know: {what}")]
     FormatUnsupported { object: String, what: String },
     #[error("no key, identity or passphrase was given that {id} could be opened with")]
@@ -111,6 +115,7 @@ impl Error {
             Error::ManifestInvalid { .. } => "manifest.invalid",
             Error::ManifestSeal { .. } => "manifest.seal",
             Error::ManifestRoot { .. } => "manifest.root",
+            Error::ReportInvalid { .. } | Error::RemarkInvalid { .. } => "report.invalid",
             Error::FormatUnsupported { .. } => "format.unsupported",
             Error::KeyNotFound { .. } | Error::KeyUnusable { .. } => "key.not-found",
             Error::KeyPassphrase { .. } => "key.passphrase",

@@ -13,7 +13,7 @@ use crate::json::{Dialect, Json};
 use crate::name::ArchiveId;
 use crate::openssl::{self, Digest, Kdf, Salt};
 use crate::schedule::{Keys, sha256};
-use crate::seal::{self, Seal};
+use crate::seal::{self, Seal, Sealed};
 use crate::signature::{Signer, SigningKey};
 use crate::text::{to_base64, to_hex};
 
@@ -191,7 +191,7 @@ impl Manifest {
             member(format_args!(" \"unconfirmed\":true,\n"));
         }
         member(format_args!(" \"crit\":[],\n"));
-        seal::seal(body.into_bytes(), key, signer, &self.id)
+        seal::seal(body.into_bytes(), Some(key), signer, &self.id, Sealed::Archive)
     }
 
     /// Reads the object `<id>.json`.

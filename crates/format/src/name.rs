@@ -10,8 +10,40 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// The words that may follow an id and a dot.
-const SIDECARS: [&str; 6] = ["key", "expired", "verified", "hold", "note", "tag"];
+/// What a sidecar is for: the word after the id and the dot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Word {
+    /// The archive is to be deleted after a grace: a tombstone, when no number follows.
+    Expired,
+    /// What a verification or a drill found.
+    Verified,
+    /// The archive is kept, whatever a policy says.
+    Hold,
+    /// A remark of a person.
+    Note,
+    /// Labels that were added after the archive was made.
+    Tag,
+}
+
+impl Word {
+    const ALL: [Word; 5] = [Word::Expired, Word::Verified, Word::Hold, Word::Note, Word::Tag];
+
+    /// As it stands in names.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Word::Expired => "expired",
+            Word::Verified => "verified",
+            Word::Hold => "hold",
+            Word::Note => "note",
+            Word::Tag => "tag",
+        }
+    }
+
+    /// The word of this text.
+    pub(crate) fn parse(text: &str) -> Option<Word> {
+        Word::ALL.into_iter().find(|word| word.as_str() == text)
+    }
+}
 
 /// A source's identity: 36 characters of lower-case hexadecimal digits and dashes, any UUID version.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +129,16 @@ impl ArchiveId {
     pub fn keybox(&self, m: u32) -> String {
         format!("{}.key.{m}", self.text)
     }
+
+    /// The name of the tombstone.
+    pub fn tombstone(&self) -> String {
+        format!("{}.expired", self.text)
+    }
+
+    /// The name of the sidecar that was made at this time, in milliseconds since 1970.
+    pub fn sidecar(&self, word: Word, millis: u64) -> String {
+        format!("{}.{}.{millis}", self.text, word.as_str())
+    }
 }
 
 impl FromStr for ArchiveId {
@@ -164,8 +206,8 @@ pub enum ObjectName {
     Single(ArchiveId),
     /// `<id>.key.<m>`.
     Keybox(ArchiveId, u32),
-    /// Any other `<id>.word` or `<id>.word.digits` with a reserved word.
-    Sidecar(ArchiveId),
+    /// `<id>.word` or `<id>.word.digits` with another reserved word, and the number, if there is one.
+    Sidecar(ArchiveId, Word, Option<u64>),
     /// `<id>.` and something that is not reserved: a newer version's, to be left alone.
     Unknown(ArchiveId),
     /// Not a name of the archive grammar.
@@ -193,15 +235,22 @@ impl ObjectName {
             return ObjectName::Manifest(id);
         }
         let (word, digits) = sidecar.split_once('.').map_or((sidecar, None), |(word, digits)| (word, Some(digits)));
-        if !SIDECARS.contains(&word)
-            || digits.is_some_and(|digits| digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()))
-        {
-            return ObjectName::Unknown(id);
+        let value = match digits {
+            None => None,
+            Some(digits) => match long_number(digits) {
+                Some(value) => Some(value),
+                None => return ObjectName::Unknown(id),
+            },
+        };
+        if word == "key" {
+            return match digits.and_then(number) {
+                Some((m, false)) => ObjectName::Keybox(id, m),
+                _ => ObjectName::Unknown(id),
+            };
         }
-        match (word, digits.and_then(number)) {
-            ("key", Some((m, false))) => ObjectName::Keybox(id, m),
-            ("key", _) => ObjectName::Unknown(id),
-            _ => ObjectName::Sidecar(id),
+        match Word::parse(word) {
+            Some(word) => ObjectName::Sidecar(id, word, value),
+            None => ObjectName::Unknown(id),
         }
     }
 
@@ -212,11 +261,16 @@ impl ObjectName {
             | ObjectName::Manifest(id)
             | ObjectName::Single(id)
             | ObjectName::Keybox(id, _)
-            | ObjectName::Sidecar(id)
+            | ObjectName::Sidecar(id, ..)
             | ObjectName::Unknown(id) => Some(id),
             ObjectName::Foreign => None,
         }
     }
+}
+
+/// A decimal number of 64 bits.
+fn long_number(digits: &str) -> Option<u64> {
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 /// A decimal number of at most nine significant digits, and whether it has leading zeros.
@@ -272,9 +326,15 @@ mod tests {
         assert_eq!(parse(".json"), ObjectName::Manifest(archive.clone()));
         assert_eq!(parse(""), ObjectName::Single(archive.clone()));
         assert_eq!(parse(".key.0"), ObjectName::Keybox(archive.clone(), 0));
-        assert_eq!(parse(".verified.1740130000123"), ObjectName::Sidecar(archive.clone()));
-        assert_eq!(parse(".hold"), ObjectName::Sidecar(archive.clone()));
-        for tail in [".key.00", ".key", ".future.1", ".hold.x", ".json.bak"] {
+        let sidecar = |word, number| ObjectName::Sidecar(archive.clone(), word, number);
+        assert_eq!(parse(".verified.1740130000123"), sidecar(Word::Verified, Some(1_740_130_000_123)));
+        assert_eq!(parse(".hold"), sidecar(Word::Hold, None));
+        assert_eq!(ObjectName::parse(&archive.tombstone()), sidecar(Word::Expired, None));
+        for word in Word::ALL {
+            assert_eq!(ObjectName::parse(&archive.sidecar(word, 7)), sidecar(word, Some(7)));
+        }
+        let long = ".hold.99999999999999999999";
+        for tail in [".key.00", ".key", ".future.1", ".hold.x", ".hold.", ".hold.1.2", ".hold.+1", long, ".json.bak"] {
             assert_eq!(parse(tail), ObjectName::Unknown(archive.clone()), "{tail}");
         }
         for tail in ["-", "-x", "-1.tmp", "x", "-0#1"] {

@@ -74,6 +74,11 @@ impl Keys {
         expand(&self.prk, &[b"backstay/1 manifest"])
     }
 
+    /// The key of a report's `seal.mac`.
+    pub fn report(&self) -> [u8; 32] {
+        expand(&self.prk, &[b"backstay/1 report"])
+    }
+
     /// The key of the manifest's `private`.
     pub fn private(&self) -> [u8; 32] {
         expand(&self.prk, &[b"backstay/1 private"])
@@ -93,6 +98,7 @@ mod tests {
         assert_eq!(to_hex(&keys.prk), "50ebb9df76366d2abbf5513d2d2ab3bb2359affc7253d382afc4af399e33334f");
         assert_eq!(to_hex(&keys.commit()), "aec084176e0e5fe8f05d0e39da052880adb0a54a53a90e1d4b947f666e899ac8");
         assert_eq!(to_hex(&keys.seal()), "a33e8220d582881b8eed50b020a10b70bb215f76524f1273edb7e83cce69aa0d");
+        assert_eq!(to_hex(&keys.report()), "46772bff1586470b8ad6cf96f42b3dfb3512092ee53c8eeba385bf9fd7e0c65c");
         assert!(keys.fits(&from_hex("aec084176e0e5fe8f05d0e39da052880adb0a54a53a90e1d4b947f666e899ac8").unwrap()));
         assert!(!keys.fits(&[0; 32]));
     }

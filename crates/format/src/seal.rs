@@ -10,26 +10,58 @@ use crate::schedule::{mac, sha256};
 use crate::signature::{Signature, Signer, SigningKey};
 use crate::text::{from_base64, from_hex, to_base64, to_hex};
 
+/// What is sealed. One signature never stands for two kinds of document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sealed {
+    /// A manifest; it always has a MAC.
+    Archive,
+    /// A report of a verification; it has a MAC, a signature, or both.
+    Report,
+}
+
+impl Sealed {
+    fn as_str(self) -> &'static str {
+        match self {
+            Sealed::Archive => "archive",
+            Sealed::Report => "report",
+        }
+    }
+}
+
 /// A document's seal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
     /// SHA-256 of the body.
     pub sha256: [u8; 32],
-    mac: [u8; 32],
+    mac: Option<[u8; 32]>,
     signature: Option<Signature>,
+    what: Sealed,
 }
 
-/// The body of a document that ends in a comma and a line feed, with the seal's line added, and the body's SHA-256.
+/// Why a document's last line is not its seal.
+pub(crate) enum Unsealed {
+    /// It does not have the form.
+    Form(&'static str),
+    /// The digest does not fit.
+    Changed,
+}
+
+/// The body of a document that ends in a comma and a line feed, with the seal's line added, and the body's SHA-256. One of key
+/// and signer is there.
 pub(crate) fn seal(
     mut body: Vec<u8>,
-    key: &[u8; 32],
+    key: Option<&[u8; 32]>,
     signer: Option<&SigningKey>,
     id: &ArchiveId,
+    what: Sealed,
 ) -> (Vec<u8>, [u8; 32]) {
     let digest = sha256(&body);
-    let mut line = format!("\"seal\":{{\"sha256\":\"{}\",\"mac\":\"{}\"", to_hex(&digest), to_hex(&mac(key, &[&body])));
+    let mut line = format!("\"seal\":{{\"sha256\":\"{}\"", to_hex(&digest));
+    if let Some(key) = key {
+        line += &format!(",\"mac\":\"{}\"", to_hex(&mac(key, &[&body])));
+    }
     if let Some(signer) = signer {
-        let signature = signer.sign(&message(id, &digest));
+        let signature = signer.sign(&message(what, id, &digest));
         line += &format!(",\"by\":\"{}\",\"sig\":\"{}\"", to_base64(&signature.by), to_base64(&signature.sig));
     }
     line += "}}\n";
@@ -37,26 +69,38 @@ pub(crate) fn seal(
     (body, digest)
 }
 
-/// Splits a document into its body and its seal, and checks the digest, which needs no key.
+/// Splits a manifest into its body and its seal, and checks the digest, which needs no key.
 ///
 /// # Errors
 /// `manifest.invalid` when the last line does not have exactly its form; `manifest.seal` when the digest does not fit.
 pub(crate) fn split<'a>(document: &'a [u8], object: &str) -> Result<(&'a [u8], Seal)> {
-    let invalid = |why: &str| Error::ManifestInvalid { object: object.to_owned(), why: why.to_owned() };
-    let inner = document.strip_suffix(b"\n").ok_or_else(|| invalid("it does not end in a line feed"))?;
-    let start = inner.iter().rposition(|byte| *byte == b'\n').ok_or_else(|| invalid("it has no seal line"))? + 1;
-    let (body, line) = (&document[..start], &inner[start..]);
-    let seal = std::str::from_utf8(line).ok().and_then(parse).ok_or_else(|| invalid("its last line is not a seal"))?;
-    if sha256(body) != seal.sha256 {
-        return Err(Error::ManifestSeal { object: object.to_owned(), why: "it was changed after it was sealed" });
-    }
-    Ok((body, seal))
+    take_seal(document, Sealed::Archive).map_err(|unsealed| match unsealed {
+        Unsealed::Form(why) => Error::ManifestInvalid { object: object.to_owned(), why: why.to_owned() },
+        Unsealed::Changed => {
+            Error::ManifestSeal { object: object.to_owned(), why: "it was changed after it was sealed" }
+        }
+    })
 }
 
-fn parse(line: &str) -> Option<Seal> {
+/// Splits any document.
+pub(crate) fn take_seal(document: &[u8], what: Sealed) -> std::result::Result<(&[u8], Seal), Unsealed> {
+    let inner = document.strip_suffix(b"\n").ok_or(Unsealed::Form("it does not end in a line feed"))?;
+    let start = inner.iter().rposition(|byte| *byte == b'\n').ok_or(Unsealed::Form("it has no seal line"))? + 1;
+    let (body, line) = (&document[..start], &inner[start..]);
+    let seal = std::str::from_utf8(line).ok().and_then(|line| parse(line, what));
+    let seal = seal.ok_or(Unsealed::Form("its last line is not a seal"))?;
+    if sha256(body) == seal.sha256 { Ok((body, seal)) } else { Err(Unsealed::Changed) }
+}
+
+fn parse(line: &str, what: Sealed) -> Option<Seal> {
     let rest = line.strip_prefix("\"seal\":{\"sha256\":\"")?;
-    let (digest, rest) = rest.split_at_checked(64)?;
-    let (tag, rest) = rest.strip_prefix("\",\"mac\":\"")?.split_at_checked(64)?;
+    let (digest, mut rest) = rest.split_at_checked(64)?;
+    let mut mac = None;
+    if let Some(after) = rest.strip_prefix("\",\"mac\":\"") {
+        let (tag, after) = after.split_at_checked(64)?;
+        mac = Some(from_hex(tag)?);
+        rest = after;
+    }
     let rest = rest.strip_prefix('"')?.strip_suffix("}}")?;
     let signature = if rest.is_empty() {
         None
@@ -64,7 +108,10 @@ fn parse(line: &str) -> Option<Seal> {
         let (by, sig) = rest.strip_prefix(",\"by\":\"")?.strip_suffix('"')?.split_once("\",\"sig\":\"")?;
         Some(Signature { by: from_base64(by)?.try_into().ok()?, sig: from_base64(sig)?.try_into().ok()? })
     };
-    Some(Seal { sha256: from_hex(digest)?, mac: from_hex(tag)?, signature })
+    if mac.is_none() && (what == Sealed::Archive || signature.is_none()) {
+        return None;
+    }
+    Some(Seal { sha256: from_hex(digest)?, mac, signature, what })
 }
 
 impl Seal {
@@ -73,12 +120,15 @@ impl Seal {
     /// # Errors
     /// `manifest.seal`, naming `object`.
     pub fn check(&self, body: &[u8], key: &[u8; 32], object: &str) -> Result<()> {
-        match constant_time::verify_slices_are_equal(&mac(key, &[body]), &self.mac) {
-            Ok(()) => Ok(()),
-            Err(_) => {
-                Err(Error::ManifestSeal { object: object.to_owned(), why: "it was not made with the archive's key" })
-            }
+        if self.is_keyed_with(body, key) {
+            return Ok(());
         }
+        Err(Error::ManifestSeal { object: object.to_owned(), why: "it was not made with the archive's key" })
+    }
+
+    /// Whether the holder of `key` made it over this body.
+    pub(crate) fn is_keyed_with(&self, body: &[u8], key: &[u8; 32]) -> bool {
+        self.mac.is_some_and(|found| constant_time::verify_slices_are_equal(&mac(key, &[body]), &found).is_ok())
     }
 
     /// Demands that `signer` signed it.
@@ -86,7 +136,7 @@ impl Seal {
     /// # Errors
     /// `key.signer`.
     pub fn check_signer(&self, signer: &Signer, id: &ArchiveId) -> Result<()> {
-        signer.check(self.signature.as_ref(), &message(id, &self.sha256), id)
+        signer.check(self.signature.as_ref(), &message(self.what, id, &self.sha256), id)
     }
 
     /// Whether it carries a signature.
@@ -95,6 +145,6 @@ impl Seal {
     }
 }
 
-fn message(id: &ArchiveId, digest: &[u8; 32]) -> Vec<u8> {
-    format!("backstay/1 seal\narchive\n{id}\n{}\n", to_hex(digest)).into_bytes()
+fn message(what: Sealed, id: &ArchiveId, digest: &[u8; 32]) -> Vec<u8> {
+    format!("backstay/1 seal\n{}\n{id}\n{}\n", what.as_str(), to_hex(digest)).into_bytes()
 }

@@ -1,8 +1,10 @@
 //! `verify`: is an archive whole, unchanged and readable.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use backstay::codes;
+use backstay::report::Findings;
 use backstay::verify::{Depth, Finding, Report};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -22,6 +24,7 @@ Examples:
   backstay verify latest -i key.txt        every byte, as a restore would read it
   backstay verify latest --depth full      every byte against its SHA-256; no key needed
   backstay verify latest --depth quick     sizes and the store's checksums; nothing is fetched
+  backstay verify latest -i key.txt --record   and keep the result, for list, show and prune
   backstay verify latest --sums | (cd /srv/backups && sha256sum -c)
 
 The report lists every problem. The exit status is that of the worst one: 20 for damage, 21 for
@@ -39,6 +42,12 @@ pub(crate) struct Verify {
     /// Print what `sha256sum -c` reads instead, and check nothing
     #[arg(long, conflicts_with = "depth")]
     sums: bool,
+    /// Keep the result in the store, beside the archive, sealed with the archive's key or signed with --sign-key
+    #[arg(long, conflicts_with = "sums")]
+    record: bool,
+    /// Sign the report of --record with this Ed25519 key, so that others can demand its origin
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    sign_key: Option<PathBuf>,
     #[command(flatten)]
     unlock: Unlock,
     #[command(flatten)]
@@ -79,15 +88,34 @@ impl Verify {
         let report =
             backstay::verify(&store, &id, &keyring, depth, &policy, &session.context, session.observer()).await?;
         session.output.end();
-        session.output.result("verify", &Printed::from(&report))?;
+        let mut printed = Printed::from(&report);
+        let mut unrecorded = None;
+        if self.record {
+            let signing_key = self.sign_key.as_deref().map(keys::signing::read).transpose()?;
+            let findings = Findings::of(&report, printed.good, host());
+            let recorded =
+                backstay::report::record(&store, &id, &findings, &keyring, signing_key.as_ref(), &session.context)
+                    .await;
+            // What was found is worth more than that it could not be kept.
+            match recorded {
+                Ok(name) => printed.recorded = Some(name),
+                Err(error) => unrecorded = Some(error),
+            }
+        }
+        session.output.result("verify", &printed)?;
         match worst(&report.findings) {
             Some(code) if codes::exit(code) != 0 => {
                 let problems = report.findings.iter().filter(|finding| codes::exit(finding.code) != 0).count() as u64;
                 Err(Failure::new(code, format!("{id} has {}", count(problems, "problem"))))
             }
-            _ => Ok(0),
+            _ => unrecorded.map_or(Ok(0), |error| Err(error.into())),
         }
     }
+}
+
+/// Who says so in a report: this machine's name.
+pub(super) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The code of the worst finding: the first one of the highest severity.
@@ -113,6 +141,8 @@ struct Printed {
     content: Option<u64>,
     compared: String,
     elapsed_ms: u64,
+    /// The report that `--record` left.
+    recorded: Option<String>,
     #[serde(skip)]
     elapsed: Elapsed,
 }
@@ -162,6 +192,7 @@ impl From<&Report> for Printed {
             content: report.content,
             compared: report.compared.clone(),
             elapsed_ms: u64::try_from(report.elapsed.as_millis()).unwrap_or(u64::MAX),
+            recorded: None,
             elapsed: Elapsed(report.elapsed),
         }
     }
@@ -177,7 +208,15 @@ impl fmt::Display for Printed {
         let parts = count(u64::from(self.parts), "part");
         writeln!(f, "{} is {verdict} ({}): {}", self.id, self.depth, self.compared)?;
         writeln!(f, "{parts}, {} stored{content}, {}", Size(self.stored), self.elapsed)?;
-        writeln!(f, "{}", if self.authentic { "authentic" } else { "authenticity was not checked or cannot be proved" })
+        writeln!(
+            f,
+            "{}",
+            if self.authentic { "authentic" } else { "authenticity was not checked or cannot be proved" }
+        )?;
+        match &self.recorded {
+            Some(name) => writeln!(f, "recorded as {name}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -114,3 +114,20 @@ fn receipts_and_signers_are_demanded_here_too() {
     assert_eq!(place.run(["verify", &id, "-i", "key.txt", "--signer", &signer]).done().status.code(), Some(12));
     assert_eq!(place.run(["verify", &id, "--receipt", &"ab".repeat(32)]).done().status.code(), Some(20));
 }
+
+#[test]
+fn a_result_is_kept_in_the_store_when_it_can_be_sealed() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    place.run(["verify", &id, "--record"]).fails("usage.arguments", 2).says("--sign-key");
+    let done = place.run(["--json", "verify", &id, "-i", "key.txt", "--record"]).good().json("verify");
+    let name = done["recorded"].as_str().unwrap().to_owned();
+    assert!(name.starts_with(&format!("{id}.verified.")) && place.objects().contains(&name), "{name}");
+    let report = String::from_utf8(place.read(&format!("store/{name}"))).unwrap();
+    assert!(report.contains("\"level\":\"deep\",\"result\":\"good\"") && report.contains("\"mac\""), "{report}");
+    place.run(["key", "generate", "--signing", "sign.pem"]).good();
+    place.run(["verify", &id, "--record", "--sign-key", "sign.pem"]).good().says_out("recorded as ");
+    // What is found is said, and kept, when it is bad too.
+    flip(&place, &format!("{id}-0"), 5000.min(place.read(&format!("store/{id}-0")).len() - 1));
+    place.run(["verify", &id, "-i", "key.txt", "--record"]).fails("segment.auth", 20).says_out("recorded as ");
+}

@@ -1,12 +1,12 @@
-//! The key of a manifest's seal in the openssl profile.
+//! The keys of a manifest's and a report's seal in the openssl profile.
 
 use aws_lc_rs::hkdf;
 use zeroize::Zeroizing;
 
 use super::KeyIv;
 
-/// The 32 bytes that key the HMAC in the seal line of an openssl archive's manifest. Wiped when
-/// dropped, and never printed.
+/// The 32 bytes that key the HMAC in a seal line of an openssl archive. Wiped when dropped, and never
+/// printed.
 pub struct SealKey(Zeroizing<[u8; 32]>);
 
 impl KeyIv {
@@ -14,10 +14,20 @@ impl KeyIv {
     /// much as trying the cipher.
     #[must_use]
     pub fn seal_key(&self) -> SealKey {
+        self.sealing(b"backstay/1 openssl seal")
+    }
+
+    /// The key of a report's seal, made likewise.
+    #[must_use]
+    pub fn report_key(&self) -> SealKey {
+        self.sealing(b"backstay/1 openssl report")
+    }
+
+    fn sealing(&self, label: &[u8]) -> SealKey {
         let mut key = Zeroizing::new([0; 32]);
         hkdf::Salt::new(hkdf::HKDF_SHA256, &self.salt().0)
             .extract(self.bytes())
-            .expand(&[b"backstay/1 openssl seal"], hkdf::HKDF_SHA256)
+            .expand(&[label], hkdf::HKDF_SHA256)
             .and_then(|okm| okm.fill(&mut *key))
             .expect("HKDF-SHA256 gives 32 bytes");
         SealKey(key)
@@ -55,5 +65,8 @@ mod tests {
             assert_eq!(hex, expected, "{kdf}");
             assert_eq!(format!("{seal:?}"), "SealKey(..)");
         }
+        let key = Kdf::BytesToKey(Digest::Md5).derive(&Password::new(b"KEY".to_vec()), Salt([1, 2, 3, 4, 5, 6, 7, 8]));
+        let expected = "c8301b9124e9f6344559438eb31c28b0fcc9b16f1200536e49aea36a66718dad";
+        assert_eq!(crate::text::to_hex(key.report_key().as_bytes()), expected);
     }
 }
