@@ -12,7 +12,9 @@ use std::time::SystemTime;
 use backstay_format::header::Kind;
 use backstay_format::key::Keyring;
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, Profile, SealedManifest, open_private};
-use backstay_format::{ArchiveId, Error as Fault, Guid, ObjectName, Seal, openssl};
+use backstay_format::remark::{MAX_REMARK, Remark};
+use backstay_format::report::Level;
+use backstay_format::{ArchiveId, Error as Fault, Guid, ObjectName, Seal, Word, openssl};
 use backstay_store::{ObjectInfo, Store};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Semaphore;
@@ -21,6 +23,7 @@ use crate::archive::{Committed, Located, Object, Objects, first_bytes};
 use crate::error::{Error, Result};
 use crate::guid;
 use crate::policy::{ProfileName, ReadPolicy, ReceiptLine};
+use crate::report;
 
 pub use self::select::select;
 
@@ -70,6 +73,38 @@ pub struct Entry {
     pub kind: Option<Kind>,
     /// Bytes of content, if manifests were read and it is not hidden.
     pub content: Option<u64>,
+    /// Whether somebody holds it.
+    pub held: bool,
+    /// When it got its tombstone.
+    pub expired: Option<SystemTime>,
+    /// Labels that were added later, if manifests were read.
+    pub added_tags: Vec<String>,
+    /// Reports on it.
+    pub reports: u32,
+    /// What the newest report says, if reports were read. Nobody checked its seal.
+    pub reported: Option<Reported>,
+}
+
+/// What a report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reported {
+    /// Whether nothing was wrong.
+    pub good: bool,
+    /// How thoroughly was looked.
+    pub level: Level,
+    /// When it was stored.
+    pub at: SystemTime,
+}
+
+/// What the newest report has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verified {
+    /// It is good.
+    Good,
+    /// It is bad.
+    Bad,
+    /// There is none.
+    Never,
 }
 
 /// Which archives.
@@ -79,8 +114,20 @@ pub struct Filter {
     pub guid: Option<Guid>,
     /// Of the source with this name: its guid follows from the name, or its manifest says so.
     pub name: Option<String>,
-    /// With this label.
+    /// With this label, whether from the beginning or added.
     pub tag: Option<String>,
+    /// Of this kind.
+    pub kind: Option<Kind>,
+    /// Of this profile.
+    pub profile: Option<ProfileName>,
+    /// With at least so many stored bytes.
+    pub min_stored: Option<u64>,
+    /// With at most so many stored bytes.
+    pub max_stored: Option<u64>,
+    /// Of which the newest report says this.
+    pub verified: Option<Verified>,
+    /// That somebody holds.
+    pub held: bool,
     /// Begun before this.
     pub before: Option<jiff::Timestamp>,
     /// Those too that nothing commits.
@@ -90,7 +137,7 @@ pub struct Filter {
 /// The archives of a store, oldest first.
 ///
 /// One listing; one small ranged read for each archive without a manifest, since one of the openssl profile needs none;
-/// with `read_manifests`, or a filter that needs them, the manifests.
+/// with `read_manifests`, or a filter that needs them, the manifests, and what was said of an archive later.
 ///
 /// # Errors
 /// `store.*`. A manifest that cannot be read does not hide its archive: what it would say is left out.
@@ -101,7 +148,7 @@ pub async fn list(store: &Store, filter: &Filter, read_manifests: bool) -> Resul
 
 /// The archives whose ids begin with `prefix`, oldest first.
 async fn find(store: &Store, prefix: &str, filter: &Filter, read_manifests: bool) -> Result<Vec<Found>> {
-    let read_all = read_manifests || filter.tag.is_some();
+    let read_all = read_manifests || filter.reads_everything();
     // A name usually tells the guid, and then the manifest need not be asked.
     let derived = filter.name.as_deref().and_then(|name| guid::from_name(name).ok());
     let held = Semaphore::new(MANIFESTS);
@@ -120,13 +167,36 @@ async fn find(store: &Store, prefix: &str, filter: &Filter, read_manifests: bool
     while let Some((found, named)) = archives.try_next().await? {
         let entry = &found.entry;
         if filter.name.as_ref().is_none_or(|name| named || entry.name.as_ref() == Some(name))
-            && filter.tag.as_ref().is_none_or(|tag| entry.tags.contains(tag))
+            && filter.fits(entry)
             && (filter.incomplete || entry.state == State::Committed)
         {
             wanted.push(found);
         }
     }
     Ok(wanted)
+}
+
+impl Filter {
+    /// Whether something is asked that the listing does not tell.
+    fn reads_everything(&self) -> bool {
+        self.tag.is_some() || self.kind.is_some() || self.profile.is_some() || self.verified.is_some()
+    }
+
+    /// Whether an archive of which all is known is meant.
+    fn fits(&self, entry: &Entry) -> bool {
+        let verified = match entry.reported {
+            Some(Reported { good: true, .. }) => Verified::Good,
+            Some(Reported { good: false, .. }) => Verified::Bad,
+            None => Verified::Never,
+        };
+        self.tag.as_ref().is_none_or(|tag| entry.tags.contains(tag) || entry.added_tags.contains(tag))
+            && self.kind.is_none_or(|kind| entry.kind == Some(kind))
+            && self.profile.is_none_or(|profile| entry.profile == Some(profile))
+            && self.min_stored.is_none_or(|least| entry.stored >= least)
+            && self.max_stored.is_none_or(|most| entry.stored <= most)
+            && self.verified.is_none_or(|wanted| wanted == verified)
+            && (!self.held || entry.held)
+    }
 }
 
 /// An archive as far as the listing tells, and what is read to know more.
@@ -136,6 +206,10 @@ struct Found {
     manifest: Option<(u64, SystemTime)>,
     /// The first objects of the stream, as many as hold the bytes that tell the profile.
     start: Vec<Object>,
+    /// Objects with added labels.
+    tags: Vec<String>,
+    /// The newest report, by the store's clock.
+    report: Option<(SystemTime, String)>,
 }
 
 /// Lists what begins with `prefix` and groups it by archive, oldest first.
@@ -175,8 +249,13 @@ impl Found {
             tags: Vec::new(),
             kind: None,
             content: None,
+            held: false,
+            expired: None,
+            added_tags: Vec::new(),
+            reports: 0,
+            reported: None,
         };
-        Found { entry, manifest: None, start: Vec::new() }
+        Found { entry, manifest: None, start: Vec::new(), tags: Vec::new(), report: None }
     }
 
     /// Keyboxes and sidecars alone are no archive.
@@ -196,6 +275,7 @@ impl Found {
                 self.entry.keyboxes += 1;
                 return;
             }
+            ObjectName::Sidecar(_, word, number) => return self.add_sidecar(*word, *number, object, modified),
             _ => return,
         };
         self.entry.parts += 1;
@@ -210,8 +290,46 @@ impl Found {
         self.start.truncate(MAGIC_OBJECTS);
     }
 
+    fn add_sidecar(&mut self, word: Word, number: Option<u64>, object: String, modified: SystemTime) {
+        match (word, number) {
+            (Word::Hold, _) => self.entry.held = true,
+            (Word::Expired, None) => self.entry.expired = Some(modified),
+            (Word::Tag, _) => self.tags.push(object),
+            (Word::Verified, Some(_)) => {
+                self.entry.reports += 1;
+                let newest = Some((modified, object));
+                self.report = newest.max(self.report.take());
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads what was said of it later: of its reports only the newest.
+    async fn hear(&mut self, store: &Store) -> Result<()> {
+        let id = &self.entry.id;
+        for name in &self.tags {
+            match store.get(name, MAX_REMARK).await {
+                Ok(Some(bytes)) => {
+                    let remark = Remark::parse(&bytes, id, Word::Tag, name);
+                    self.entry.added_tags.extend(remark.into_iter().flat_map(|remark| remark.tags));
+                }
+                Ok(None) | Err(backstay_store::Error::TooLarge { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some((at, name)) = &self.report
+            && let Some(sealed) = report::read(store, id, name).await?
+        {
+            self.entry.reported = Some(Reported { good: sealed.report.good, level: sealed.report.level, at: *at });
+        }
+        Ok(())
+    }
+
     /// Finds out what the listing does not tell.
     async fn complete(&mut self, store: &Store, read: bool, held: &Semaphore) -> Result<()> {
+        if read {
+            self.hear(store).await?;
+        }
         let Some((size, modified)) = self.manifest else { return self.judge_start(store).await };
         self.entry.modified = modified;
         self.entry.state = State::Committed;
@@ -303,6 +421,7 @@ pub async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<De
         return Err(Error::ArchiveNotFound { what: id.to_string(), store: store.url().to_owned() });
     }
     found.complete(store, false, &Semaphore::new(MANIFESTS)).await?;
+    found.hear(store).await?;
     let mut details = Details {
         manifest: None,
         foreign_json: None,

@@ -49,6 +49,12 @@ pub enum Error {
     SpoolLocked { folder: String },
     #[error("{id} in {store} cannot be repaired: {why}")]
     ReplicaDiffers { id: String, store: String, why: String },
+    #[error("{id} is not deleted: {by}")]
+    Referenced { id: String, by: String },
+    #[error("{id} is not deleted: it {how}")]
+    Held { id: String, how: &'static str },
+    #[error("{id} is not deleted: it is the newest good archive of its source")]
+    NewestGood { id: String },
     #[error("`{command}` {how}")]
     TargetFailed { command: String, how: String },
     #[error("writing to {target} failed")]
@@ -80,6 +86,9 @@ impl Error {
             Error::CopyDiffers { .. } => "name.taken",
             Error::SpoolLocked { .. } => "store.locked",
             Error::ReplicaDiffers { .. } => "replica.differs",
+            Error::Referenced { .. } => "retention.referenced",
+            Error::Held { .. } => "retention.held",
+            Error::NewestGood { .. } => "retention.newest",
             Error::TargetFailed { .. } | Error::TargetWrite { .. } => "target.failed",
             Error::Io { .. } => "io.failed",
             Error::Interrupted { .. } => "interrupted",

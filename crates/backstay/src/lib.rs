@@ -1,5 +1,5 @@
 //! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`], [`salvage()`], [`copy()`], [`repair()`],
-//! [`gc()`], [`check()`] and the [`catalog`].
+//! [`gc()`], [`check()`], [`prune()`] and the [`catalog`].
 //!
 //! Each verb is a function of a [`Store`](backstay_store::Store), what it works on, its options, a [`Context`] (clock,
 //! randomness, processors) and an [`Observer`], and gives a summary. `backup.rs` is the story of the product: read it
@@ -38,6 +38,7 @@ pub mod repair;
 pub mod report;
 pub mod restore;
 pub mod resume;
+pub mod retention;
 pub mod rewrap;
 pub mod salvage;
 mod scan;
@@ -58,5 +59,6 @@ pub use reassemble::reassemble;
 pub use repair::repair;
 pub use restore::{RestoreOptions, Restored, restore};
 pub use resume::resume;
+pub use retention::prune;
 pub use salvage::salvage;
 pub use verify::verify;

@@ -214,6 +214,26 @@ pub async fn reports(store: &Store, id: &ArchiveId) -> Result<Vec<SealedReport>>
     Ok(reports)
 }
 
+/// The reports on an archive, the newest first, each with whether a key of the keyring sealed it; `None` where none opens the archive.
+///
+/// # Errors
+/// `store.*`.
+pub async fn judged(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<Vec<(Report, Option<bool>)>> {
+    let found = reports(store, id).await?;
+    let mut key = None;
+    if !found.is_empty() {
+        let objects = Objects::list(store, id).await?;
+        if let Ok(Committed::Sealed(sealed)) = Committed::load(store, id, &objects).await {
+            key = report_key(store, &objects, id, Some(&sealed), keyring, false).await?;
+        }
+    }
+    let judge = |sealed: SealedReport| {
+        let proved = key.as_deref().map(|key| sealed.is_keyed_with(key));
+        (sealed.report, proved)
+    };
+    Ok(found.into_iter().map(judge).collect())
+}
+
 /// One report, if it is there and can be read.
 pub(crate) async fn read(store: &Store, id: &ArchiveId, name: &str) -> Result<Option<SealedReport>> {
     match store.get(name, MAX_REPORT).await {

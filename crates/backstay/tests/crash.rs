@@ -13,6 +13,7 @@ use backstay::gc::{GcOptions, gc};
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
 use backstay::reassemble::{ReassembleOptions, reassemble};
+use backstay::retention::{Belief, Policy, PruneOptions, RmOptions, hold, note, prune, rm};
 use backstay::rewrap::{destroy_keys, rewrap};
 use backstay::verify::{Depth, verify};
 use backstay::{RestoreOptions, Silent};
@@ -244,6 +245,99 @@ async fn a_gc_that_dies_at_any_call_never_touches_an_archive_and_the_next_one_fi
     )
     .await;
     assert!(calls >= 10, "{calls}");
+}
+
+/// What a store holds besides these archives, but for the one tombstone of each source that says when it was last pruned.
+async fn strangers(store: &Store, kept: &[&ArchiveId]) -> Vec<String> {
+    let mut names: Vec<String> = objects(store).await.into_keys().collect();
+    names.retain(|name| !kept.iter().any(|id| name.starts_with(id.as_str())));
+    let tombstones = names.iter().filter(|name| name.ends_with(".expired")).count();
+    if tombstones <= 1 {
+        names.retain(|name| !name.ends_with(".expired"));
+    }
+    names
+}
+
+#[tokio::test]
+async fn a_prune_that_dies_at_any_call_loses_nothing_that_is_kept_and_the_next_one_finishes() {
+    for (options, keyring) in [(zstd as fn() -> BackupOptions, raw_keyring as fn() -> Keyring), (openssl, password)] {
+        let store = Store::memory();
+        let mut ids = Vec::new();
+        for first in 0..4 {
+            ids.push(back_up(&store, &text(first), options()).await.unwrap().id);
+        }
+        hold(&store, &ids[1], "x", "x", &context()).await.unwrap();
+        note(&store, &ids[0], "x", "x", &context()).await.unwrap();
+        // An older deletion that was interrupted after the manifest and the first part.
+        store.delete(&ids[2].manifest()).await.unwrap();
+        store.delete(&ids[2].part(0)).await.unwrap();
+        store.create(&ids[2].tombstone(), "{}".into(), sha256(b"{}")).await.unwrap();
+        let kept = [1, 3].map(|at| Kept { id: ids[at].clone(), content: text(u8::try_from(at).unwrap()), keyring });
+        let (kept, ids) = (&kept, &ids);
+        let policy = Policy { last: 1, ..Policy::default() };
+        let pruning = || PruneOptions {
+            policy: policy.clone(),
+            grace: Duration::ZERO,
+            delete: true,
+            force: false,
+            by: "x".to_owned(),
+        };
+        let pruning = &pruning;
+        let calls = crash_everywhere(
+            &objects(&store).await,
+            |store| async move {
+                prune(&store, &pruning(), &Belief::default(), &context()).await.unwrap();
+            },
+            |store, _| async move {
+                for kept in kept {
+                    kept.is_whole(&store).await;
+                }
+                let contents: Vec<_> = (0..4).map(text).collect();
+                let archives = nothing_is_wrongly_committed(&store, keyring, &contents).await;
+                assert!((2..=3).contains(&archives), "{archives}");
+                prune(&store, &pruning(), &Belief::default(), &context()).await.unwrap();
+                let probe = |name: &String| name.starts_with("backstay-probe-");
+                let mut left = strangers(&store, &[&ids[1], &ids[3]]).await;
+                left.retain(|name| !probe(name));
+                assert_eq!(left, [""; 0]);
+                for kept in kept {
+                    kept.is_whole(&store).await;
+                }
+            },
+        )
+        .await;
+        assert!(calls >= 20, "{calls}");
+    }
+}
+
+#[tokio::test]
+async fn an_rm_that_dies_at_any_call_leaves_no_half_of_an_archive_that_looks_whole_and_the_next_one_finishes() {
+    for (options, keyring) in [(zstd as fn() -> BackupOptions, raw_keyring as fn() -> Keyring), (openssl, password)] {
+        let store = Store::memory();
+        let id = back_up(&store, &text(0), options()).await.unwrap().id;
+        let kept = Kept { id: back_up(&store, &text(1), options()).await.unwrap().id, content: text(1), keyring };
+        let (id, kept) = (&id, &kept);
+        let removing = || RmOptions { delete: true, force: false, by: "x".to_owned() };
+        let calls = crash_everywhere(
+            &objects(&store).await,
+            |store| async move {
+                rm(&store, id, &removing(), &Belief::default(), &context()).await.unwrap();
+            },
+            |store, _| async move {
+                kept.is_whole(&store).await;
+                nothing_is_wrongly_committed(&store, keyring, &[text(0), text(1)]).await;
+                // When nothing but what was said of it is left, there is no archive to delete.
+                match rm(&store, id, &removing(), &Belief::default(), &context()).await {
+                    Ok(_) => {}
+                    Err(error) => assert_eq!(error.code(), "archive.not-found"),
+                }
+                assert_eq!(strangers(&store, &[&kept.id]).await, [""; 0]);
+                kept.is_whole(&store).await;
+            },
+        )
+        .await;
+        assert!(calls >= 8, "{calls}");
+    }
 }
 
 #[tokio::test]

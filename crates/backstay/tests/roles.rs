@@ -12,6 +12,7 @@ use backstay::copy::CopyOptions;
 use backstay::gc::{Fate, GcOptions};
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
+use backstay::retention::{Belief, Deed, Policy, PruneOptions, hold, prune, release};
 use backstay::verify::{Depth, verify};
 use backstay::{RestoreOptions, Silent, check, copy, gc};
 use backstay_format::ArchiveId;
@@ -135,6 +136,34 @@ async fn a_pruner_clears_away_and_needs_every_right_it_has() {
     assert_eq!(pruner.operations(), rights(Role::Pruner));
     assert_eq!(read(&store, &id, &raw_keyring(), &RestoreOptions::default()).await.unwrap(), bytes);
     is_denied(gc(&Seen::of(&store, Role::Writer).store, &yes, &context()).await);
+}
+
+/// Retention needs what a pruner has and no more; whoever writes can neither prune nor see to it that others do.
+#[tokio::test]
+async fn a_pruner_prunes_and_needs_every_right_it_has() {
+    let store = Store::memory();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(back_up(&store, b"content", raw()).await.unwrap().id);
+    }
+    let options = PruneOptions {
+        policy: Policy { last: 1, ..Policy::default() },
+        grace: std::time::Duration::ZERO,
+        delete: true,
+        force: false,
+        by: "test".to_owned(),
+    };
+    let (belief, planning) = (Belief::default(), PruneOptions { delete: false, ..options.clone() });
+    is_denied(prune(&Seen::of(&store, Role::Writer).store, &options, &belief, &context()).await);
+    is_denied(prune(&Seen::of(&store, Role::Reader).store, &options, &belief, &context()).await);
+    let plan = prune(&Seen::of(&store, Role::Reader).store, &planning, &belief, &context()).await.unwrap();
+    assert_eq!(plan.rows.len(), 3, "a reader sees what would go");
+    let pruner = Seen::of(&store, Role::Pruner);
+    let done = prune(&pruner.store, &options, &belief, &context()).await.unwrap();
+    assert_eq!(done.rows.iter().filter(|row| row.deed == Deed::Deleted).count(), 2);
+    assert_eq!(pruner.operations(), rights(Role::Pruner));
+    hold(&pruner.store, &ids[2], "why", "test", &context()).await.unwrap();
+    release(&pruner.store, &ids[2]).await.unwrap();
 }
 
 #[tokio::test]

@@ -60,7 +60,8 @@ impl Kind {
         }
     }
 
-    pub(crate) fn parse(name: &str) -> Option<Kind> {
+    /// The kind of this name.
+    pub fn parse(name: &str) -> Option<Kind> {
         [Kind::Full, Kind::Incremental, Kind::Differential].into_iter().find(|kind| kind.as_str() == name)
     }
 }

@@ -5,10 +5,13 @@
 
 pub mod azurite;
 mod child;
+pub mod clocked;
 pub mod contract;
+mod dawdle;
 pub mod faults;
 pub mod fuzz;
 pub mod gcs_server;
+mod generated;
 mod handler;
 pub mod moto;
 pub mod permitted;
@@ -22,8 +25,11 @@ mod tls;
 mod wire;
 
 pub use azurite::Azurite;
+pub use clocked::Clocked;
+pub use dawdle::dawdling;
 pub use faults::Faults;
 pub use gcs_server::GcsServer;
+pub use generated::generated;
 pub use moto::Moto;
 pub use permitted::permitted;
 pub use proxy::Proxy;

@@ -51,6 +51,8 @@ impl Root {
 struct Access {
     root: PathBuf,
     denied: Arc<Mutex<Vec<String>>>,
+    /// Keys that contain one of these are under an object lock.
+    locked: Arc<Mutex<Vec<String>>>,
 }
 
 #[async_trait]
@@ -60,6 +62,11 @@ impl S3Access for Access {
         let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|name| name == operation);
         if context.credentials().is_none() || denied {
             return Err(s3s::s3_error!(AccessDenied, "not allowed: {operation}"));
+        }
+        let key = context.s3_path().get_object_key().unwrap_or_default();
+        let locks = self.locked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if operation == "DeleteObject" && locks.iter().any(|lock| key.contains(lock)) {
+            return Err(s3s::s3_error!(AccessDenied, "Access Denied because object protected by object lock."));
         }
         let bucket = context.s3_path().get_bucket_name();
         if bucket.is_some_and(|bucket| operation != "CreateBucket" && !self.root.join(bucket).is_dir()) {
@@ -146,7 +153,7 @@ impl S3Server {
         let files = s3s_fs::FileSystem::new(&root).expect("the root directory exists");
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(SimpleAuth::from_single(access_key, secret_key));
-        let access = Access { root: root.clone(), denied: Arc::default() };
+        let access = Access { root: root.clone(), denied: Arc::default(), locked: Arc::default() };
         service.set_access(access.clone());
         let service = service.build();
         let creates = Creates::default();
@@ -203,6 +210,12 @@ impl S3Server {
     pub fn deny(&self, operations: &[&str]) {
         *self.access.denied.lock().unwrap_or_else(PoisonError::into_inner) =
             operations.iter().map(|&name| name.to_owned()).collect();
+    }
+
+    /// Puts objects whose keys contain one of these under an object lock, in the words that Amazon has for it.
+    pub fn lock(&self, keys: &[&str]) {
+        *self.access.locked.lock().unwrap_or_else(PoisonError::into_inner) =
+            keys.iter().map(|&key| key.to_owned()).collect();
     }
 
     /// The file behind an object.

@@ -1,0 +1,482 @@
+//! Gathering the evidence: one streaming listing, and for each archive the one small object that tells what it is.
+//!
+//! Memory is what is kept of each archive, some hundred bytes; the names and sizes of its parts are held only while it is
+//! looked at, and manifests within a bound. Nothing is downloaded of the content, and no key is needed: one that is there
+//! makes seals count.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use backstay_format::header::Kind;
+use backstay_format::key::Keyring;
+use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, Profile, SealedManifest};
+use backstay_format::remark::{MAX_REMARK, Remark};
+use backstay_format::report::Level;
+use backstay_format::signature::Signer;
+use backstay_format::{ArchiveId, Error as Fault, ObjectName, Word, openssl};
+use backstay_store::{ObjectInfo, Store};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use super::evidence::{Archive, Believed, Evidence, Mark, Need, Set, Standing};
+use super::sets;
+use crate::archive::{Object, first_bytes};
+use crate::error::{Error, Result};
+use crate::report::{self, Keyed};
+
+/// Archives that are looked at at once.
+const AT_ONCE: usize = 16;
+/// Bytes of manifests that are held at once, whatever their number. One that is larger is held alone.
+const MANIFESTS: usize = 64 << 20;
+/// Reports of one archive that are read, the newest by the store's clock. A flood of forged ones can hide the good one, and then
+/// the archive is not verified.
+const REPORTS: usize = 8;
+/// Objects with added tags that are read of one archive.
+const TAGS: usize = 64;
+
+/// Whose seals are believed.
+#[derive(Debug, Default)]
+pub struct Belief {
+    /// Keys of archives. With one, a manifest that it opens has to have its seal, and reports that it sealed count.
+    pub keyring: Keyring,
+    /// Who has to have signed every archive.
+    pub signer: Option<Signer>,
+    /// Whose reports alone count.
+    pub report_signer: Option<Signer>,
+}
+
+impl Belief {
+    /// Whether any report can count at all.
+    pub fn can_believe_reports(&self) -> bool {
+        self.report_signer.is_some() || !self.keyring.is_empty() || self.keyring.password().is_some()
+    }
+}
+
+/// Looks at every archive of a store.
+///
+/// # Errors
+/// `store.*`. What is wrong with an archive is evidence.
+pub async fn gather(store: &Store, belief: &Belief) -> Result<Evidence> {
+    let gatherer = Gatherer { store, belief, held: Semaphore::new(MANIFESTS), texts: Mutex::default() };
+    let gatherer = &gatherer;
+    let mut found = groups(store).map_ok(|group| gatherer.look_at(group)).try_buffer_unordered(AT_ONCE);
+    let mut evidence = Evidence::default();
+    while let Some(found) = found.try_next().await? {
+        match found {
+            Found::Archive(archive) => evidence.archives.push(*archive),
+            Found::Set(set) => evidence.sets.push(set),
+            Found::UnreadableSet(object) => evidence.unreadable_sets.push(object),
+            Found::Mark(mark) => evidence.marks.push(mark),
+            Found::Nothing => {}
+        }
+    }
+    Ok(evidence)
+}
+
+/// What a group of objects is.
+enum Found {
+    Archive(Box<Archive>),
+    Set(Set),
+    UnreadableSet(String),
+    Mark(Mark),
+    /// Keyboxes or remarks of which the archive is gone, or never was.
+    Nothing,
+}
+
+/// The objects of one id.
+pub(super) struct Group {
+    id: ArchiveId,
+    /// Size and time of `<id>.json`.
+    manifest: Option<(u64, Timestamp)>,
+    /// Number and size.
+    parts: Vec<(u32, u64)>,
+    /// Names of parts that do not follow from their numbers.
+    padded: Vec<Object>,
+    single: Option<u64>,
+    keyboxes: Vec<u32>,
+    /// Names and times.
+    reports: Vec<(Timestamp, String)>,
+    tags: Vec<String>,
+    notes: Vec<String>,
+    set: Option<String>,
+    held: bool,
+    unknown: bool,
+    tombstone: Option<Timestamp>,
+    /// When the newest part or keybox was stored.
+    newest: Option<Timestamp>,
+}
+
+/// The listing, group by group. The objects of one id stand together in it.
+fn groups(store: &Store) -> BoxStream<'_, Result<Group>> {
+    struct State<'a> {
+        listing: BoxStream<'a, std::result::Result<ObjectInfo, backstay_store::Error>>,
+        group: Option<Group>,
+    }
+    let state = State { listing: store.list("", None), group: None };
+    stream::try_unfold(state, |mut state| async move {
+        loop {
+            let Some(object) = state.listing.try_next().await? else {
+                return Ok(state.group.take().map(|group| (group, state)));
+            };
+            let name = ObjectName::parse(&object.name);
+            // Foreign objects may stand between those of an archive.
+            let Some(id) = name.id() else { continue };
+            let done = state.group.take_if(|group| group.id != *id);
+            state.group.get_or_insert_with(|| Group::new(id.clone())).add(&name, object);
+            if let Some(done) = done {
+                return Ok(Some((done, state)));
+            }
+        }
+    })
+    .boxed()
+}
+
+/// The store's time.
+pub(super) fn stored_at(modified: SystemTime) -> Timestamp {
+    Timestamp::try_from(modified).unwrap_or(Timestamp::MAX)
+}
+
+impl Group {
+    fn new(id: ArchiveId) -> Group {
+        Group {
+            id,
+            manifest: None,
+            parts: Vec::new(),
+            padded: Vec::new(),
+            single: None,
+            keyboxes: Vec::new(),
+            reports: Vec::new(),
+            tags: Vec::new(),
+            notes: Vec::new(),
+            set: None,
+            held: false,
+            unknown: false,
+            tombstone: None,
+            newest: None,
+        }
+    }
+
+    fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
+        let modified = stored_at(object.modified);
+        match name {
+            ObjectName::Manifest(_) => self.manifest = Some((object.size, modified)),
+            ObjectName::Part { n, padded, .. } => {
+                self.parts.push((*n, object.size));
+                if *padded {
+                    self.padded.push(Object { n: *n, name: object.name, size: object.size });
+                }
+                self.newest = self.newest.max(Some(modified));
+            }
+            ObjectName::Single(_) => {
+                self.single = Some(object.size);
+                self.newest = self.newest.max(Some(modified));
+            }
+            ObjectName::Keybox(_, m) => {
+                self.keyboxes.push(*m);
+                self.newest = self.newest.max(Some(modified));
+            }
+            ObjectName::Sidecar(_, Word::Hold, _) => self.held = true,
+            ObjectName::Sidecar(_, Word::Expired, None) => self.tombstone = Some(modified),
+            ObjectName::Sidecar(_, Word::Verified, Some(_)) => self.reports.push((modified, object.name)),
+            ObjectName::Sidecar(_, Word::Tag, _) => self.tags.push(object.name),
+            ObjectName::Sidecar(..) => self.notes.push(object.name),
+            ObjectName::Foreign => {}
+            ObjectName::Unknown(_) if sets::id_of(&object.name).is_some() => self.set = Some(object.name),
+            ObjectName::Unknown(_) => self.unknown = true,
+        }
+    }
+
+    /// The first parts, as many as may hold the bytes that tell the profile.
+    fn start(&self) -> Vec<Object> {
+        if let (Some(size), true) = (self.single, self.parts.is_empty()) {
+            return vec![Object { n: 0, name: self.id.to_string(), size }];
+        }
+        let named = |(n, size): &(u32, u64)| match self.padded.iter().find(|object| object.n == *n) {
+            Some(padded) => padded.clone(),
+            None => Object { n: *n, name: self.id.part(*n), size: *size },
+        };
+        self.parts.iter().take(openssl::MAGIC.len()).map(named).collect()
+    }
+
+    /// What is wrong with an openssl stream, as far as names and sizes tell.
+    fn stream_fault(&self) -> Option<&'static str> {
+        let length: u64 = match self.single {
+            Some(_) if !self.parts.is_empty() => return Some("a single object stands beside its parts"),
+            Some(size) => size,
+            None => self.parts.iter().map(|(_, size)| size).sum(),
+        };
+        let first = self.parts.first().map_or(0, |(n, _)| *n);
+        let gap = (first..).zip(&self.parts).any(|(expected, (n, _))| expected != *n);
+        if first > 1 || gap {
+            return Some("a part is missing, or two names are one part");
+        }
+        openssl::check_length(length).is_err().then_some("its length is not that of a whole stream")
+    }
+
+    /// What does not fit its manifest, as far as names and sizes tell.
+    fn parts_fault(&self, manifest: &Manifest) -> Option<&'static str> {
+        if let Profile::Openssl(head) = &manifest.profile
+            && head.single
+        {
+            let size = manifest.parts.first().map(|part| part.size);
+            return (self.single.is_none() || self.single != size)
+                .then_some("its object is missing or has another size");
+        }
+        let native = matches!(manifest.profile, Profile::Native(_));
+        if self.single.is_some() || native && !self.padded.is_empty() {
+            return Some("names of its parts are ambiguous");
+        }
+        let expected = || (manifest.first..).zip(manifest.parts.iter().map(|part| part.size));
+        if expected().eq(self.parts.iter().copied()) {
+            return None;
+        }
+        Some("a part is missing, stands twice, or has another size")
+    }
+
+    fn bytes(&self) -> u64 {
+        self.parts.iter().map(|(_, size)| size).sum::<u64>() + self.single.unwrap_or_default()
+    }
+}
+
+struct Gatherer<'a> {
+    store: &'a Store,
+    belief: &'a Belief,
+    /// Bytes of manifests.
+    held: Semaphore,
+    /// Names and labels, each of which most archives share.
+    texts: Mutex<HashSet<Arc<str>>>,
+}
+
+/// What a manifest says, and whether that is to be believed.
+enum Judged {
+    Manifest(Box<SealedManifest>, Keyed),
+    Unreadable(String),
+    Foreign,
+    GivenUp,
+    Gone,
+}
+
+impl Gatherer<'_> {
+    fn text(&self, text: &str) -> Arc<str> {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        match texts.get(text) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let new: Arc<str> = text.into();
+                texts.insert(Arc::clone(&new));
+                new
+            }
+        }
+    }
+
+    async fn look_at(&self, mut group: Group) -> Result<Found> {
+        if let Some(object) = group.set.take() {
+            return self.set(&group, object).await;
+        }
+        group.parts.sort_unstable();
+        group.keyboxes.sort_unstable();
+        let Some((size, modified)) = group.manifest else { return self.without_manifest(group).await };
+        let permits = u32::try_from(size.clamp(1, MANIFESTS as u64)).unwrap_or(1);
+        let _held = self.held.acquire_many(permits).await.expect("the semaphore is never closed");
+        let mut archive = archive(&group, Standing::Good, modified);
+        archive.committed = true;
+        match self.manifest(&group).await? {
+            Judged::Gone => return self.without_manifest(group).await,
+            Judged::GivenUp => {
+                archive.committed = false;
+                archive.standing = Standing::GivenUp;
+            }
+            Judged::Unreadable(why) => archive.standing = Standing::Unreadable(why.into()),
+            Judged::Foreign => archive.standing = self.foreign(&group).await?,
+            Judged::Manifest(sealed, keyed) => {
+                let manifest = &sealed.manifest;
+                archive.standing = match group.parts_fault(manifest) {
+                    Some(why) => Standing::Damaged(why),
+                    None if matches!(keyed, Keyed::Closed) && self.has_keys_for(manifest) => Standing::Closed,
+                    None if manifest.unconfirmed => Standing::Unconfirmed,
+                    None => Standing::Good,
+                };
+                archive.claims_to_be_full = manifest.kind == Kind::Full
+                    && matches!(manifest.profile, Profile::Native(_))
+                    && !matches!(keyed, Keyed::Opened { .. })
+                    && self.belief.signer.is_none();
+                archive.name = manifest.name.as_deref().map(|name| self.text(name));
+                archive.tags = manifest.tags.iter().map(|tag| self.text(tag)).collect();
+                archive.needs =
+                    manifest.needs.iter().map(|need| Need { id: need.id.clone(), root: need.root }).collect();
+                let root = manifest.root();
+                archive.root = Some(root);
+                archive.verdict = self.verdict(&mut group, &root, &keyed).await?;
+            }
+        }
+        archive.added_tags = self.added_tags(&group).await?;
+        Ok(Found::Archive(Box::new(archive)))
+    }
+
+    /// Whether keys were given that would open such an archive.
+    fn has_keys_for(&self, manifest: &Manifest) -> bool {
+        match manifest.profile {
+            Profile::Native(_) => !self.belief.keyring.is_empty(),
+            Profile::Openssl(_) => self.belief.keyring.password().is_some(),
+        }
+    }
+
+    async fn manifest(&self, group: &Group) -> Result<Judged> {
+        let parsed = match self.store.get(&group.id.manifest(), MAX_MANIFEST).await {
+            Ok(Some(bytes)) => Manifest::parse(bytes.into(), &group.id),
+            Ok(None) => return Ok(Judged::Gone),
+            Err(backstay_store::Error::TooLarge { .. }) => {
+                return Ok(Judged::Unreadable("its manifest is longer than 128 MiB".to_owned()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let sealed = match parsed {
+            Ok(Document::Manifest(sealed)) => sealed,
+            Ok(Document::Foreign(_)) => return Ok(Judged::Foreign),
+            Err(Fault::ArchiveUncommitted { .. }) => return Ok(Judged::GivenUp),
+            Err(fault) => return Ok(Judged::Unreadable(fault.to_string())),
+        };
+        let keyed = Keyed::open(self.store, &sealed, &group.keyboxes, &self.belief.keyring).await?;
+        let seal = match &keyed {
+            Keyed::Opened { seal, .. } => sealed.check(seal),
+            Keyed::Open | Keyed::Closed => Ok(()),
+        };
+        let signed = self.belief.signer.as_ref().map_or(Ok(()), |signer| sealed.check_signer(signer));
+        match seal.and(signed) {
+            Ok(()) => Ok(Judged::Manifest(sealed, keyed)),
+            Err(fault) => Ok(Judged::Unreadable(fault.to_string())),
+        }
+    }
+
+    /// Another manager's document commits an openssl stream; anything else it says nothing of.
+    async fn foreign(&self, group: &Group) -> Result<Standing> {
+        let start = first_bytes(self.store, &group.start(), openssl::MAGIC.len()).await;
+        Ok(match self.missing_is_empty(start)? {
+            start if start == openssl::MAGIC => match group.stream_fault() {
+                Some(why) => Standing::Damaged(why),
+                None => Standing::Good,
+            },
+            start if start == b"BACKSTAY" => {
+                Standing::Unreadable("another document stands in place of its manifest".into())
+            }
+            _ => Standing::Damaged("it does not begin as openssl's output does"),
+        })
+    }
+
+    async fn without_manifest(&self, group: Group) -> Result<Found> {
+        let Some(newest) = group.newest else {
+            return Ok(match group.tombstone {
+                // A hold, or what is not known, keeps even the mark.
+                Some(at) if !group.held && !group.unknown => {
+                    let reports = group.reports.into_iter().map(|(_, name)| name);
+                    let leftovers = reports.chain(group.tags).chain(group.notes).collect();
+                    Found::Mark(Mark { id: group.id, at, leftovers })
+                }
+                _ => Found::Nothing,
+            });
+        };
+        let start = first_bytes(self.store, &group.start(), openssl::MAGIC.len()).await;
+        let standing = if self.missing_is_empty(start)? == openssl::MAGIC {
+            match group.stream_fault() {
+                None => Standing::Unmarked,
+                Some(_) if group.tombstone.is_some_and(|at| at >= newest) => Standing::Remains,
+                Some(why) => Standing::Damaged(why),
+            }
+        } else if group.tombstone.is_some_and(|at| at >= newest) {
+            Standing::Remains
+        } else {
+            Standing::Unfinished
+        };
+        let mut archive = archive(&group, standing, newest);
+        archive.added_tags = self.added_tags(&group).await?;
+        Ok(Found::Archive(Box::new(archive)))
+    }
+
+    /// Somebody may delete what is looked at.
+    fn missing_is_empty(&self, start: Result<Vec<u8>>) -> Result<Vec<u8>> {
+        match start {
+            Err(Error::Store(
+                backstay_store::Error::ObjectMissing { .. } | backstay_store::Error::ShortObject { .. },
+            )) => Ok(Vec::new()),
+            start => start,
+        }
+    }
+
+    async fn set(&self, group: &Group, object: String) -> Result<Found> {
+        let bytes = match self.store.get(&object, sets::MAX_SET).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(Found::Nothing),
+            Err(backstay_store::Error::TooLarge { .. }) => return Ok(Found::UnreadableSet(object)),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(match sets::members(&bytes, &group.id) {
+            Some(members) => {
+                Found::Set(Set { id: group.id.clone(), object, members, held: group.held || group.unknown })
+            }
+            None => Found::UnreadableSet(object),
+        })
+    }
+
+    /// The newest report that counts.
+    async fn verdict(&self, group: &mut Group, root: &[u8; 32], keyed: &Keyed) -> Result<Option<Believed>> {
+        let key = match (keyed, &self.belief.report_signer) {
+            (_, Some(_)) => None,
+            (Keyed::Opened { report, .. }, None) => Some(report),
+            (Keyed::Open | Keyed::Closed, None) => return Ok(None),
+        };
+        group.reports.sort_unstable_by(|one, other| other.cmp(one));
+        for (at, name) in group.reports.iter().take(REPORTS) {
+            let Some(sealed) = report::read(self.store, &group.id, name).await? else { continue };
+            let believed = match &self.belief.report_signer {
+                Some(signer) => sealed.is_signed_by(signer),
+                None => key.is_some_and(|key| sealed.is_keyed_with(key)),
+            };
+            // Quick is what was just done here.
+            if believed && sealed.report.root.as_ref() == Some(root) && sealed.report.level != Level::Quick {
+                return Ok(Some(Believed { good: sealed.report.good, at: *at }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn added_tags(&self, group: &Group) -> Result<Vec<Arc<str>>> {
+        let mut tags = Vec::new();
+        for name in group.tags.iter().take(TAGS) {
+            match self.store.get(name, MAX_REMARK).await {
+                Ok(Some(bytes)) => {
+                    if let Ok(remark) = Remark::parse(&bytes, &group.id, Word::Tag, name) {
+                        tags.extend(remark.tags.iter().map(|tag| self.text(tag)));
+                    }
+                }
+                Ok(None) | Err(backstay_store::Error::TooLarge { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(tags)
+    }
+}
+
+fn archive(group: &Group, standing: Standing, stored_at: Timestamp) -> Archive {
+    Archive {
+        id: group.id.clone(),
+        standing,
+        stored_at,
+        committed: false,
+        name: None,
+        tags: Vec::new(),
+        added_tags: Vec::new(),
+        needs: Vec::new(),
+        root: None,
+        claims_to_be_full: false,
+        held: group.held,
+        unknown_sidecar: group.unknown,
+        tombstone: group.tombstone,
+        verdict: None,
+        first_part: group.parts.first().map_or(0, |(_, size)| *size),
+        parts: u32::try_from(group.parts.len() + usize::from(group.single.is_some())).unwrap_or(u32::MAX),
+        bytes: group.bytes(),
+    }
+}

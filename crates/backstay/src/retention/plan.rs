@@ -1,0 +1,512 @@
+//! The plan: what becomes of each archive, and why. A pure function, so that every rule can be tested without a store.
+//!
+//! An archive *counts* when nothing speaks against it: it is good as far as was looked, its time is believed, and whatever the
+//! policy demands is there. Only archives that count are kept by rules or given up; all others are passed over, which means
+//! that they neither take a good one's place nor are deleted. What is kept keeps everything that it needs, and sets are kept or
+//! given up whole.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::time::Duration;
+
+use backstay_format::{ArchiveId, Guid};
+use jiff::{SignedDuration, Timestamp};
+
+use super::evidence::{Archive, Evidence, Standing};
+use super::policy::{Policy, Rule};
+use crate::guid;
+
+/// How far the time in a name and the store's may differ, and how far a name may be ahead of now.
+const LEEWAY: SignedDuration = SignedDuration::from_hours(24);
+/// An openssl stream that no document commits may still be written for so long.
+const MAY_BE_WRITTEN: SignedDuration = SignedDuration::from_hours(48);
+
+/// What becomes of every archive.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// By source, the oldest first.
+    pub decisions: Vec<Decision>,
+    /// The sets.
+    pub sets: Vec<SetDecision>,
+    /// Sources of which suspiciously many would go, so that none does.
+    pub excess: Vec<Excess>,
+    /// Sources of which nothing is deleted, and why.
+    pub blocked: BTreeMap<Guid, Reason>,
+}
+
+/// What becomes of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Its place in the evidence.
+    pub archive: usize,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// Why, the weightiest first; at least one.
+    pub reasons: Vec<Reason>,
+}
+
+/// What becomes of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetDecision {
+    /// Its place in the evidence.
+    pub set: usize,
+    /// Whether it goes, with all its members.
+    pub expires: bool,
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is kept.
+    Kept,
+    /// It neither counts nor is deleted.
+    PassedOver,
+    /// It goes.
+    Expires,
+}
+
+/// Why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// A rule keeps it.
+    Rule(Rule),
+    /// It is young enough.
+    Within,
+    /// It has this label.
+    Tag(String),
+    /// It is one of the newest, of which a number is always kept.
+    Floor,
+    /// Somebody holds it.
+    Held,
+    /// This one needs it.
+    NeededBy(ArchiveId),
+    /// It belongs to this set, which is kept.
+    InSet(ArchiveId),
+    /// The policy is not for it.
+    NotSelected,
+    /// No rule keeps it.
+    NoRule,
+    /// Its deletion was begun, and no rule would keep it.
+    HalfDeleted,
+    /// Its deletion was begun, and a rule would keep it now.
+    HalfDeletedAndKept,
+    /// It is not known to be whole.
+    Standing(Standing),
+    /// It may still be written.
+    MayBeWritten,
+    /// No document commits it, while others of its source have one.
+    NoDocument,
+    /// It needs an archive that is not there, is another one, or is not good.
+    BrokenChain(ArchiveId),
+    /// It claims to be of a time that has not come.
+    Future,
+    /// The time in its name is not that of the store.
+    TimeDiffers,
+    /// A believed report says that it is bad.
+    FoundBad,
+    /// No believed report says that it is good, or none that is young enough.
+    Unverified,
+    /// It has a sidecar that this version does not know.
+    UnknownSidecar,
+    /// This archive of its source cannot be read, and may need any other.
+    Unreadable(ArchiveId),
+    /// This backup set cannot be read, and may hold any archive.
+    UnreadableSet(String),
+    /// Two sources share its guid.
+    TwoNames(String, String),
+    /// What its first part says of it is not what its manifest says.
+    ManifestDiffers(ArchiveId),
+    /// Too many of its source would go.
+    TooMany,
+}
+
+/// More than may go at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excess {
+    /// The source.
+    pub guid: Guid,
+    /// So many would be on their way out.
+    pub expiring: usize,
+    /// So many may be.
+    pub allowed: usize,
+    /// Since when additions were counted.
+    pub since: Option<Timestamp>,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Rule(rule) => f.write_str(rule.as_str()),
+            Reason::Within => f.write_str("within"),
+            Reason::Tag(tag) => write!(f, "tag {tag}"),
+            Reason::Floor => f.write_str("one of the newest good ones"),
+            Reason::Held => f.write_str("held"),
+            Reason::NeededBy(id) => write!(f, "needed by {id}"),
+            Reason::InSet(id) => write!(f, "in the set {id}"),
+            Reason::NotSelected => f.write_str("the rules are not for it"),
+            Reason::NoRule => f.write_str("no rule keeps it"),
+            Reason::HalfDeleted => f.write_str("its deletion was interrupted"),
+            Reason::HalfDeletedAndKept => {
+                f.write_str("nothing commits it and a tombstone stands, but a rule would keep it: rm it, or take the tombstone away")
+            }
+            Reason::Standing(standing) => match standing {
+                Standing::Good => f.write_str("good"),
+                Standing::Unconfirmed => f.write_str("its writer could not confirm what is stored: verify it with --record"),
+                Standing::Unmarked => f.write_str("no document commits it"),
+                Standing::Unfinished => f.write_str("not finished: see gc"),
+                Standing::GivenUp => f.write_str("given up: see gc"),
+                Standing::Remains => f.write_str("its deletion was interrupted"),
+                Standing::Damaged(why) => f.write_str(why),
+                Standing::Closed => f.write_str("none of the given keys is its key"),
+                Standing::Unreadable(why) => f.write_str(why),
+            },
+            Reason::MayBeWritten => f.write_str("it may still be written"),
+            Reason::NoDocument => f.write_str("no json commits it, as others of its source have"),
+            Reason::BrokenChain(id) => write!(f, "it needs {id}, which is missing, damaged or another one"),
+            Reason::Future => f.write_str("its time is in the future"),
+            Reason::TimeDiffers => f.write_str("its time is not that of the store (--trust-name-time)"),
+            Reason::FoundBad => f.write_str("found bad by a verification"),
+            Reason::Unverified => f.write_str("not verified lately"),
+            Reason::UnknownSidecar => f.write_str("it has a sidecar that this version does not know"),
+            Reason::Unreadable(id) => write!(f, "{id} cannot be read, and may need it"),
+            Reason::UnreadableSet(object) => write!(f, "the set {object} cannot be read, and may hold it"),
+            Reason::TwoNames(one, other) => {
+                write!(f, "two sources share its guid, {one} and {other}: prune one with --name")
+            }
+            Reason::ManifestDiffers(id) => write!(f, "the first part of {id} says that it needs others, and its manifest does not"),
+            Reason::TooMany => f.write_str("more would go than were added (--force, --max-expire)"),
+        }
+    }
+}
+
+/// Decides about every archive.
+pub fn plan(evidence: &Evidence, policy: &Policy, now: Timestamp) -> Plan {
+    Planner::new(evidence, policy, now).plan()
+}
+
+/// A plan while it is made.
+struct Planner<'a> {
+    evidence: &'a Evidence,
+    policy: &'a Policy,
+    now: Timestamp,
+    places: HashMap<&'a ArchiveId, usize>,
+    /// What is decided already; the reasons of what is not kept are found last.
+    kept: Vec<Vec<Reason>>,
+    passed_over: Vec<Option<Reason>>,
+}
+
+/// Archives of one source that count, the newest first, and the rules over them.
+struct Source<'a> {
+    counting: Vec<&'a ArchiveId>,
+    /// For each rule its number, and the newest archive of each span, the newest first.
+    spans: Vec<(Rule, u32, Vec<(i64, &'a ArchiveId)>)>,
+    /// What was begun from here on is kept.
+    within: Option<Timestamp>,
+    floor: usize,
+}
+
+impl<'a> Source<'a> {
+    fn new(mut counting: Vec<&'a ArchiveId>, policy: &Policy, now: Timestamp) -> Source<'a> {
+        counting.sort_unstable_by(|one, other| other.cmp(one));
+        let spans = policy.rules().map(|(rule, number)| {
+            let mut newest: Vec<(i64, &ArchiveId)> = Vec::new();
+            for id in counting.iter().copied() {
+                match rule.span(id.millis()) {
+                    Some(span) if newest.last().is_none_or(|(last, _)| *last != span) => newest.push((span, id)),
+                    _ => {}
+                }
+            }
+            (rule, number, newest)
+        });
+        let spans = spans.collect();
+        // When no backups are made any more, nothing gets too old.
+        let newest = counting.first().map(|id| begun(id).min(now));
+        let within = policy.within.zip(newest).map(|(within, newest)| before(newest, within));
+        Source { counting, spans, within, floor: policy.min_keep.max(1) as usize }
+    }
+
+    /// What keeps an archive, or would if it counted.
+    fn reasons(&self, id: &ArchiveId) -> Vec<Reason> {
+        let newer = self.counting.partition_point(|other| *other > id);
+        let mut reasons = Vec::new();
+        for (rule, number, newest) in &self.spans {
+            let number = *number as usize;
+            let keeps = match rule.span(id.millis()) {
+                None => newer < number,
+                Some(span) => {
+                    let spans = newest.partition_point(|(other, _)| *other > span);
+                    let newest_of_span = newest.get(spans).filter(|(other, _)| *other == span);
+                    spans < number && newest_of_span.is_none_or(|(_, newest)| *newest <= id)
+                }
+            };
+            if keeps {
+                reasons.push(Reason::Rule(*rule));
+            }
+        }
+        if self.within.is_some_and(|from| begun(id) >= from) {
+            reasons.push(Reason::Within);
+        }
+        if newer < self.floor {
+            reasons.push(Reason::Floor);
+        }
+        reasons
+    }
+}
+
+/// The time in a name.
+fn begun(id: &ArchiveId) -> Timestamp {
+    i64::try_from(id.millis())
+        .ok()
+        .and_then(|millis| Timestamp::from_millisecond(millis).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+fn before(time: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| time.checked_sub(by).ok()).unwrap_or(Timestamp::MIN)
+}
+
+impl<'a> Planner<'a> {
+    fn new(evidence: &'a Evidence, policy: &'a Policy, now: Timestamp) -> Planner<'a> {
+        let archives = &evidence.archives;
+        let places = archives.iter().enumerate().map(|(at, archive)| (&archive.id, at)).collect();
+        let kept = vec![Vec::new(); archives.len()];
+        Planner { evidence, policy, now, places, kept, passed_over: vec![None; archives.len()] }
+    }
+
+    fn plan(mut self) -> Plan {
+        let archives = &self.evidence.archives;
+        let mut by_guid: BTreeMap<Guid, Vec<usize>> = BTreeMap::new();
+        for (at, archive) in archives.iter().enumerate() {
+            by_guid.entry(archive.id.guid()).or_default().push(at);
+        }
+        let mut plan = Plan::default();
+        // What neither a rule nor a doubt keeps. Only these can go.
+        let mut open: BTreeSet<usize> = BTreeSet::new();
+        let mut half_deleted = BTreeSet::new();
+        for (guid, members) in &mut by_guid {
+            members.sort_unstable_by(|one, other| archives[*one].id.cmp(&archives[*other].id));
+            if let Some(reason) = self.blocks(members) {
+                plan.blocked.insert(guid.clone(), reason);
+            }
+            self.judge(members, &mut open, &mut half_deleted);
+            if let Some(reason) = plan.blocked.get(guid) {
+                for at in members.iter().filter(|at| open.remove(at)) {
+                    half_deleted.remove(at);
+                    self.kept[*at].push(reason.clone());
+                }
+            }
+        }
+        let kept_sets = self.keep_what_is_needed(&mut open);
+        for (guid, members) in &by_guid {
+            if let Some(excess) = self.excess(guid, members, &open, &half_deleted) {
+                plan.excess.push(excess);
+            }
+            for at in members.iter().copied() {
+                let decision = |fate, reasons| Decision { archive: at, fate, reasons };
+                plan.decisions.push(if open.contains(&at) {
+                    let reason = if half_deleted.contains(&at) { Reason::HalfDeleted } else { Reason::NoRule };
+                    decision(Fate::Expires, vec![reason])
+                } else if let Some(reason) = self.passed_over[at].take() {
+                    let mut reasons = vec![reason];
+                    reasons.append(&mut self.kept[at]);
+                    decision(Fate::PassedOver, reasons)
+                } else {
+                    decision(Fate::Kept, std::mem::take(&mut self.kept[at]))
+                });
+            }
+        }
+        plan.sets =
+            (0..self.evidence.sets.len()).map(|set| SetDecision { set, expires: !kept_sets.contains(&set) }).collect();
+        plan
+    }
+
+    /// Why nothing of a source may be deleted.
+    fn blocks(&self, members: &[usize]) -> Option<Reason> {
+        if let Some(object) = self.evidence.unreadable_sets.iter().min() {
+            return Some(Reason::UnreadableSet(object.clone()));
+        }
+        let archives = members.iter().map(|at| &self.evidence.archives[*at]);
+        let mut names: Option<&str> = None;
+        for archive in archives {
+            if matches!(archive.standing, Standing::Unreadable(_)) {
+                return Some(Reason::Unreadable(archive.id.clone()));
+            }
+            match (names, archive.name.as_deref()) {
+                (Some(one), Some(other)) if one != other && self.policy.selection.name.is_none() => {
+                    let (one, other) = (one.min(other), one.max(other));
+                    return Some(Reason::TwoNames(one.to_owned(), other.to_owned()));
+                }
+                (None, name) => names = name,
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Judges the archives of one source: what counts, and what the rules keep of that.
+    fn judge(&mut self, members: &[usize], open: &mut BTreeSet<usize>, half_deleted: &mut BTreeSet<usize>) {
+        let archives = &self.evidence.archives;
+        let documents = members.iter().any(|at| archives[*at].committed);
+        for at in members.iter().copied() {
+            self.passed_over[at] = self.doubt(&archives[at], documents);
+        }
+        let counting = members.iter().copied().filter(|at| self.passed_over[*at].is_none());
+        let source = Source::new(counting.map(|at| &archives[at].id).collect(), self.policy, self.now);
+        for at in members.iter().copied() {
+            let archive = &archives[at];
+            let mut reasons = Vec::new();
+            if archive.held {
+                reasons.push(Reason::Held);
+            }
+            let tags = archive.tags.iter().chain(&archive.added_tags);
+            let tag = tags.filter(|tag| self.policy.tags.contains(&***tag)).min();
+            reasons.extend(tag.map(|tag| Reason::Tag(tag.to_string())));
+            // Whoever can create objects can create a tombstone. So what looks half deleted goes on being deleted only if
+            // the rules would give it up were it whole.
+            let begun_to_go = archive.tombstone.is_some()
+                && !archive.unknown_sidecar
+                && matches!(archive.standing, Standing::Remains | Standing::Unmarked)
+                && self.is_selected(archive);
+            match &self.passed_over[at] {
+                None => {
+                    reasons.extend(source.reasons(&archive.id));
+                    if reasons.is_empty() {
+                        open.insert(at);
+                    }
+                }
+                Some(_) if begun_to_go => {
+                    reasons.extend(source.reasons(&archive.id));
+                    if reasons.is_empty() {
+                        self.passed_over[at] = None;
+                        half_deleted.insert(at);
+                        open.insert(at);
+                    } else {
+                        self.passed_over[at] = Some(Reason::HalfDeletedAndKept);
+                    }
+                }
+                Some(_) => {}
+            }
+            self.kept[at] = reasons;
+        }
+    }
+
+    /// Whether the rules are for it.
+    fn is_selected(&self, archive: &Archive) -> bool {
+        let selection = &self.policy.selection;
+        let named = |name: &String| {
+            archive.name.as_deref() == Some(name)
+                || archive.name.is_none() && guid::from_name(name).is_ok_and(|guid| guid == archive.id.guid())
+        };
+        selection.guid.as_ref().is_none_or(|guid| *guid == archive.id.guid())
+            && selection.name.as_ref().is_none_or(named)
+            && selection.tag.as_ref().is_none_or(|tag| archive.tags.iter().any(|own| **own == **tag))
+    }
+
+    /// Why an archive does not count.
+    fn doubt(&self, archive: &Archive, documents: bool) -> Option<Reason> {
+        let begun = begun(&archive.id);
+        let believed_good = archive.verdict.is_some_and(|verdict| verdict.good);
+        let whole = match &archive.standing {
+            Standing::Good => None,
+            Standing::Unconfirmed if believed_good => None,
+            Standing::Unmarked if self.now.duration_since(archive.stored_at) < MAY_BE_WRITTEN => {
+                Some(Reason::MayBeWritten)
+            }
+            Standing::Unmarked if documents => Some(Reason::NoDocument),
+            Standing::Unmarked => None,
+            standing => Some(Reason::Standing(standing.clone())),
+        };
+        let verified = match (archive.verdict, self.policy.require_verified) {
+            (Some(verdict), _) if !verdict.good => Some(Reason::FoundBad),
+            (Some(verdict), Some(age)) if verdict.at >= before(self.now, age) => None,
+            (_, None) => None,
+            (_, Some(_)) => Some(Reason::Unverified),
+        };
+        let difference = begun.duration_since(archive.stored_at).abs();
+        whole
+            .or_else(|| archive.unknown_sidecar.then_some(Reason::UnknownSidecar))
+            .or_else(|| (begun.duration_since(self.now) > LEEWAY).then_some(Reason::Future))
+            .or_else(|| (difference > LEEWAY && !self.policy.trust_name_time).then_some(Reason::TimeDiffers))
+            .or_else(|| self.broken(archive).map(Reason::BrokenChain))
+            .or_else(|| (!self.is_selected(archive)).then_some(Reason::NotSelected))
+            .or(verified)
+    }
+
+    /// The ancestor without which it cannot be restored.
+    fn broken(&self, archive: &Archive) -> Option<ArchiveId> {
+        let whole =
+            |archive: &Archive| matches!(archive.standing, Standing::Good | Standing::Unconfirmed | Standing::Closed);
+        let missing = archive.needs.iter().find(|need| {
+            let found = self.places.get(&need.id).map(|at| &self.evidence.archives[*at]);
+            !found.is_some_and(|found| whole(found) && found.root == Some(need.root))
+        });
+        missing.map(|need| need.id.clone())
+    }
+
+    /// Takes out of `open` what anything that stays needs, and what belongs to a set of which anything stays. Gives the sets
+    /// that stay.
+    fn keep_what_is_needed(&mut self, open: &mut BTreeSet<usize>) -> BTreeSet<usize> {
+        let (archives, sets) = (&self.evidence.archives, &self.evidence.sets);
+        let mut sets_of: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (set, members) in sets.iter().map(|set| &set.members).enumerate() {
+            for at in members.iter().filter_map(|id| self.places.get(id)) {
+                sets_of.entry(*at).or_default().push(set);
+            }
+        }
+        let mut kept_sets = BTreeSet::new();
+        // Only these can have an effect: almost all archives need nothing and are in no set.
+        let has_effect = |at: &usize| !archives[*at].needs.is_empty() || sets_of.contains_key(at);
+        let mut staying: Vec<usize> = (0..archives.len()).filter(|at| !open.contains(at)).filter(has_effect).collect();
+        let mut held: Vec<usize> = (0..sets.len()).filter(|set| sets[*set].held).collect();
+        loop {
+            let mut keep = |at: usize, reason: Reason, staying: &mut Vec<usize>, kept: &mut Vec<Vec<Reason>>| {
+                if open.remove(&at) {
+                    kept[at].push(reason);
+                    staying.push(at);
+                }
+            };
+            if let Some(set) = held.pop() {
+                if kept_sets.insert(set) {
+                    for at in sets[set].members.iter().filter_map(|id| self.places.get(id).copied()) {
+                        keep(at, Reason::InSet(sets[set].id.clone()), &mut staying, &mut self.kept);
+                    }
+                }
+            } else if let Some(at) = staying.pop() {
+                for need in &archives[at].needs {
+                    if let Some(needed) = self.places.get(&need.id).copied() {
+                        keep(needed, Reason::NeededBy(archives[at].id.clone()), &mut staying, &mut self.kept);
+                    }
+                }
+                held.extend(sets_of.get(&at).into_iter().flatten());
+            } else {
+                return kept_sets;
+            }
+        }
+    }
+
+    /// Whether more of a source would go than is usual. Whoever floods a store with archives wants retention to do the rest.
+    fn excess(
+        &self,
+        guid: &Guid,
+        members: &[usize],
+        open: &BTreeSet<usize>,
+        half_deleted: &BTreeSet<usize>,
+    ) -> Option<Excess> {
+        // Of what is half deleted it was decided before.
+        let expiring = members.iter().filter(|at| open.contains(at) && !half_deleted.contains(at)).count();
+        let marks = self.evidence.marks.iter().filter(|mark| mark.id.guid() == *guid);
+        let since = marks.map(|mark| mark.at).max();
+        let allowed = match (self.policy.max_expire, since) {
+            (Some(most), _) => most as usize,
+            (None, None) => return None,
+            (None, Some(since)) => {
+                let counted = |at: &&usize| open.contains(at) || self.passed_over[**at].is_none();
+                let added = members.iter().filter(counted).filter(|at| self.evidence.archives[**at].stored_at > since);
+                // At the turn of a week or a month one archive may lose the reason of each rule at once.
+                let rules = self.policy.rules().count() + usize::from(self.policy.within.is_some());
+                added.count() + rules.max(1)
+            }
+        };
+        (expiring > allowed).then(|| Excess { guid: guid.clone(), expiring, allowed, since })
+    }
+}

@@ -1,0 +1,561 @@
+//! Carrying a plan out, in two steps: what goes gets a tombstone, and after a grace, if a new plan says the same, it is deleted.
+//!
+//! A tombstone alone never suffices: it only starts the waiting time, and every run makes its plan anew from what is in
+//! the store then. So two runs at once, a run that was interrupted, and tombstones that somebody else put there come to the same end.
+//! Nothing here relies on a conditional create: where a store overwrites, a tombstone that is made twice is only younger.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use backstay_format::header::{Kind, Reference};
+use backstay_format::remark::Remark;
+use backstay_format::schedule::sha256;
+use backstay_format::text::to_hex;
+use backstay_format::{ArchiveId, Guid, Word};
+use backstay_store::Store;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
+
+use super::evidence::{Archive, Evidence, Mark, Standing};
+use super::gather::{Belief, gather, stored_at};
+use super::plan::{Decision, Excess, Fate, Plan, Reason, plan};
+use super::policy::Policy;
+use super::removal::{Remaining, is_of_this_object};
+use crate::archive::{Object, read_header};
+use crate::backup::rfc3339;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::gc::PROBE;
+use crate::verify::Finding;
+
+/// How long an archive is left after it got its tombstone.
+pub const GRACE: Duration = Duration::from_secs(48 * 3600);
+
+/// Archives that are deleted at once.
+const AT_ONCE: usize = 8;
+/// Tombstones in flight.
+const REQUESTS: usize = 16;
+/// About how long a header line is.
+const HEADER: usize = 4 << 10;
+
+/// How to prune.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// What is kept.
+    pub policy: Policy,
+    /// How long an archive is left after it got its tombstone. With none at all what goes is deleted in the same run.
+    pub grace: Duration,
+    /// Do it; otherwise only the plan is made.
+    pub delete: bool,
+    /// Do it even where more would go than was added.
+    pub force: bool,
+    /// Who does it, for the tombstones.
+    pub by: String,
+}
+
+/// What became of an archive, or would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// It stays.
+    Kept,
+    /// It neither counts nor is deleted.
+    PassedOver,
+    /// It would get its tombstone.
+    WouldExpire,
+    /// It got its tombstone.
+    Expired,
+    /// It has a tombstone and waits until then.
+    Waits(Timestamp),
+    /// It would be deleted.
+    WouldDelete,
+    /// It was deleted.
+    Deleted,
+    /// It was to be deleted, and the store protects it.
+    Locked(Finding),
+    /// It was to be deleted, and that is not allowed.
+    Refused(Finding),
+}
+
+/// One archive.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Its id.
+    pub id: ArchiveId,
+    /// The source's name, where it is known.
+    pub name: Option<String>,
+    /// What became of it.
+    pub deed: Deed,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// Number of parts.
+    pub parts: u32,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a run did, or would.
+#[derive(Debug, Clone, Default)]
+pub struct Pruned {
+    /// By source, the oldest first.
+    pub rows: Vec<Row>,
+    /// Backup sets that were deleted, by their objects' names.
+    pub sets: Vec<String>,
+    /// Sources of which nothing is deleted, and why.
+    pub blocked: BTreeMap<Guid, Reason>,
+    /// Sources of which nothing was deleted because too many would go.
+    pub excess: Vec<Excess>,
+}
+
+/// Makes a plan for a store and, when told to, carries it out.
+///
+/// # Errors
+/// `usage.arguments` for a policy that keeps nothing; `store.*`; `interrupted`. What the store refuses for one archive is in the
+/// result, and so is what of a source stopped it.
+pub async fn prune(store: &Store, options: &PruneOptions, belief: &Belief, context: &Context) -> Result<Pruned> {
+    options.policy.check()?;
+    if options.policy.require_verified.is_some() && !belief.can_believe_reports() {
+        let why = "no report can be believed: --require-verified needs a key of the archives (-i) or --report-signer";
+        return Err(Error::Usage { why: why.to_owned() });
+    }
+    // Tombstones go again.
+    let store = &store.for_passing_objects();
+    let now = if options.delete { store_now(store, context).await? } else { context.now() };
+    let mut run = Run::new(store, options, now, gather(store, belief).await?);
+    if !options.delete {
+        return Ok(run.told());
+    }
+    run.ask_first_parts().await?;
+    run.take_stale_tombstones().await?;
+    if run.make_tombstones(context).await? && options.grace.is_zero() {
+        // What was committed while they were made may need what they stand for.
+        let evidence = gather(store, belief).await?;
+        let expired = std::mem::take(&mut run.expired);
+        run = Run { expired, ..Run::new(store, options, store_now(store, context).await?, evidence) };
+        run.ask_first_parts().await?;
+    }
+    let due = run.due();
+    run.delete_sets(&due).await?;
+    run.delete_archives(due, context).await?;
+    run.clear_marks().await?;
+    Ok(run.told())
+}
+
+/// The earlier of our time and the store's: only what is old by both clocks is old.
+async fn store_now(store: &Store, context: &Context) -> Result<Timestamp> {
+    let probe = format!("{PROBE}{}", to_hex(&context.random::<16>()));
+    let body: &'static [u8] = b"backstay clock\n";
+    store.create(&probe, Bytes::from_static(body), sha256(body)).await?;
+    let seen = store.head(&probe).await?;
+    match store.delete(&probe).await {
+        Ok(()) | Err(backstay_store::Error::Denied { .. } | backstay_store::Error::Locked { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let seen = seen.map_or(Timestamp::MIN, |probe| stored_at(probe.modified));
+    Ok(seen.min(context.now()))
+}
+
+/// A run.
+struct Run<'a> {
+    store: &'a Store,
+    options: &'a PruneOptions,
+    now: Timestamp,
+    evidence: Evidence,
+    plan: Plan,
+    /// What was done, by place in the evidence.
+    deeds: HashMap<usize, Deed>,
+    /// Archives that got their tombstone in this run.
+    expired: HashSet<ArchiveId>,
+    sets: Vec<String>,
+    /// Tombstones whose archives were deleted in this run.
+    marks: Vec<Mark>,
+}
+
+impl<'a> Run<'a> {
+    fn new(store: &'a Store, options: &'a PruneOptions, now: Timestamp, evidence: Evidence) -> Run<'a> {
+        let mut plan = plan(&evidence, &options.policy, now);
+        if !options.force {
+            let stopped: HashSet<Guid> = plan.excess.iter().map(|excess| excess.guid.clone()).collect();
+            stop(&mut plan, &evidence, |guid| stopped.contains(guid).then_some(Reason::TooMany));
+        }
+        let (deeds, expired, sets, marks) = (HashMap::new(), HashSet::new(), Vec::new(), Vec::new());
+        Run { store, options, now, evidence, plan, deeds, expired, sets, marks }
+    }
+
+    fn archive(&self, decision: &Decision) -> &Archive {
+        &self.evidence.archives[decision.archive]
+    }
+
+    /// Until when an archive with this tombstone is left.
+    fn waits_until(&self, tombstone: Timestamp) -> Timestamp {
+        let grace = SignedDuration::try_from(self.options.grace).unwrap_or(SignedDuration::MAX);
+        tombstone.checked_add(grace).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Whether an archive with this tombstone has waited long enough. Without a grace there is nothing to be measured: stores
+    /// tell their time to the second, or more exactly in one answer than in another.
+    fn is_over(&self, tombstone: Timestamp) -> bool {
+        self.options.grace.is_zero() || self.waits_until(tombstone) <= self.now
+    }
+
+    fn expiring(&self) -> impl Iterator<Item = &Decision> {
+        self.plan.decisions.iter().filter(|decision| decision.fate == Fate::Expires)
+    }
+
+    /// A policy that keeps an archive again, or a hold, gives it the whole grace again.
+    async fn take_stale_tombstones(&self) -> Result<()> {
+        let stale = self.plan.decisions.iter().filter(|decision| {
+            decision.fate == Fate::Kept
+                && self.archive(decision).tombstone.is_some()
+                && !decision.reasons.iter().any(stops_a_source)
+        });
+        let names: Vec<String> = stale.map(|decision| self.archive(decision).id.tombstone()).collect();
+        let store = self.store;
+        let deletes = stream::iter(names).map(|name| async move {
+            match store.delete(&name).await {
+                // It only starts a waiting time.
+                Ok(()) | Err(backstay_store::Error::Locked { .. }) => Ok(()),
+                Err(error) => Err(Error::from(error)),
+            }
+        });
+        deletes.buffer_unordered(REQUESTS).try_collect().await
+    }
+
+    /// Whether any was made.
+    async fn make_tombstones(&mut self, context: &Context) -> Result<bool> {
+        let (store, at, by) = (self.store, rfc3339(context.now()), &self.options.by);
+        let new = self.expiring().filter(|decision| self.archive(decision).tombstone.is_none());
+        let new: Vec<(usize, ArchiveId, String)> = new
+            .map(|decision| {
+                let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+                (decision.archive, self.archive(decision).id.clone(), reasons.join(", "))
+            })
+            .collect();
+        let mut making = stream::iter(new)
+            .map(|(place, id, text)| {
+                let (at, by) = (at.clone(), by.clone());
+                async move {
+                    let remark = Remark { id: id.clone(), word: Word::Expired, at, by, text, tags: Vec::new() };
+                    make_tombstone(store, &remark).await.map(|()| (place, id))
+                }
+            })
+            .buffer_unordered(REQUESTS);
+        let mut made = Vec::new();
+        while let Some(one) = making.try_next().await? {
+            made.push(one);
+        }
+        drop(making);
+        for (place, id) in &made {
+            self.deeds.insert(*place, Deed::Expired);
+            self.expired.insert(id.clone());
+        }
+        Ok(!made.is_empty())
+    }
+
+    /// Where nobody checked the seal of what is kept, its first part is asked whether it stands alone: its header cannot be
+    /// changed without breaking the archive. A source where one says otherwise is left alone.
+    async fn ask_first_parts(&mut self) -> Result<()> {
+        let mut oldest: HashMap<Guid, &ArchiveId> = HashMap::new();
+        for decision in self.expiring() {
+            let id = &self.archive(decision).id;
+            let first = oldest.entry(id.guid()).or_insert(id);
+            *first = (*first).min(id);
+        }
+        let asked = self.plan.decisions.iter().filter(|decision| {
+            let archive = self.archive(decision);
+            let newer = || oldest.get(&archive.id.guid()).is_some_and(|oldest| archive.id > **oldest);
+            decision.fate != Fate::Expires && archive.claims_to_be_full && newer()
+        });
+        let asked: Vec<(ArchiveId, u64)> = asked
+            .map(|decision| self.archive(decision))
+            .map(|archive| (archive.id.clone(), archive.first_part))
+            .collect();
+        let store = self.store;
+        let mut differing = stream::iter(asked)
+            .map(|(id, size)| async move {
+                let part = Object { n: 0, name: id.part(0), size };
+                match read_header(store, &id, &part, HEADER, Reference::None).await {
+                    Ok(header) => Ok((header.common.kind != Kind::Full).then_some(id)),
+                    // It is damaged, or somebody deletes it: what it needs is not known to be nothing.
+                    Err(Error::Format(_) | Error::Store(backstay_store::Error::ObjectMissing { .. })) => Ok(Some(id)),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(REQUESTS);
+        let mut blocked = HashMap::new();
+        while let Some(differs) = differing.try_next().await? {
+            if let Some(id) = differs {
+                blocked.insert(id.guid(), Reason::ManifestDiffers(id));
+            }
+        }
+        drop(differing);
+        stop(&mut self.plan, &self.evidence, |guid| blocked.get(guid).cloned());
+        self.plan.blocked.extend(blocked);
+        Ok(())
+    }
+
+    /// What is deleted now: its tombstone is old enough, and so is that of everything that needs it or goes with it.
+    fn due(&self) -> BTreeSet<usize> {
+        let archives = &self.evidence.archives;
+        let is_old = |archive: &Archive| archive.tombstone.is_some_and(|at| self.is_over(at));
+        let due = self.expiring().filter(|decision| is_old(self.archive(decision)));
+        let mut due: BTreeSet<usize> = due.map(|decision| decision.archive).collect();
+        let places: HashMap<&ArchiveId, usize> =
+            archives.iter().enumerate().map(|(at, archive)| (&archive.id, at)).collect();
+        loop {
+            let before = due.len();
+            for (at, archive) in archives.iter().enumerate().filter(|(_, archive)| !archive.needs.is_empty()) {
+                if !due.contains(&at) {
+                    for need in &archive.needs {
+                        places.get(&need.id).map(|needed| due.remove(needed));
+                    }
+                }
+            }
+            for set in self.plan.sets.iter().filter(|set| set.expires) {
+                let members = self.evidence.sets[set.set].members.iter();
+                let members: Vec<usize> = members.filter_map(|id| places.get(id).copied()).collect();
+                if members.iter().any(|at| !due.contains(at)) {
+                    for at in members {
+                        due.remove(&at);
+                    }
+                }
+            }
+            if due.len() == before {
+                return due;
+            }
+        }
+    }
+
+    /// Sets go before what is in them: a set that is there is whole.
+    async fn delete_sets(&mut self, due: &BTreeSet<usize>) -> Result<()> {
+        let deleted: HashSet<&ArchiveId> = due.iter().map(|at| &self.evidence.archives[*at].id).collect();
+        for decision in self.plan.sets.iter().filter(|decision| decision.expires) {
+            let set = &self.evidence.sets[decision.set];
+            if set.members.iter().any(|id| deleted.contains(id)) {
+                self.store.delete(&set.object).await?;
+                self.sets.push(set.object.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes archives: those that need others first, and one by one, so that none is left without what it needs.
+    async fn delete_archives(&mut self, due: BTreeSet<usize>, context: &Context) -> Result<()> {
+        let archives = &self.evidence.archives;
+        let (mut dependent, alone): (Vec<usize>, Vec<usize>) =
+            due.into_iter().partition(|at| !archives[*at].needs.is_empty());
+        dependent.sort_unstable_by(|one, other| archives[*other].id.cmp(&archives[*one].id));
+        let mut needed: HashMap<ArchiveId, ArchiveId> = HashMap::new();
+        let mut done = Vec::new();
+        for at in dependent {
+            let archive = &archives[at];
+            let outcome = match needed.get(&archive.id) {
+                Some(by) => Outcome::Kept(Reason::NeededBy(by.clone())),
+                None => self.delete(archive, context).await?,
+            };
+            if !matches!(outcome, Outcome::Deleted(_)) {
+                needed.extend(archive.needs.iter().map(|need| (need.id.clone(), archive.id.clone())));
+            }
+            done.push((at, outcome));
+        }
+        let this = &*self;
+        let needed = &needed;
+        let mut deleting = stream::iter(alone)
+            .map(|at| async move {
+                let archive = &archives[at];
+                match needed.get(&archive.id) {
+                    Some(by) => Ok((at, Outcome::Kept(Reason::NeededBy(by.clone())))),
+                    None => this.delete(archive, context).await.map(|outcome| (at, outcome)),
+                }
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some(one) = deleting.try_next().await? {
+            done.push(one);
+        }
+        drop(deleting);
+        let places: HashMap<usize, usize> =
+            self.plan.decisions.iter().enumerate().map(|(at, decision)| (decision.archive, at)).collect();
+        for (at, outcome) in done {
+            match outcome {
+                Outcome::Deleted(tombstone) => {
+                    let id = self.evidence.archives[at].id.clone();
+                    self.marks.extend(tombstone.map(|at| Mark { id, at, leftovers: Vec::new() }));
+                    self.deeds.insert(at, Deed::Deleted);
+                }
+                Outcome::Kept(reason) => {
+                    let decision = &mut self.plan.decisions[places[&at]];
+                    decision.fate = Fate::Kept;
+                    decision.reasons = vec![reason];
+                    self.deeds.insert(at, Deed::Kept);
+                }
+                Outcome::Failed(finding) if finding.code == "store.locked" => {
+                    self.deeds.insert(at, Deed::Locked(finding));
+                }
+                Outcome::Failed(finding) => {
+                    self.deeds.insert(at, Deed::Refused(finding));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes one archive, as it is now: what was said of it since the plan was made counts.
+    async fn delete(&self, archive: &Archive, context: &Context) -> Result<Outcome> {
+        if context.interrupt.is_set() {
+            let left = "what has a tombstone is looked at again by the next run".to_owned();
+            return Err(Error::Interrupted { left });
+        }
+        let remaining = Remaining::list(self.store, &archive.id).await?;
+        let tombstone = remaining.tombstone;
+        if remaining.held {
+            return Ok(Outcome::Kept(Reason::Held));
+        }
+        if remaining.unknown {
+            return Ok(Outcome::Kept(Reason::UnknownSidecar));
+        }
+        if remaining.is_empty() {
+            // Another run was faster; or this one is the one that was interrupted.
+            remaining.delete(self.store).await?;
+            return Ok(Outcome::Deleted(tombstone));
+        }
+        // Whoever took the tombstone away wants it to stay.
+        if tombstone.is_none_or(|at| !self.is_over(at)) {
+            return Ok(Outcome::Kept(Reason::Held));
+        }
+        if matches!(archive.standing, Standing::Remains) && !remaining.is_half_deleted() {
+            return Ok(Outcome::Kept(Reason::MayBeWritten));
+        }
+        match remaining.delete(self.store).await {
+            Ok(()) => Ok(Outcome::Deleted(tombstone)),
+            Err(error) if is_of_this_object(&error) => Ok(Outcome::Failed(Finding::of(&error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Of each source the newest tombstone stays when its archive is gone: it tells the next run when this one was.
+    async fn clear_marks(&mut self) -> Result<()> {
+        let mut by_guid: BTreeMap<Guid, Vec<Mark>> = BTreeMap::new();
+        for mark in self.evidence.marks.iter().chain(&self.marks) {
+            by_guid.entry(mark.id.guid()).or_default().push(mark.clone());
+        }
+        let mut names = Vec::new();
+        for marks in by_guid.values_mut() {
+            marks.sort_unstable_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
+            names.extend(marks.iter_mut().flat_map(|mark| std::mem::take(&mut mark.leftovers)));
+            marks.pop();
+            names.extend(marks.iter().map(|mark| mark.id.tombstone()));
+        }
+        let store = self.store;
+        let deletes = stream::iter(names).map(|name| async move {
+            match store.delete(&name).await {
+                Ok(()) | Err(backstay_store::Error::Locked { .. }) => Ok(()),
+                Err(error) => Err(Error::from(error)),
+            }
+        });
+        deletes.buffer_unordered(REQUESTS).try_collect().await
+    }
+
+    /// What happened, or would.
+    fn told(self) -> Pruned {
+        let due = if self.options.delete { BTreeSet::new() } else { self.due() };
+        let rows = self.plan.decisions.iter().map(|decision| {
+            let archive = self.archive(decision);
+            let deed = match (self.deeds.get(&decision.archive), decision.fate) {
+                (Some(deed), _) => deed.clone(),
+                (None, Fate::Kept) => Deed::Kept,
+                (None, Fate::PassedOver) => Deed::PassedOver,
+                (None, Fate::Expires) if due.contains(&decision.archive) => Deed::WouldDelete,
+                (None, Fate::Expires) => match archive.tombstone {
+                    Some(_) if self.expired.contains(&archive.id) => Deed::Expired,
+                    Some(at) => Deed::Waits(self.waits_until(at)),
+                    None => Deed::WouldExpire,
+                },
+            };
+            Row {
+                id: archive.id.clone(),
+                name: archive.name.as_deref().map(str::to_owned),
+                deed,
+                reasons: decision.reasons.clone(),
+                parts: archive.parts,
+                bytes: archive.bytes,
+            }
+        });
+        let rows = rows.collect();
+        let excess = if self.options.force { Vec::new() } else { self.plan.excess };
+        Pruned { rows, sets: self.sets, blocked: self.plan.blocked, excess }
+    }
+}
+
+/// What came of deleting an archive.
+enum Outcome {
+    /// It is gone; its tombstone is left, if there was one.
+    Deleted(Option<Timestamp>),
+    /// Something speaks against it now.
+    Kept(Reason),
+    /// The store said no.
+    Failed(Finding),
+}
+
+/// Creates a tombstone, unless one stands.
+pub(super) async fn make_tombstone(store: &Store, remark: &Remark) -> Result<()> {
+    let bytes = remark.encode();
+    let digest = sha256(&bytes);
+    match store.create(&remark.id.tombstone(), bytes.into(), digest).await {
+        // Another run's does as well.
+        Ok(_) | Err(backstay_store::Error::NameTaken { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether it is a reason to leave a whole source alone.
+fn stops_a_source(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Unreadable(_)
+            | Reason::UnreadableSet(_)
+            | Reason::TwoNames(..)
+            | Reason::ManifestDiffers(_)
+            | Reason::TooMany
+    )
+}
+
+/// Keeps everything that would go of the sources that there is a reason for, and every set with one of their archives.
+fn stop(plan: &mut Plan, evidence: &Evidence, reason: impl Fn(&Guid) -> Option<Reason>) {
+    let mut stopped: HashSet<&ArchiveId> = HashSet::new();
+    for decision in plan.decisions.iter_mut().filter(|decision| decision.fate == Fate::Expires) {
+        let id = &evidence.archives[decision.archive].id;
+        if let Some(reason) = reason(&id.guid()) {
+            decision.fate = Fate::Kept;
+            decision.reasons = vec![reason];
+            stopped.insert(id);
+        }
+    }
+    if stopped.is_empty() {
+        return;
+    }
+    // Of a set, or a chain, that reaches into another source, nothing goes there either.
+    loop {
+        let mut kept: HashMap<&ArchiveId, Reason> = HashMap::new();
+        for decision in plan.sets.iter_mut().filter(|decision| decision.expires) {
+            let set = &evidence.sets[decision.set];
+            if set.members.iter().any(|id| stopped.contains(id)) {
+                decision.expires = false;
+                kept.extend(set.members.iter().map(|id| (id, Reason::InSet(set.id.clone()))));
+            }
+        }
+        for archive in evidence.archives.iter().filter(|archive| stopped.contains(&archive.id)) {
+            kept.extend(archive.needs.iter().map(|need| (&need.id, Reason::NeededBy(archive.id.clone()))));
+        }
+        let mut changed = false;
+        for decision in plan.decisions.iter_mut().filter(|decision| decision.fate == Fate::Expires) {
+            let id = &evidence.archives[decision.archive].id;
+            if let Some(reason) = kept.get(id) {
+                (decision.fate, decision.reasons) = (Fate::Kept, vec![reason.clone()]);
+                changed |= stopped.insert(id);
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}

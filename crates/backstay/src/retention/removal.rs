@@ -1,0 +1,106 @@
+//! Deleting one archive, in the order in which nothing half-deleted can look whole: the manifest, the first part (by which an
+//! openssl stream is known), keyboxes, the other parts, what was said of it, and the tombstone last of all.
+
+use backstay_format::{ArchiveId, ObjectName, Word};
+use backstay_store::Store;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+
+use super::gather::stored_at;
+use crate::error::{Error, Result};
+
+/// Requests in flight for one archive.
+const REQUESTS: usize = 16;
+
+/// What there is of an archive now.
+#[derive(Debug)]
+pub(super) struct Remaining {
+    manifest: Option<String>,
+    keyboxes: Vec<String>,
+    /// In their order; the single form is one.
+    parts: Vec<(u32, String)>,
+    sidecars: Vec<String>,
+    /// Whether somebody holds it.
+    pub(super) held: bool,
+    /// Whether there is a sidecar that this version does not know.
+    pub(super) unknown: bool,
+    /// When its tombstone was stored.
+    pub(super) tombstone: Option<Timestamp>,
+    newest: Option<Timestamp>,
+}
+
+impl Remaining {
+    /// Lists it.
+    pub(super) async fn list(store: &Store, id: &ArchiveId) -> Result<Remaining> {
+        let mut remaining = Remaining {
+            manifest: None,
+            keyboxes: Vec::new(),
+            parts: Vec::new(),
+            sidecars: Vec::new(),
+            held: false,
+            unknown: false,
+            tombstone: None,
+            newest: None,
+        };
+        let mut listing = store.list(id.as_str(), None);
+        while let Some(object) = listing.try_next().await? {
+            let name = ObjectName::parse(&object.name);
+            if name.id() != Some(id) {
+                continue;
+            }
+            let modified = stored_at(object.modified);
+            match name {
+                ObjectName::Sidecar(_, Word::Expired, None) => {
+                    remaining.tombstone = Some(modified);
+                    continue;
+                }
+                ObjectName::Sidecar(_, word, _) => {
+                    remaining.held |= word == Word::Hold;
+                    remaining.sidecars.push(object.name);
+                    continue;
+                }
+                ObjectName::Manifest(_) => remaining.manifest = Some(object.name),
+                ObjectName::Keybox(..) => remaining.keyboxes.push(object.name),
+                ObjectName::Part { n, .. } => remaining.parts.push((n, object.name)),
+                ObjectName::Single(_) => remaining.parts.push((0, object.name)),
+                ObjectName::Unknown(_) => remaining.unknown = true,
+                ObjectName::Foreign => {}
+            }
+            remaining.newest = remaining.newest.max(Some(modified));
+        }
+        remaining.parts.sort_unstable();
+        Ok(remaining)
+    }
+
+    /// Whether nothing of it is left that could be restored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.manifest.is_none() && self.parts.is_empty() && self.keyboxes.is_empty()
+    }
+
+    /// Whether it is what an interrupted deletion leaves: nothing commits it, and nothing of it is newer than its tombstone.
+    pub(super) fn is_half_deleted(&self) -> bool {
+        self.manifest.is_none() && self.tombstone.is_some() && self.newest <= self.tombstone
+    }
+
+    /// Deletes all of it but the tombstone.
+    pub(super) async fn delete(self, store: &Store) -> Result<()> {
+        if let Some(manifest) = &self.manifest {
+            store.delete(manifest).await?;
+        }
+        let mut parts = self.parts.into_iter().map(|(_, name)| name);
+        if let Some(first) = parts.next() {
+            store.delete(&first).await?;
+        }
+        for names in [self.keyboxes, parts.collect(), self.sidecars] {
+            let deletes = stream::iter(names).map(|name| async move { store.delete(&name).await });
+            deletes.buffer_unordered(REQUESTS).try_collect::<()>().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the store said no to this object, and not that it cannot be reached.
+pub(super) fn is_of_this_object(error: &Error) -> bool {
+    use backstay_store::Error as StoreError;
+    matches!(error, Error::Store(StoreError::Locked { .. } | StoreError::Denied { .. }))
+}

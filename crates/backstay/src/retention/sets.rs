@@ -1,0 +1,66 @@
+//! Backup sets, as far as retention has to know them: which archives each one holds.
+
+use backstay_format::ArchiveId;
+use serde::Deserialize;
+
+/// What follows a set's id in the name of its object.
+const ENDING: &str = ".set.json";
+/// The largest set that is read.
+pub(super) const MAX_SET: u64 = 16 << 20;
+
+/// The members, and nothing else of it.
+#[derive(Deserialize)]
+struct Document {
+    backstay_set: u64,
+    id: String,
+    members: Vec<Member>,
+    #[serde(default)]
+    crit: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    id: String,
+}
+
+/// The set that an object is, by its name.
+pub(super) fn id_of(object: &str) -> Option<ArchiveId> {
+    object.strip_suffix(ENDING)?.parse().ok()
+}
+
+/// The members of a set; `None` when it cannot be read for certain. Whether it is sealed is not asked: a set only ever keeps.
+pub(super) fn members(bytes: &[u8], id: &ArchiveId) -> Option<Vec<ArchiveId>> {
+    let document: Document = serde_json::from_slice(bytes).ok()?;
+    if document.backstay_set != 1 || document.id != id.as_str() || !document.crit.is_empty() {
+        return None;
+    }
+    document.members.iter().map(|member| member.id.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_read_whole_or_not_at_all() {
+        let guid = "de2fe9e4-6535-423d-8709-dca87df7985c";
+        let set = id_of(&format!("{guid}-1740130000.set.json")).unwrap();
+        let read = |text: String| members(text.as_bytes(), &set);
+        let member = format!("{guid}-1740130001");
+        let whole = format!(
+            "{{\"backstay_set\":1,\"id\":\"{set}\",\"members\":[{{\"name\":\"a\",\"id\":\"{member}\"}}],\"seal\":{{}}}}"
+        );
+        assert_eq!(read(whole.clone()), Some(vec![member.parse().unwrap()]));
+        for (from, to) in [
+            ("set\":1", "set\":2"),
+            ("1740130000\"", "1740130009\""),
+            ("0130001", "013"),
+            ("\"seal\"", "\"crit\":[\"x\"],\"seal\""),
+            ("members", "archives"),
+        ] {
+            assert_eq!(read(whole.replace(from, to)), None, "{from}");
+        }
+        assert_eq!(id_of(&format!("{guid}-1740130000.json")), None);
+        assert_eq!(id_of("README.set.json"), None);
+    }
+}
