@@ -42,6 +42,7 @@ impl Narrow {
             tag: self.tag.first().cloned(),
             before: self.before,
             incomplete,
+            ..Filter::default()
         })
     }
 }

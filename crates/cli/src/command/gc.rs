@@ -33,28 +33,28 @@ pub(crate) struct Gc {
     #[arg(long)]
     yes: bool,
     /// How long nothing may have been stored before an upload counts as interrupted; not less than 48h
-    #[arg(long, value_name = "DURATION", default_value = "48h", value_parser = parse_grace)]
+    #[arg(long, value_name = "DURATION", default_value = "48h", value_parser = parse_duration)]
     grace: Duration,
     /// Delete those uploads too that seem to lack nothing but the manifest
     #[arg(long)]
     whole: bool,
 }
 
-/// A writer that stores nothing for a day gives up, and clocks differ: what is younger may still run.
-fn parse_grace(text: &str) -> std::result::Result<Duration, String> {
-    parse_duration(text).and_then(|grace| {
-        if grace >= GRACE {
-            Ok(grace)
-        } else {
-            Err("an upload that stored something in the last 48 hours may still run".to_owned())
-        }
-    })
+/// A writer that stores nothing for a day gives up, and clocks differ: what is younger may still run. A shorter grace of a file or
+/// variable is meant for prune.
+fn uploads_grace(grace: Duration, spelled_out: bool) -> Result<Duration> {
+    if grace < GRACE && spelled_out {
+        let why = "an upload that stored something in the last 48 hours may still run: --grace is at least 48h";
+        return Err(Failure::usage(why));
+    }
+    Ok(grace.max(GRACE))
 }
 
 impl Gc {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
+        let grace = uploads_grace(self.grace, session.settings.is_spelled_out("grace"))?;
         let store = session.store().await?;
-        let options = GcOptions { grace: self.grace, delete: self.yes, whole: self.whole };
+        let options = GcOptions { grace, delete: self.yes, whole: self.whole };
         let leftovers = backstay::gc(&store, &options, &session.context).await?;
         let rows: Vec<Row> = leftovers.iter().map(Row::from).collect();
         let report = Report { store: store.url().to_owned(), leftovers: rows };
@@ -162,8 +162,10 @@ mod tests {
 
     #[test]
     fn the_grace_is_never_shorter_than_a_slow_writer_needs() {
-        assert_eq!(parse_grace("48h"), Ok(GRACE));
-        assert_eq!(parse_grace("3d"), Ok(Duration::from_secs(3 * 86_400)));
-        assert!(parse_grace("47h").is_err() && parse_grace("0").is_err());
+        let (day, hour) = (Duration::from_secs(86_400), Duration::from_secs(3600));
+        assert_eq!(uploads_grace(GRACE, true).unwrap(), GRACE);
+        assert_eq!(uploads_grace(3 * day, true).unwrap(), 3 * day);
+        assert!(uploads_grace(47 * hour, true).is_err() && uploads_grace(Duration::ZERO, true).is_err());
+        assert_eq!(uploads_grace(hour, false).unwrap(), GRACE);
     }
 }

@@ -1,15 +1,18 @@
 //! `list`: the archives of a store.
 
 use std::fmt;
+use std::time::SystemTime;
 
-use backstay::catalog::{Entry, State};
+use backstay::catalog::{Entry, Filter, State, Verified};
 use backstay::policy::ProfileName;
 use backstay_format::header::Kind;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::args::format::FormatName;
 use crate::args::select::Narrow;
+use crate::args::value::parse_size;
 use crate::config::Origin;
 use crate::failure::Result;
 use crate::output::Size;
@@ -21,6 +24,8 @@ const EXAMPLES: &str = "\
 Examples:
   backstay list
   backstay list --name pg-main --before 2026-01-31
+  backstay list --tag release-17 --held
+  backstay list --verified never --min-stored 1GiB
   backstay list --json | jq -r '.archives[].id'";
 
 /// List the archives of a store, the oldest first
@@ -35,16 +40,61 @@ pub(crate) struct List {
     /// Also archives that are not complete: interrupted, still being written, or given up
     #[arg(long, help_heading = "Selection")]
     incomplete: bool,
+    /// Only archives of this kind
+    #[arg(long, value_name = "KIND", value_parser = parse_kind, help_heading = "Selection")]
+    kind: Option<Kind>,
+    /// Only archives of this format
+    #[arg(long, value_name = "FORMAT", help_heading = "Selection")]
+    of_format: Option<FormatName>,
+    /// Only archives that take at least this much in the store
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Selection")]
+    min_stored: Option<u64>,
+    /// Only archives that take at most this much in the store
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Selection")]
+    max_stored: Option<u64>,
+    /// Only archives of which the newest report says this; whether its seal is good is not checked here
+    #[arg(long, value_name = "VERDICT", help_heading = "Selection")]
+    verified: Option<VerifiedName>,
+    /// Only archives that somebody holds
+    #[arg(long, help_heading = "Selection")]
+    held: bool,
     /// Only what the listing of the store tells
     #[arg(long)]
     short: bool,
+}
+
+/// What the newest report says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum VerifiedName {
+    /// Nothing was wrong
+    Good,
+    /// Something was
+    Bad,
+    /// There is none
+    Never,
+}
+
+fn parse_kind(text: &str) -> std::result::Result<Kind, String> {
+    Kind::parse(text).ok_or_else(|| format!("`{text}` is none of full, incremental, differential"))
 }
 
 impl List {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let store = session.store().await?;
         self.say_what_narrows(session);
-        let filter = self.narrow.filter(self.incomplete)?;
+        let filter = Filter {
+            kind: self.kind,
+            profile: self.of_format.map(Into::into),
+            min_stored: self.min_stored,
+            max_stored: self.max_stored,
+            verified: self.verified.map(|verified| match verified {
+                VerifiedName::Good => Verified::Good,
+                VerifiedName::Bad => Verified::Bad,
+                VerifiedName::Never => Verified::Never,
+            }),
+            held: self.held,
+            ..self.narrow.filter(self.incomplete)?
+        };
         let read_manifests = !self.short || filter.name.is_some() || filter.tag.is_some();
         let entries = backstay::catalog::list(&store, &filter, read_manifests).await?;
         let archives = entries.iter().map(Row::from).collect();
@@ -81,6 +131,42 @@ pub(super) struct Row {
     pub(super) content: Option<u64>,
     pub(super) keyboxes: u32,
     pub(super) modified: Option<String>,
+    pub(super) held: bool,
+    pub(super) expired: Option<String>,
+    pub(super) added_tags: Vec<String>,
+    pub(super) reports: u32,
+    pub(super) reported: Option<Reported>,
+}
+
+/// What the newest report says, as it is printed.
+#[derive(Debug, Serialize)]
+pub(super) struct Reported {
+    result: &'static str,
+    level: &'static str,
+    at: Option<String>,
+}
+
+impl Row {
+    /// What was said of it later, in a few words.
+    pub(super) fn marks(&self) -> String {
+        let mut marks = Vec::new();
+        if self.held {
+            marks.push("held".to_owned());
+        }
+        if self.expired.is_some() {
+            marks.push("expired".to_owned());
+        }
+        match &self.reported {
+            Some(reported) => marks.push(format!("{} ({})", reported.result, reported.level)),
+            None if self.reports > 0 => marks.push("reported on".to_owned()),
+            None => {}
+        }
+        marks.join(", ")
+    }
+}
+
+fn printed(time: SystemTime) -> Option<String> {
+    Timestamp::try_from(time).ok().map(|time| format!("{time:.3}"))
 }
 
 impl From<&Entry> for Row {
@@ -102,7 +188,16 @@ impl From<&Entry> for Row {
             stored: entry.stored,
             content: entry.content,
             keyboxes: entry.keyboxes,
-            modified: Timestamp::try_from(entry.modified).ok().map(|time| format!("{time:.3}")),
+            modified: printed(entry.modified),
+            held: entry.held,
+            expired: entry.expired.and_then(printed),
+            added_tags: entry.added_tags.clone(),
+            reports: entry.reports,
+            reported: entry.reported.map(|reported| Reported {
+                result: if reported.good { "good" } else { "bad" },
+                level: reported.level.as_str(),
+                at: printed(reported.at),
+            }),
         }
     }
 }
@@ -126,7 +221,7 @@ struct Rows {
 impl fmt::Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = vec![
-            ["ARCHIVE", "BEGUN", "STATE", "FORMAT", "PARTS", "STORED", "CONTENT", "NAME", "TAGS"]
+            ["ARCHIVE", "BEGUN", "STATE", "FORMAT", "PARTS", "STORED", "CONTENT", "NAME", "TAGS", "MARKS"]
                 .map(str::to_owned)
                 .to_vec(),
         ];
@@ -140,7 +235,8 @@ impl fmt::Display for Rows {
                 Size(row.stored).to_string(),
                 row.content.map(|content| Size(content).to_string()).unwrap_or_default(),
                 row.name.clone().unwrap_or_default(),
-                row.tags.join(","),
+                row.tags.iter().chain(&row.added_tags).map(String::as_str).collect::<Vec<_>>().join(","),
+                row.marks(),
             ]);
         }
         if self.short {

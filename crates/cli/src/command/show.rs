@@ -3,7 +3,10 @@
 use std::fmt;
 
 use backstay::catalog::Details;
+use backstay_format::ObjectName;
 use backstay_format::manifest::{Manifest, Profile};
+use backstay_format::remark::Remark;
+use backstay_format::report::Report;
 use backstay_format::text::to_hex;
 use clap::Args;
 use serde::Serialize;
@@ -44,7 +47,13 @@ impl Show {
         let store = session.store().await?;
         let id = self.selected.find(&store).await?;
         let details = backstay::catalog::show(&store, &id, &keyring).await?;
-        session.output.result("archive", &Shown::new(&details, self.objects))?;
+        let mut shown = Shown::new(&details, self.objects);
+        if details.objects.iter().any(|(name, _)| matches!(ObjectName::parse(name), ObjectName::Sidecar(..))) {
+            let reports = backstay::report::judged(&store, &id, &keyring).await?;
+            shown.reports_in_full = reports.iter().map(|(report, proved)| ReportLine::new(report, *proved)).collect();
+            shown.remarks = backstay::retention::remarks(&store, &id).await?.iter().map(RemarkLine::from).collect();
+        }
+        session.output.result("archive", &shown)?;
         Ok(0)
     }
 }
@@ -71,11 +80,57 @@ struct Shown {
     private: Option<Value>,
     /// What another program wrote in the manifest's place.
     foreign: Option<String>,
+    /// What verifications and drills found, the newest first.
+    reports_in_full: Vec<ReportLine>,
+    /// Holds, notes, added tags, a tombstone.
+    remarks: Vec<RemarkLine>,
     objects: Vec<Object>,
     #[serde(skip)]
     sealed_private: bool,
     #[serde(skip)]
     list_objects: bool,
+}
+
+/// One report.
+#[derive(Debug, Serialize)]
+struct ReportLine {
+    at: String,
+    by: String,
+    level: &'static str,
+    result: &'static str,
+    /// Whether the given key sealed it; `null` where none was given that opens the archive.
+    proved: Option<bool>,
+    details: Value,
+}
+
+impl ReportLine {
+    fn new(report: &Report, proved: Option<bool>) -> ReportLine {
+        ReportLine {
+            at: report.at.clone(),
+            by: report.by.clone(),
+            level: report.level.as_str(),
+            result: if report.good { "good" } else { "bad" },
+            proved,
+            details: serde_json::from_str(&report.details).unwrap_or_default(),
+        }
+    }
+}
+
+/// One remark.
+#[derive(Debug, Serialize)]
+struct RemarkLine {
+    kind: &'static str,
+    at: String,
+    by: String,
+    text: String,
+    tags: Vec<String>,
+}
+
+impl From<&Remark> for RemarkLine {
+    fn from(remark: &Remark) -> RemarkLine {
+        let Remark { at, by, text, tags, word, .. } = remark;
+        RemarkLine { kind: word.as_str(), at: at.clone(), by: by.clone(), text: text.clone(), tags: tags.clone() }
+    }
 }
 
 /// One object.
@@ -110,6 +165,8 @@ impl Shown {
             receipt: details.receipt.clone(),
             sealed_private: private.is_none() && manifest.is_some_and(|manifest| manifest.private.is_some()),
             private,
+            reports_in_full: Vec::new(),
+            remarks: Vec::new(),
             foreign: details.foreign_json.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
             objects: details.objects.iter().map(|(name, size)| Object { name: name.clone(), size: *size }).collect(),
             list_objects,
@@ -206,6 +263,18 @@ impl fmt::Display for Shown {
         line("opened by", &self.keys.join("; "))?;
         line("signed", if self.signed { "yes; --signer checks by whom" } else { "" })?;
         line("receipt", &text(&self.receipt))?;
+        for report in &self.reports_in_full {
+            let seal = match report.proved {
+                Some(true) => "sealed with the archive's key",
+                Some(false) => "NOT sealed with the archive's key",
+                None => "its seal was not checked (-i)",
+            };
+            line("report", &format!("{} {} {} by {}; {seal}", report.at, report.result, report.level, report.by))?;
+        }
+        for remark in &self.remarks {
+            let text = if remark.tags.is_empty() { remark.text.clone() } else { remark.tags.join(", ") };
+            line(remark.kind, format!("{text} ({} {})", remark.at, remark.by).trim_start())?;
+        }
         if self.sealed_private {
             line("private", "sealed; the key shows it (-i)")?;
         }

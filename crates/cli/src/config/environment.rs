@@ -23,6 +23,12 @@ pub(super) fn read(
         };
         let key = key.to_ascii_lowercase();
         let known = table.get(&key).filter(|_| name == variable(&key));
+        if known.is_some() && table.must_be_spelled_out(&key) {
+            if !value.to_string_lossy().trim().is_empty() {
+                warnings.push(format!("the variable {name} is not read: say --{key} on the command line"));
+            }
+            continue;
+        }
         let Some(known) = known else {
             let variables: Vec<_> = table.keys().map(variable).collect();
             let hint = nearest(name, variables.iter().map(String::as_str));

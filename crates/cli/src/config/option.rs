@@ -10,8 +10,10 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command};
 
-/// Options that only the moment decides: which file and which part of it to read, what to do instead, and that one is sure.
-const NOT_IN_FILES: [&str; 4] = ["config", "profile", "resume", "yes"];
+/// Options that only the moment decides: which file and which part of it to read, and what to do instead.
+const NOT_IN_FILES: [&str; 3] = ["config", "profile", "resume"];
+/// That one is sure is said on the command line alone: a variable that somebody exported once would disarm every dry run.
+const SPELLED_OUT: [&str; 3] = ["yes", "force", "whole"];
 
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +84,12 @@ impl Table {
 
     /// The option of this name, if files may have it.
     pub(crate) fn in_files(&self, key: &str) -> Option<&Known> {
-        self.get(key).filter(|_| !NOT_IN_FILES.contains(&key))
+        self.get(key).filter(|_| !NOT_IN_FILES.contains(&key) && !SPELLED_OUT.contains(&key))
+    }
+
+    /// Whether an option counts on the command line alone.
+    pub(crate) fn must_be_spelled_out(&self, key: &str) -> bool {
+        SPELLED_OUT.contains(&key)
     }
 
     /// The options that an option excludes.

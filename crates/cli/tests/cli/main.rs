@@ -18,6 +18,7 @@ mod list;
 mod openssl;
 mod output;
 mod plugin;
+mod prune;
 mod reassemble;
 mod restore;
 mod s3;

@@ -1,0 +1,308 @@
+//! `prune`: retention.
+
+use std::fmt;
+use std::time::Duration;
+
+use backstay::retention::{Belief, Deed, Policy, PruneOptions, Pruned, Row as Archive, Selection};
+use backstay_format::Guid;
+use backstay_format::signature::Signer;
+use clap::Args;
+use serde::Serialize;
+
+use super::verify::host;
+use crate::args::unlock::Unlock;
+use crate::args::value::{parse_duration, parse_some_duration};
+use crate::config::Origin;
+use crate::failure::{Failure, Result};
+use crate::keys;
+use crate::output::Size;
+use crate::output::human::{count, table};
+use crate::run::{DEGRADED, Status};
+use crate::session::Session;
+
+const EXAMPLES: &str = "\
+Examples:
+  backstay prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12          the plan, with a reason for each archive
+  backstay prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --yes    carry it out
+  backstay prune --keep-within 30d --keep-tag release --name pg-main
+  backstay prune --keep-daily 30 --require-verified 60d -i key.txt
+
+An archive that any rule keeps is kept, for each source apart. It takes two runs to delete one: the first leaves a tombstone,
+and a run after --grace deletes the archive if it comes to the same end. What is not whole, not believed or held is never
+deleted; docs/retention.md tells more.";
+
+/// Delete the archives that no rule keeps
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Prune {
+    /// Keep so many of the newest
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Rules")]
+    keep_last: u32,
+    /// Keep the newest of each of so many hours that have archives
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Rules")]
+    keep_hourly: u32,
+    /// Keep the newest of each of so many days
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Rules")]
+    keep_daily: u32,
+    /// Keep the newest of each of so many weeks; they begin on Monday
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Rules")]
+    keep_weekly: u32,
+    /// Keep the newest of each of so many months
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Rules")]
+    keep_monthly: u32,
+    /// Keep the newest of each of so many years
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Rules")]
+    keep_yearly: u32,
+    /// Keep everything begun within this time before the newest good archive
+    #[arg(long, value_name = "DURATION", value_parser = parse_some_duration, help_heading = "Rules")]
+    keep_within: Option<Duration>,
+    /// Keep what has this tag, whether from the beginning or added with `tag`. Can be given several times
+    #[arg(long, value_name = "TAG", help_heading = "Rules")]
+    keep_tag: Vec<String>,
+    /// Keep so many of the newest whatever the rules say
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Rules")]
+    min_keep: u32,
+
+    /// Only archives of the source with this name
+    #[arg(long, value_name = "NAME", help_heading = "Selection")]
+    name: Option<String>,
+    /// Only archives of the source with this guid
+    #[arg(long, value_name = "GUID", help_heading = "Selection")]
+    guid: Option<Guid>,
+    /// Only archives that were made with this tag
+    #[arg(long, value_name = "TAG", help_heading = "Selection")]
+    tag: Vec<String>,
+
+    /// Count an archive only if a report of no more than this age says that it is good; see `verify --record`
+    #[arg(long, value_name = "AGE", value_parser = parse_some_duration, help_heading = "Trust")]
+    require_verified: Option<Duration>,
+    /// Demand that this public key signed every archive
+    #[arg(long, value_name = "KEY", value_parser = Signer::parse, help_heading = "Trust")]
+    signer: Option<Signer>,
+    /// Believe only reports that this public key signed
+    #[arg(long, value_name = "KEY", value_parser = Signer::parse, help_heading = "Trust")]
+    report_signer: Option<Signer>,
+    /// Believe times in names although the store's differ by more than a day, as they do in a replica
+    #[arg(long, help_heading = "Trust")]
+    trust_name_time: bool,
+    #[command(flatten)]
+    unlock: Unlock,
+
+    /// Carry the plan out; without it the plan is all
+    #[arg(long)]
+    yes: bool,
+    /// How long an archive is left after it got its tombstone; 0s, only on the command line, deletes it in the same run
+    #[arg(long, value_name = "DURATION", default_value = "48h", value_parser = parse_duration)]
+    grace: Duration,
+    /// The most archives of one source that may be on their way out [default: what was added since the last prune, and one for each rule]
+    #[arg(long, value_name = "N")]
+    max_expire: Option<u32>,
+    /// Go on although more would go than that
+    #[arg(long)]
+    force: bool,
+}
+
+impl Prune {
+    pub(crate) async fn run(self, session: &Session) -> Result<Status> {
+        let keyring = keys::keyring(&self.unlock, &session.output)?;
+        let options = self.options(session)?;
+        options.policy.check()?;
+        self.say_what_narrows(session);
+        let belief = Belief { keyring, signer: self.signer, report_signer: self.report_signer };
+        let store = session.store().await?;
+        let pruned = backstay::prune(&store, &options, &belief, &session.context).await?;
+        let report = Report::new(store.url(), &pruned, self.yes);
+        session.output.result("prune", &report)?;
+        session.output.note(&report.summary());
+        for blocked in &report.blocked {
+            let text = format!("nothing of {} is deleted: {}", blocked.guid, blocked.reason);
+            session.output.warning(None, &text);
+        }
+        if let Some(excess) = pruned.excess.first() {
+            let message = format!(
+                "{} of {} would go, and {} may",
+                count(excess.expiring as u64, "archive"),
+                excess.guid,
+                excess.allowed
+            );
+            return Err(Failure::new("retention.too-many", message));
+        }
+        let refused = pruned.rows.iter().find_map(|row| match &row.deed {
+            Deed::Refused(finding) => Some((row, finding)),
+            _ => None,
+        });
+        match refused {
+            Some((row, finding)) => {
+                Err(Failure::new(finding.code, format!("{} could not be deleted", row.id)).because(&finding.text))
+            }
+            None if report.blocked.is_empty() => Ok(0),
+            None => Ok(DEGRADED),
+        }
+    }
+
+    fn options(&self, session: &Session) -> Result<PruneOptions> {
+        if self.tag.len() > 1 {
+            return Err(Failure::usage(format!("{} tags were given, archives are selected by one", self.tag.len())));
+        }
+        if self.grace.is_zero() && !session.settings.is_spelled_out("grace") {
+            return Err(Failure::usage("a grace of nothing is only for the command line: --grace 0s"));
+        }
+        let policy = Policy {
+            last: self.keep_last,
+            hourly: self.keep_hourly,
+            daily: self.keep_daily,
+            weekly: self.keep_weekly,
+            monthly: self.keep_monthly,
+            yearly: self.keep_yearly,
+            within: self.keep_within,
+            tags: self.keep_tag.iter().cloned().collect(),
+            min_keep: self.min_keep,
+            require_verified: self.require_verified,
+            trust_name_time: self.trust_name_time,
+            max_expire: self.max_expire,
+            selection: Selection { guid: self.guid.clone(), name: self.name.clone(), tag: self.tag.first().cloned() },
+        };
+        Ok(PruneOptions { policy, grace: self.grace, delete: self.yes, force: self.force, by: host() })
+    }
+
+    /// A selection that nobody typed now would look like rules that do not work.
+    fn say_what_narrows(&self, session: &Session) {
+        for key in ["name", "guid", "tag"] {
+            if let Some(setting) = session.settings.get(key).filter(|setting| setting.origin != Origin::CommandLine) {
+                let values = setting.values.join(", ");
+                session.output.note(&format!("only archives of {key} {values} are pruned ({})", setting.origin));
+            }
+        }
+    }
+}
+
+/// One archive as it is printed.
+#[derive(Debug, Serialize)]
+struct Row {
+    id: String,
+    name: Option<String>,
+    fate: &'static str,
+    /// Until when it waits.
+    until: Option<String>,
+    reasons: Vec<String>,
+    parts: u32,
+    bytes: u64,
+}
+
+impl From<&Archive> for Row {
+    fn from(row: &Archive) -> Row {
+        let mut reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).collect();
+        let mut until = None;
+        let fate = match &row.deed {
+            Deed::Kept => "kept",
+            Deed::PassedOver => "passed over",
+            Deed::WouldExpire => "to expire",
+            Deed::Expired => "expired",
+            Deed::Waits(time) => {
+                until = Some(format!("{time:.0}"));
+                "waiting"
+            }
+            Deed::WouldDelete => "to delete",
+            Deed::Deleted => "deleted",
+            Deed::Locked(finding) => {
+                reasons.push(finding.text.clone());
+                "locked"
+            }
+            Deed::Refused(finding) => {
+                reasons.push(finding.text.clone());
+                "refused"
+            }
+        };
+        Row { id: row.id.to_string(), name: row.name.clone(), fate, until, reasons, parts: row.parts, bytes: row.bytes }
+    }
+}
+
+/// A source of which nothing is deleted.
+#[derive(Debug, Serialize)]
+struct Blocked {
+    guid: String,
+    reason: String,
+}
+
+/// A source of which too many would go.
+#[derive(Debug, Serialize)]
+struct TooMany {
+    guid: String,
+    expiring: usize,
+    allowed: usize,
+    since: Option<String>,
+}
+
+/// All of it.
+#[derive(Debug, Serialize)]
+struct Report {
+    store: String,
+    /// Whether it was done, or is a plan.
+    done: bool,
+    archives: Vec<Row>,
+    /// Backup sets that were deleted.
+    sets: Vec<String>,
+    blocked: Vec<Blocked>,
+    too_many: Vec<TooMany>,
+}
+
+impl Report {
+    fn new(store: &str, pruned: &Pruned, done: bool) -> Report {
+        let blocked = pruned.blocked.iter();
+        let excess = pruned.excess.iter();
+        Report {
+            store: store.to_owned(),
+            done,
+            archives: pruned.rows.iter().map(Row::from).collect(),
+            sets: pruned.sets.clone(),
+            blocked: blocked
+                .map(|(guid, reason)| Blocked { guid: guid.to_string(), reason: reason.to_string() })
+                .collect(),
+            too_many: excess
+                .map(|excess| TooMany {
+                    guid: excess.guid.to_string(),
+                    expiring: excess.expiring,
+                    allowed: excess.allowed,
+                    since: excess.since.map(|since| format!("{since:.0}")),
+                })
+                .collect(),
+        }
+    }
+
+    fn summary(&self) -> String {
+        let told = |fate: &str, verb: &str| {
+            let rows = self.archives.iter().filter(|row| row.fate == fate);
+            let (number, bytes) = rows.fold((0, 0), |(number, bytes), row| (number + 1, bytes + row.bytes));
+            (number > 0).then(|| format!("{} with {} {verb}", count(number, "archive"), Size(bytes)))
+        };
+        let told: Vec<String> = [
+            ("deleted", "deleted"),
+            ("expired", "got a tombstone and will be deleted after the grace"),
+            ("locked", "could not be deleted yet: the store protects them"),
+            ("waiting", "will be deleted after the grace"),
+            ("to expire", "would get a tombstone: say --yes"),
+            ("to delete", "would be deleted: say --yes"),
+        ]
+        .into_iter()
+        .filter_map(|(fate, verb)| told(fate, verb))
+        .collect();
+        if told.is_empty() { "nothing is to be deleted".to_owned() } else { told.join("; ") }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = vec![["ARCHIVE", "NAME", "FATE", "UNTIL", "STORED", "WHY"].map(str::to_owned).to_vec()];
+        for row in &self.archives {
+            rows.push(vec![
+                row.id.clone(),
+                row.name.clone().unwrap_or_default(),
+                row.fate.to_owned(),
+                row.until.clone().unwrap_or_default(),
+                Size(row.bytes).to_string(),
+                row.reasons.join(", "),
+            ]);
+        }
+        if self.archives.is_empty() { Ok(()) } else { f.write_str(&table(&rows, &[4])) }
+    }
+}
