@@ -161,6 +161,10 @@ impl Group {
 
     fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
         let modified = stored_at(object.modified);
+        if sets::id_of(&object.name).is_some() {
+            self.set = Some(object.name);
+            return;
+        }
         match name {
             ObjectName::Manifest(_) => self.manifest = Some((object.size, modified)),
             ObjectName::Part { n, padded, .. } => {
@@ -184,7 +188,6 @@ impl Group {
             ObjectName::Sidecar(_, Word::Tag, _) => self.tags.push(object.name),
             ObjectName::Sidecar(..) => self.notes.push(object.name),
             ObjectName::Foreign => {}
-            ObjectName::Unknown(_) if sets::id_of(&object.name).is_some() => self.set = Some(object.name),
             ObjectName::Unknown(_) => self.unknown = true,
         }
     }

@@ -31,7 +31,8 @@ pub(super) fn id_of(object: &str) -> Option<ArchiveId> {
 /// The members of a set; `None` when it cannot be read for certain. Whether it is sealed is not asked: a set only ever keeps.
 pub(super) fn members(bytes: &[u8], id: &ArchiveId) -> Option<Vec<ArchiveId>> {
     let document: Document = serde_json::from_slice(bytes).ok()?;
-    if document.backstay_set != 1 || document.id != id.as_str() || !document.crit.is_empty() {
+    let known = document.crit.iter().all(|name| name == "open");
+    if document.backstay_set != 1 || document.id != id.as_str() || !known {
         return None;
     }
     document.members.iter().map(|member| member.id.parse().ok()).collect()
