@@ -56,6 +56,7 @@ pub(crate) enum Verb {
     Reassemble(command::reassemble::Reassemble),
     Copy(command::copy::Copy),
     Salvage(command::salvage::Salvage),
+    Drill(command::drill::Drill),
     Prune(command::prune::Prune),
     Rm(command::rm::Rm),
     Hold(command::remark::Hold),

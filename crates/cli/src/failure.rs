@@ -106,6 +106,13 @@ impl From<backstay_store::Error> for Failure {
     }
 }
 
+impl From<backstay_postgres::Error> for Failure {
+    fn from(error: backstay_postgres::Error) -> Failure {
+        let causes = error.source().map(ToString::to_string).into_iter().collect();
+        Failure { code: error.code(), message: error.to_string(), causes, hint: error.hint(), silent: false }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -152,6 +152,7 @@ fn dispatch(cli: Cli, settings: Settings, output: &Arc<Output>) -> Result<Status
             Verb::Reassemble(reassemble) => reassemble.run(&session).await,
             Verb::Copy(copy) => copy.run(&session).await,
             Verb::Salvage(salvage) => salvage.run(&session).await,
+            Verb::Drill(drill) => drill.run(&session).await,
             Verb::Prune(prune) => prune.run(&session).await,
             Verb::Rm(rm) => rm.run(&session).await,
             Verb::Hold(hold) => hold.run(&session).await,

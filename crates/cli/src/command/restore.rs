@@ -1,4 +1,6 @@
-//! `restore`: an archive's content into a file or a command.
+//! `restore`: an archive's content into a file, a command or a database.
+
+mod to_database;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,6 +9,9 @@ use std::path::PathBuf;
 
 use backstay::policy::ReadPolicy;
 use backstay::restore::{RestoreOptions, Restored, Target};
+use backstay_format::ArchiveId;
+use backstay_format::key::Keyring;
+use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
 
@@ -20,19 +25,23 @@ use crate::output::Size;
 use crate::output::human::{Elapsed, count};
 use crate::run::Status;
 use crate::session::Session;
+pub(super) use to_database::describe;
 
 /// How many parts are fetched at the same time unless something else is asked for.
-const FETCHES: usize = 4;
+pub(super) const FETCHES: usize = 4;
 
 const EXAMPLES: &str = "\
 Examples:
   backstay restore latest -i key.txt -o dump.sql
   backstay restore latest -i key.txt -- psql -X -v ON_ERROR_STOP=1 postgres
   backstay restore pg-main~1 -i key.txt --atomic -- pg_restore -d shop
+  backstay restore latest -i key.txt --to-db postgresql://postgres@scratch/postgres
 
-FILE is complete when it has its name: until then it is called FILE.partial. When COMMAND fails, restore fails.";
+FILE is complete when it has its name: until then it is called FILE.partial. When COMMAND fails, restore fails.
+--to-db takes what pg_dump and pg_dumpall write, as text or for pg_restore, and fails when the server refuses
+any of it. Passwords come from ~/.pgpass, PGPASSFILE, PGSERVICE or PGPASSWORD.";
 
-/// Write an archive's content to a file or into a command
+/// Write an archive's content to a file, into a command or into a database
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Restore {
@@ -41,11 +50,34 @@ pub(crate) struct Restore {
     /// The file to write
     #[arg(short, long, value_name = "FILE", conflicts_with = "command")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    database: ToDatabase,
     /// The command that reads the content from its standard input
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
     #[command(flatten)]
     reading: Reading,
+}
+
+/// The database that the content goes into.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "A database")]
+struct ToDatabase {
+    /// Load the dump into the PostgreSQL database of this connection string: a URI, `keyword=value` pairs, or a name; no password
+    #[arg(long, value_name = "DSN", conflicts_with_all = ["output", "command", "range", "raw"])]
+    to_db: Option<String>,
+    /// The directory of psql and pg_restore [default: the newest on the PATH and in /usr/lib/postgresql]
+    #[arg(long, value_name = "DIR")]
+    pg_bin: Option<PathBuf>,
+    /// Restore although the database is not empty
+    #[arg(long, requires = "to_db")]
+    into_used: bool,
+    /// Restore although the server is older than the dump
+    #[arg(long, requires = "to_db")]
+    any_version: bool,
+    /// Take it for benign that owners, grants and policies name roles that the server does not have
+    #[arg(long, requires = "to_db")]
+    no_owner: bool,
 }
 
 /// How an archive is read for its content.
@@ -82,6 +114,9 @@ pub(crate) struct Reading {
 
 impl Restore {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
+        if let Some(dsn) = self.database.to_db.clone() {
+            return self.to_database(&dsn, session).await;
+        }
         if let Some(path) = self.output {
             let restored = self.reading.restore(&self.selected, Target::File(path), session).await?;
             session.output.done("restored", &restored)?;
@@ -90,7 +125,8 @@ impl Restore {
             session.output.result_beside_data("restored", &restored);
         } else {
             let failure = Failure::usage("it is not said where the content goes");
-            return Err(failure.with_hint("give -o FILE or `-- COMMAND`; `backstay cat` writes to standard output"));
+            return Err(failure
+                .with_hint("give -o FILE, --to-db DSN or `-- COMMAND`; `backstay cat` writes to standard output"));
         }
         Ok(0)
     }
@@ -99,6 +135,15 @@ impl Restore {
 impl Reading {
     /// Selects an archive and writes it to the target.
     pub(crate) async fn restore(&self, selected: &Selected, target: Target, session: &Session) -> Result<Printed> {
+        let Found { store, id, keyring, options } = self.find(selected, session).await?;
+        let restored =
+            backstay::restore(&store, &id, &keyring, target, &options, &session.context, session.observer()).await?;
+        session.output.end();
+        Ok(Printed::from(&restored))
+    }
+
+    /// Selects an archive.
+    async fn find(&self, selected: &Selected, session: &Session) -> Result<Found> {
         // What does not fit together is said before anything is asked or fetched.
         let mut policy = self.trust.policy(&self.format)?;
         policy.no_manifest = self.no_manifest;
@@ -106,10 +151,7 @@ impl Reading {
         let store = session.store().await?;
         let id = selected.find(&store).await?;
         let options = self.options(policy, session.global.memory);
-        let restored =
-            backstay::restore(&store, &id, &keyring, target, &options, &session.context, session.observer()).await?;
-        session.output.end();
-        Ok(Printed::from(&restored))
+        Ok(Found { store, id, keyring, options })
     }
 
     fn options(&self, policy: ReadPolicy, memory: u64) -> RestoreOptions {
@@ -124,6 +166,14 @@ impl Reading {
             fetches: self.fetches,
         }
     }
+}
+
+/// An archive that is selected, and what it is read with.
+struct Found {
+    store: Store,
+    id: ArchiveId,
+    keyring: Keyring,
+    options: RestoreOptions,
 }
 
 /// What was restored, as it is printed.

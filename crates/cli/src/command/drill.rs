@@ -1,0 +1,453 @@
+//! `drill`: an archive is restored into a scratch target, what came of it is asked, and the answer is kept.
+
+mod checks;
+mod history;
+mod page;
+mod protocol;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use backstay::codes;
+use backstay::report::Findings;
+use backstay::restore::{RestoreOptions, Restored, Target};
+use backstay_format::ArchiveId;
+use backstay_format::key::Keyring;
+use backstay_format::report::Level;
+use backstay_format::text::to_hex;
+use backstay_postgres::Dsn;
+use backstay_postgres::head::{Head, Kind};
+use backstay_postgres::judge::Judge;
+use backstay_postgres::programs::{CLIENT, CLIENT_OF_ARCHIVES, Programs, SERVER};
+use backstay_postgres::psql::{Psql, RunAs};
+use backstay_postgres::scratch::{Scratch, ScratchOptions, sweep};
+use backstay_postgres::target::{Facts, oldest_programs};
+use backstay_store::Store;
+use clap::Args;
+
+use super::into_database::{Loaded, Loading, Said};
+use super::restore::FETCHES;
+use super::verify::host;
+use crate::args::format;
+use crate::args::select::Selected;
+use crate::args::unlock::{Trust, Unlock};
+use crate::args::value::parse_some_duration;
+use crate::failure::{Failure, Result};
+use crate::keys;
+use crate::run::{DEGRADED, Status};
+use crate::session::Session;
+use checks::{Check, millis};
+use page::Page;
+use protocol::{Fault, Phases, Protocol, Verdict};
+
+const EXAMPLES: &str = "\
+Examples:
+  backstay drill latest -i key.txt
+  backstay drill latest -i key.txt --db shop --assert 'SELECT count(*) > 0 FROM orders'
+  backstay drill latest -i key.txt --check checks.toml --rto 30m --report drill.html
+  backstay drill latest -i key.txt --dsn postgresql://postgres@scratch/postgres
+  backstay drill latest -i key.txt -- sh -c 'tar -x -C \"$(mktemp -d)\"'
+
+Without --dsn and COMMAND, a PostgreSQL server is made in a private directory, and removed in the end, however the
+drill ends. A target that is not empty is refused. Exit status 0: restored without an error, and every check held;
+3: a check failed, or it took longer than --rto; 1: the server refused something of the dump. The result is kept
+beside the archive as a report, unless --no-record. Queries have the variables :'archive_id' and :'archive_time'.";
+
+/// Restore an archive into a scratch target, check the result and keep the report
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Drill {
+    #[command(flatten)]
+    selected: Selected,
+    #[command(flatten)]
+    scratch: ScratchTarget,
+    /// The command that is the target: it reads the content from its standard input, and its exit status is the verdict
+    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["dsn", "pg_bin", "scratch_dir", "pg_user", "pg_set", "assert", "expect", "db", "check"])]
+    command: Vec<OsString>,
+    #[command(flatten)]
+    checks: Checks,
+    #[command(flatten)]
+    keeping: Keeping,
+    #[command(flatten)]
+    unlock: Unlock,
+    #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
+    format: format::Reading,
+}
+
+/// Into what the archive is restored.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Target")]
+struct ScratchTarget {
+    /// An empty PostgreSQL server instead of one that is made for the drill; what is restored stays there. No password
+    #[arg(long, value_name = "DSN", conflicts_with_all = ["scratch_dir", "pg_user", "pg_set"])]
+    dsn: Option<String>,
+    /// The directory of PostgreSQL's programs [default: the newest on the PATH and in /usr/lib/postgresql]
+    #[arg(long, value_name = "DIR")]
+    pg_bin: Option<PathBuf>,
+    /// Where the server's directory is made [default: the system's temporary directory]
+    #[arg(long, value_name = "DIR")]
+    scratch_dir: Option<PathBuf>,
+    /// The user that the server runs as when Backstay runs as root, which PostgreSQL refuses to
+    #[arg(long, value_name = "USER", default_value = "postgres")]
+    pg_user: String,
+    /// A setting of the server, such as shared_preload_libraries=pg_cron. Can be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pg_set: Vec<String>,
+}
+
+/// What must be so in the end.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Checks")]
+struct Checks {
+    /// A query that must answer what --expect says, or true without one. Can be given several times
+    #[arg(long, value_name = "SQL")]
+    assert: Vec<String>,
+    /// The answer to the --assert of the same place
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    expect: Vec<String>,
+    /// The database that --assert asks [default: the one that was restored into]
+    #[arg(long, value_name = "NAME")]
+    db: Option<String>,
+    /// A file of checks, each a [[check]] with name, db, sql, and expect, at-least or at-most. Can be given several times
+    #[arg(long, value_name = "FILE")]
+    check: Vec<PathBuf>,
+    /// The longest time that the restore may take
+    #[arg(long, value_name = "TIME", value_parser = parse_some_duration)]
+    rto: Option<Duration>,
+}
+
+/// Where the result goes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Report")]
+struct Keeping {
+    /// Write the report to this file too: Markdown when it ends in .md, a page when in .html. Can be given several times
+    #[arg(long, value_name = "FILE", value_parser = Page::parse)]
+    report: Vec<Page>,
+    /// Do not keep the result in the store
+    #[arg(long)]
+    no_record: bool,
+    /// Sign the report with this Ed25519 key, so that others can demand its origin
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    sign_key: Option<PathBuf>,
+}
+
+/// Reads a setting of a server.
+fn parse_setting(text: &str) -> std::result::Result<String, String> {
+    let name = text.split_once('=').map(|(name, _)| name).unwrap_or_default();
+    // Where it listens and works is what makes it a scratch server.
+    let ours =
+        ["listen_addresses", "port", "unix_socket_directories", "data_directory", "hba_file", "external_pid_file"];
+    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.')) {
+        return Err(format!("`{text}` is not a setting such as work_mem=64MB"));
+    }
+    if ours.contains(&name.to_ascii_lowercase().as_str()) {
+        return Err(format!("`{name}` is the drill's own to set"));
+    }
+    Ok(text.to_owned())
+}
+
+/// An archive under drill.
+struct Subject<'a> {
+    store: &'a Store,
+    id: &'a ArchiveId,
+    keyring: &'a Keyring,
+    options: RestoreOptions,
+    checks: &'a [Check],
+    session: &'a Session,
+}
+
+impl Drill {
+    pub(crate) async fn run(self, session: &Session) -> Result<Status> {
+        // What does not fit together is said before anything is asked or fetched.
+        let policy = self.trust.policy(&self.format)?;
+        let mut checks = checks::from_options(&self.checks.assert, &self.checks.expect, self.checks.db.as_deref())?;
+        for path in &self.checks.check {
+            checks.extend(checks::from_file(path)?);
+        }
+        self.keeping.report.iter().try_for_each(Page::probe)?;
+        let signing_key = self.keeping.sign_key.as_deref().map(keys::signing::read).transpose()?;
+        let keyring = keys::keyring(&self.unlock, &session.output)?;
+        let store = session.store().await?;
+        let id = self.selected.find(&store).await?;
+        let options =
+            RestoreOptions { policy, memory: session.global.memory, fetches: FETCHES, ..RestoreOptions::default() };
+        let subject = Subject { store: &store, id: &id, keyring: &keyring, options, checks: &checks, session };
+
+        let mut protocol = subject.protocol().await;
+        protocol.rto_ms = self.checks.rto.map(millis);
+        let begun = Instant::now();
+        let held = self.hold(&subject, &mut protocol).await;
+        protocol.phases.total = millis(begun.elapsed());
+        let failure = conclude(&mut protocol, held);
+
+        let mut unrecorded = None;
+        if !self.keeping.no_record && protocol.verdict != Verdict::Unknown {
+            let (good, details) = (protocol.verdict == Verdict::Passed, protocol.details());
+            let findings = Findings { level: Level::Drill, good, by: host(), details };
+            match backstay::report::record(&store, &id, &findings, &keyring, signing_key.as_ref(), &session.context)
+                .await
+            {
+                Ok(name) => protocol.recorded = Some(name),
+                // What was found is worth more than that it could not be kept.
+                Err(error) => {
+                    unrecorded = Some(
+                        Failure::from(error)
+                            .with_hint("the drill itself is not in question; --no-record keeps no result in the store"),
+                    )
+                }
+            }
+        }
+        if protocol.verdict != Verdict::Unknown {
+            let measured = protocol.stored.zip(protocol.phases.restore).filter(|_| protocol.verdict == Verdict::Passed);
+            // The report of this drill is among the earlier ones when it was kept.
+            let this = measured.filter(|_| protocol.recorded.is_none());
+            protocol.estimate = history::estimate(&store, &id, this).await;
+        }
+        let written: Vec<_> = self.keeping.report.iter().map(|page| page.write(&protocol)).collect();
+        session.output.result("drill", &protocol)?;
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        if protocol.verdict == Verdict::Failed {
+            return Ok(DEGRADED);
+        }
+        written.into_iter().collect::<Result<()>>()?;
+        unrecorded.map_or(Ok(0), Err)
+    }
+
+    /// Restores and checks, and writes down how it went.
+    async fn hold(&self, subject: &Subject<'_>, protocol: &mut Protocol) -> Result<()> {
+        if !self.command.is_empty() {
+            return subject.into_command(&self.command, protocol).await;
+        }
+        let loading = subject.loading();
+        let head = loading.head().await?;
+        protocol.dump = Some(super::restore::describe(&head));
+        match &self.scratch.dsn {
+            Some(dsn) => self.into_server(dsn, subject, &loading, &head, protocol).await,
+            None => self.into_scratch(subject, &loading, &head, protocol).await,
+        }
+    }
+
+    /// Into a server that is there and empty.
+    async fn into_server(
+        &self,
+        dsn: &str,
+        subject: &Subject<'_>,
+        loading: &Loading<'_>,
+        head: &Head,
+        protocol: &mut Protocol,
+    ) -> Result<()> {
+        let dsn = Dsn::parse(dsn)?;
+        let wanted: &[&str] = if head.kind == Kind::Archive { &CLIENT_OF_ARCHIVES } else { &CLIENT };
+        let programs = Programs::find(self.scratch.pg_bin.as_deref(), wanted, oldest_programs(head)).await?;
+        let psql = Psql { programs, dsn, alone: false, run_as: None };
+        protocol.target = psql.dsn.to_string();
+        let facts = Facts::of(&psql).await?;
+        facts.demand_empty(&psql, true)?;
+        subject.load_and_check(&psql, facts, loading, head, protocol).await
+    }
+
+    /// Into a server that is made now and thrown away.
+    async fn into_scratch(
+        &self,
+        subject: &Subject<'_>,
+        loading: &Loading<'_>,
+        head: &Head,
+        protocol: &mut Protocol,
+    ) -> Result<()> {
+        let context = &subject.session.context;
+        let begun = Instant::now();
+        let run_as = match rustix::process::geteuid().is_root() {
+            true => Some(user(&self.scratch.pg_user).await?),
+            false => None,
+        };
+        let swept = sweep(self.scratch.scratch_dir.as_deref(), run_as).await;
+        if swept > 0 {
+            subject.session.output.note(&format!("removed what {swept} earlier drills left behind"));
+        }
+        // The server must understand the dump, and pg_restore its format.
+        let at_least = head.server.max(oldest_programs(head));
+        let programs = Programs::find(self.scratch.pg_bin.as_deref(), &SERVER, at_least).await?;
+        let (parent, settings) = (self.scratch.scratch_dir.clone(), self.scratch.pg_set.clone());
+        let options = ScratchOptions { parent, run_as, settings };
+        let scratch = Scratch::start(programs, &options, context.random(), &context.interrupt).await?;
+        protocol.phases.prepare = Some(millis(begun.elapsed()));
+        let psql = if head.kind == Kind::Cluster { scratch.psql.clone() } else { scratch.psql_of_database() };
+        let held = async {
+            let facts = Facts::of(&psql).await?;
+            subject.load_and_check(&psql, facts, loading, head, protocol).await
+        };
+        let held = held.await;
+        scratch.end().await;
+        held
+    }
+}
+
+impl Subject<'_> {
+    fn loading(&self) -> Loading<'_> {
+        let options = self.options.clone();
+        Loading { store: self.store, id: self.id, keyring: self.keyring, options, session: self.session }
+    }
+
+    /// What is known beforehand. A manifest that cannot be read is the restore's to complain about.
+    async fn protocol(&self) -> Protocol {
+        let details = backstay::catalog::show(self.store, self.id, self.keyring).await.ok();
+        let manifest = details.as_ref().and_then(|details| details.manifest.as_ref());
+        Protocol {
+            id: self.id.to_string(),
+            name: manifest.and_then(|manifest| manifest.name.clone()),
+            created: manifest.map(|manifest| manifest.created.clone()),
+            root: manifest.map(|manifest| to_hex(&manifest.root())),
+            store: self.store.url().to_owned(),
+            began: format!("{:.0}", self.session.context.now()),
+            by: host(),
+            backstay: env!("CARGO_PKG_VERSION"),
+            verdict: Verdict::Unknown,
+            target: "a PostgreSQL server made for the drill (fsync off), and removed".to_owned(),
+            dump: None,
+            server: None,
+            programs: None,
+            content: None,
+            stored: None,
+            authentic: false,
+            phases: Phases::default(),
+            messages: None,
+            checks: Vec::new(),
+            rto_ms: None,
+            failure: None,
+            estimate: None,
+            recorded: None,
+        }
+    }
+
+    async fn load_and_check(
+        &self,
+        psql: &Psql,
+        facts: Facts,
+        loading: &Loading<'_>,
+        head: &Head,
+        protocol: &mut Protocol,
+    ) -> Result<()> {
+        protocol.server = Some(facts.version.to_string());
+        protocol.programs = Some(psql.programs.version.to_string());
+        facts.demand_version(head)?;
+        // Nobody makes the roles of a database's dump for a drill.
+        let judge = Judge { roles: facts.roles, roles_may_be_missing: head.kind != Kind::Cluster };
+        let Loaded { restored, tally, waited, elapsed } = loading.load(psql, head, judge).await?;
+        protocol.take(&restored, elapsed);
+        protocol.phases.target = Some(millis(waited + elapsed.saturating_sub(restored.elapsed)));
+        let said = Said::from(&tally);
+        protocol.messages = Some(said.clone());
+        self.check(psql, &facts.database, protocol).await?;
+        said.failure().map_or(Ok(()), Err)
+    }
+
+    /// Asks everything, in spite of what was refused before: auditors want to see all of it.
+    async fn check(&self, psql: &Psql, database: &str, protocol: &mut Protocol) -> Result<()> {
+        let begun = Instant::now();
+        let time = protocol.created.clone().unwrap_or_default();
+        let variables = [("archive_id", self.id.as_str()), ("archive_time", time.as_str())];
+        for check in self.checks {
+            let made = tokio::select! {
+                biased;
+                () = self.session.context.interrupt.wait() => {
+                    return Err(Failure::new("interrupted", "interrupted; not all checks were made"));
+                }
+                made = check.make(psql, &variables, database) => made?,
+            };
+            protocol.checks.push(made);
+        }
+        protocol.phases.checks = Some(millis(begun.elapsed()));
+        Ok(())
+    }
+
+    /// Into a command, whose exit status is the verdict.
+    async fn into_command(&self, command: &[OsString], protocol: &mut Protocol) -> Result<()> {
+        let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+        protocol.target = format!("the command `{program}`");
+        if !can_start(&program) {
+            return Err(Failure::usage(format!("there is no program `{program}`")));
+        }
+        let (context, observer) = (&self.session.context, self.session.observer());
+        let target = Target::Command(command.to_vec());
+        let restored =
+            backstay::restore(self.store, self.id, self.keyring, target, &self.options, context, observer).await?;
+        self.session.output.end();
+        protocol.take(&restored, restored.elapsed);
+        Ok(())
+    }
+}
+
+impl Protocol {
+    fn take(&mut self, restored: &Restored, elapsed: Duration) {
+        (self.content, self.stored) = (Some(restored.content), Some(restored.stored));
+        self.authentic = restored.authentic;
+        self.phases.restore = Some(millis(elapsed));
+    }
+}
+
+/// Decides what is known of the archive, and gives the failure that the run ends with.
+fn conclude(protocol: &mut Protocol, held: Result<()>) -> Option<Failure> {
+    match held {
+        Ok(()) if protocol.failed_checks() > 0 || protocol.is_late() => protocol.verdict = Verdict::Failed,
+        Ok(()) => protocol.verdict = Verdict::Passed,
+        Err(failure) => {
+            protocol.failure = Some(Fault::from(&failure));
+            // What is damaged, missing or refused is the archive's. A server that is not there, a wrong key or Ctrl-C is not, and of
+            // the target only the command's own status is.
+            let command_failed = failure.code == "target.failed" && protocol.dump.is_none();
+            let of_archive = matches!(codes::exit(failure.code), 20 | 21)
+                || matches!(failure.code, "target.statements" | "target.not-a-dump")
+                || command_failed;
+            protocol.verdict = if of_archive { Verdict::Failed } else { Verdict::Unknown };
+            return Some(failure);
+        }
+    }
+    None
+}
+
+/// Whether a command's first word is a program.
+fn can_start(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    let is_program = |path: PathBuf| {
+        std::fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return is_program(PathBuf::from(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| is_program(dir.join(program)))
+}
+
+/// The numbers of a user. `id` asks whatever knows the machine's users.
+async fn user(name: &str) -> Result<RunAs> {
+    let number = async |option: &str| -> Option<u32> {
+        let output = tokio::process::Command::new("id").arg(option).arg("--").arg(name).output().await.ok()?;
+        String::from_utf8_lossy(&output.stdout).trim().parse().ok().filter(|_| output.status.success())
+    };
+    match (number("-u").await, number("-g").await) {
+        (Some(0), _) => Err(Failure::usage(format!("the user `{name}` is root, as which PostgreSQL does not run"))),
+        (Some(uid), Some(gid)) => Ok(RunAs { uid, gid }),
+        _ => {
+            let failure = Failure::usage(format!("there is no user `{name}`, and PostgreSQL does not run as root"));
+            Err(failure.with_hint("name another one with --pg-user, or run the drill as one that is not root"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_pairs_and_leave_the_server_where_it_is() {
+        assert!(parse_setting("work_mem=64MB").is_ok() && parse_setting("pg_stat.x=").is_ok());
+        for text in ["", "work_mem", "=1", "a b=1", "listen_addresses=*", "PORT=1", "unix_socket_directories=/tmp"] {
+            assert!(parse_setting(text).is_err(), "{text}");
+        }
+    }
+}

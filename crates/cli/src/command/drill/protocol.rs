@@ -1,0 +1,249 @@
+//! What a drill did and found: for people, for `--json`, for the store and for auditors, all from one place.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::into_database::Said;
+use super::checks::Checked;
+use super::history::Estimate;
+use crate::failure::Failure;
+use crate::output::Size;
+use crate::output::human::{Elapsed, count};
+
+/// What a drill says about its archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Verdict {
+    /// It was restored, and everything that was asked is so.
+    Passed,
+    /// It cannot be restored, or not all that was asked is so.
+    Failed,
+    /// The drill could not be held: nothing is known.
+    Unknown,
+}
+
+/// The protocol of a drill.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Protocol {
+    pub(super) id: String,
+    /// The source's name, if the manifest has it.
+    pub(super) name: Option<String>,
+    /// When the backup was begun.
+    pub(super) created: Option<String>,
+    pub(super) root: Option<String>,
+    pub(super) store: String,
+    pub(super) began: String,
+    pub(super) by: String,
+    pub(super) backstay: &'static str,
+    pub(super) verdict: Verdict,
+    /// Into what it was restored.
+    pub(super) target: String,
+    /// What the content is, where it went into a server.
+    pub(super) dump: Option<String>,
+    pub(super) server: Option<String>,
+    pub(super) programs: Option<String>,
+    pub(super) content: Option<u64>,
+    pub(super) stored: Option<u64>,
+    pub(super) authentic: bool,
+    pub(super) phases: Phases,
+    pub(super) messages: Option<Said>,
+    pub(super) checks: Vec<Checked>,
+    /// The longest time that was allowed.
+    pub(super) rto_ms: Option<u64>,
+    pub(super) failure: Option<Fault>,
+    pub(super) estimate: Option<Estimate>,
+    pub(super) recorded: Option<String>,
+}
+
+/// Milliseconds of each part of a drill.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Phases {
+    /// Until the server was ready.
+    pub(super) prepare: Option<u64>,
+    /// From the first request to the last statement.
+    pub(super) restore: Option<u64>,
+    /// What of it the target was waited for; the rest is the store, the line and this machine.
+    pub(super) target: Option<u64>,
+    pub(super) checks: Option<u64>,
+    pub(super) total: u64,
+}
+
+/// Why a drill ended early.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Fault {
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    pub(super) causes: Vec<String>,
+}
+
+impl From<&Failure> for Fault {
+    fn from(failure: &Failure) -> Fault {
+        Fault { code: failure.code, message: failure.message.clone(), causes: failure.causes.clone() }
+    }
+}
+
+impl Protocol {
+    /// Whether it took longer than allowed. What counts is from the first request to the last statement: a server is there already on the day
+    /// that matters, or takes longer than a scratch one.
+    pub(super) fn is_late(&self) -> bool {
+        self.rto_ms.is_some_and(|most| self.phases.restore.is_some_and(|restore| restore > most))
+    }
+
+    pub(super) fn failed_checks(&self) -> usize {
+        self.checks.iter().filter(|check| !check.passed).count()
+    }
+
+    /// What the store keeps: numbers and codes. It is readable by whoever can read the store, so nothing of the content is in it: no
+    /// queries, no answers, no messages of the server.
+    pub(super) fn details(&self) -> String {
+        let mut details = json!({
+            "authentic": self.authentic,
+            "checks": self.checks.len(),
+            "checks_failed": self.failed_checks(),
+            "phases_ms": without_null(&json!(self.phases)),
+            "backstay": self.backstay,
+        });
+        let optional = [
+            ("stored", self.stored.map(Value::from)),
+            ("content", self.content.map(Value::from)),
+            ("server", self.server.clone().map(Value::from)),
+            ("dump", self.dump.clone().map(Value::from)),
+            ("rto_ms", self.rto_ms.map(Value::from)),
+            ("failure", self.failure.as_ref().map(|fault| fault.code.into())),
+            ("errors", self.messages.as_ref().map(|said| said.errors.into())),
+            ("benign", self.messages.as_ref().map(|said| said.benign.into())),
+            ("codes", self.messages.as_ref().map(|said| json!(said.codes))),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                details[name] = value;
+            }
+        }
+        details.to_string()
+    }
+
+    /// One sentence on each part of it, as a name and a text: what tables and lines are made of.
+    pub(super) fn facts(&self) -> Vec<(&'static str, String)> {
+        let time = |millis: u64| Elapsed(Duration::from_millis(millis)).to_string();
+        let mut facts = vec![("archive", self.id.clone())];
+        let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+        add("source", self.name.clone());
+        add("backup begun", self.created.clone());
+        add("root (SHA-256 of all parts)", self.root.clone());
+        add("store", Some(self.store.clone()));
+        add("drill begun", Some(self.began.clone()));
+        add("held by", Some(format!("{}, Backstay {}", self.by, self.backstay)));
+        add("content", self.dump.clone());
+        add("restored into", Some(self.target.clone()));
+        add("server", self.server.as_ref().map(|version| format!("PostgreSQL {version}")));
+        add("programs", self.programs.as_ref().map(|version| format!("PostgreSQL {version}")));
+        if let (Some(content), Some(stored)) = (self.content, self.stored) {
+            add("size", Some(format!("{} of content from {} stored", Size(content), Size(stored))));
+        }
+        add("authentic", self.content.map(|_| if self.authentic { "yes" } else { "not proved" }.to_owned()));
+        add("server ready after", self.phases.prepare.map(time));
+        if let Some(restore) = self.phases.restore {
+            let waited =
+                self.phases.target.map(|target| format!(", of which the server was waited for {}", time(target)));
+            add("restored in", Some(time(restore) + &waited.unwrap_or_default()));
+        }
+        add(
+            "allowed",
+            self.rto_ms.map(|most| format!("{}{}", time(most), if self.is_late() { ": exceeded" } else { ": kept" })),
+        );
+        add("checks made in", self.phases.checks.map(time));
+        add("server's messages", self.messages.as_ref().map(ToString::to_string));
+        add("estimate", self.estimate.as_ref().map(ToString::to_string));
+        add(
+            "failure",
+            self.failure.as_ref().map(|fault| {
+                let causes: String = fault.causes.iter().map(|cause| format!(": {cause}")).collect();
+                format!("{}: {}{causes}", fault.code, fault.message)
+            }),
+        );
+        add("recorded as", self.recorded.clone());
+        facts
+    }
+
+    /// The verdict in words.
+    pub(super) fn sentence(&self) -> String {
+        match self.verdict {
+            Verdict::Passed if self.checks.is_empty() => {
+                "passed: restored without an error; nothing else was checked".to_owned()
+            }
+            Verdict::Passed => {
+                format!("passed: restored without an error, and {} held", count(self.checks.len() as u64, "check"))
+            }
+            Verdict::Unknown => "not held: nothing is known about the archive".to_owned(),
+            Verdict::Failed => {
+                let mut why = Vec::new();
+                why.extend(self.failure.as_ref().map(|fault| fault.message.clone()));
+                if self.failed_checks() > 0 {
+                    why.push(format!(
+                        "{} of {} failed",
+                        self.failed_checks(),
+                        count(self.checks.len() as u64, "check")
+                    ));
+                }
+                if self.is_late() {
+                    why.push("it took longer than allowed".to_owned());
+                }
+                format!("FAILED: {}", why.join("; "))
+            }
+        }
+    }
+}
+
+fn without_null(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for check in &self.checks {
+            let verdict = if check.passed { "ok  " } else { "FAIL" };
+            writeln!(
+                f,
+                "{verdict} {}: {}, expected {}",
+                check.name,
+                on_one_line(&check.actual),
+                on_one_line(&check.expected)
+            )?;
+        }
+        let shown = [
+            "content",
+            "restored into",
+            "server",
+            "size",
+            "restored in",
+            "allowed",
+            "server's messages",
+            "estimate",
+            "recorded as",
+        ];
+        for (name, text) in self.facts().into_iter().filter(|(name, _)| shown.contains(name)) {
+            writeln!(f, "{name}: {text}")?;
+        }
+        writeln!(f, "drill of {} {}", self.id, self.sentence())
+    }
+}
+
+/// What may have lines, short and on one.
+fn on_one_line(text: &str) -> String {
+    let line = text.lines().collect::<Vec<_>>().join("⏎");
+    match line.char_indices().nth(120) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None if line.is_empty() => "nothing".to_owned(),
+        None => line,
+    }
+}
