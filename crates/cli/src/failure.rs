@@ -106,10 +106,10 @@ impl From<backstay_store::Error> for Failure {
     }
 }
 
-impl From<backstay_postgres::Error> for Failure {
-    fn from(error: backstay_postgres::Error) -> Failure {
-        let causes = error.source().map(ToString::to_string).into_iter().collect();
-        Failure { code: error.code(), message: error.to_string(), causes, hint: error.hint(), silent: false }
+impl From<backstay_postgres::Fault> for Failure {
+    fn from(fault: backstay_postgres::Fault) -> Failure {
+        let causes = fault.source().map(ToString::to_string).into_iter().collect();
+        Failure { code: fault.code(), message: fault.to_string(), causes, hint: fault.hint(), silent: false }
     }
 }
 

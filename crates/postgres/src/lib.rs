@@ -6,7 +6,7 @@
 
 pub mod dsn;
 pub mod dump;
-pub mod error;
+pub mod fault;
 pub mod head;
 pub mod judge;
 pub mod load;
@@ -18,6 +18,6 @@ pub mod target;
 pub mod version;
 
 pub use dsn::Dsn;
-pub use error::{Error, Result};
+pub use fault::Fault;
 pub use head::Head;
 pub use version::Version;

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::error::{Error, Result};
+use crate::fault::{Fault, Result};
 use crate::version::Version;
 
 /// Programs that speak to a server.
@@ -46,7 +46,7 @@ impl Programs {
                 newest = Some(Programs { dir, version });
             }
         }
-        let described = |found: String| Error::NoPrograms {
+        let described = |found: String| Fault::NoPrograms {
             programs: wanted.join(", "),
             wanted: at_least.map_or("of any version".to_owned(), |version| format!("{version} or newer")),
             found,
@@ -111,7 +111,7 @@ mod tests {
             std::fs::write(&path, "#!/bin/sh\necho 'psql (PostgreSQL) 15.20'\n").unwrap();
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
-        assert!(matches!(find(dir.path(), &CLIENT, None), Err(Error::NoPrograms { .. })));
+        assert!(matches!(find(dir.path(), &CLIENT, None), Err(Fault::NoPrograms { .. })));
         make("psql", 0o644);
         assert!(find(dir.path(), &CLIENT, None).is_err());
         make("psql", 0o755);

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::dsn::Dsn;
-use crate::error::{Error, Result};
+use crate::fault::{Fault, Result};
 use crate::message::Parser;
 use crate::programs::Programs;
 
@@ -87,7 +87,7 @@ impl Psql {
         for (name, value) in asking.variables {
             command.arg("-v").arg(format!("{name}={value}"));
         }
-        let failed = |error: std::io::Error| Error::Failed {
+        let failed = |error: std::io::Error| Fault::Failed {
             program: "psql".to_owned(),
             how: format!("cannot be run: {error}"),
         };
@@ -117,7 +117,7 @@ impl Psql {
         let (_, read, told) = tokio::join!(write, stdout.read_to_end(&mut answer), stderr.read_to_end(&mut said));
         read.and(told).map_err(failed)?;
         if answer.len() as u64 == ANSWER {
-            return Err(Error::Query { sql: shown(sql), said: format!("its answer is longer than {ANSWER} bytes") });
+            return Err(Fault::Query { sql: shown(sql), said: format!("its answer is longer than {ANSWER} bytes") });
         }
         let status = child.wait().await.map_err(failed)?;
         if status.success() {
@@ -133,10 +133,12 @@ impl Psql {
             Some(code) => format!("{} (SQLSTATE {code})", message.text),
             None => message.text,
         };
+        // Where a login is refused, the server's reason suffices.
+        let said = said.rsplit_once("FATAL:  ").map_or(said.as_str(), |(_, reason)| reason).to_owned();
         // 2 is psql's own status for a connection that could not be made or was lost.
         Err(match status.code() {
-            Some(2) => Error::Unreachable { target: self.dsn.to_string(), said },
-            _ => Error::Query { sql: shown(sql), said },
+            Some(2) => Fault::Unreachable { target: self.dsn.to_string(), said },
+            _ => Fault::Query { sql: shown(sql), said },
         })
     }
 }

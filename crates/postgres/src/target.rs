@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, Result};
+use crate::fault::{Fault, Result};
 use crate::head::{Head, Kind};
 use crate::psql::{Asking, Psql};
 use crate::version::Version;
@@ -62,7 +62,7 @@ impl Facts {
             }
         }
         let unknown =
-            || Error::Unreachable { target: psql.dsn.to_string(), said: "it does not tell its version".to_owned() };
+            || Fault::Unreachable { target: psql.dsn.to_string(), said: "it does not tell its version".to_owned() };
         Ok(Facts { version: version.ok_or_else(unknown)?, database, roles, objects, others })
     }
 
@@ -73,7 +73,7 @@ impl Facts {
     pub fn demand_empty(&self, psql: &Psql, whole_server: bool) -> Result<()> {
         let others = self.others.iter().filter(|_| whole_server);
         match self.objects.iter().chain(others).next() {
-            Some(what) => Err(Error::NotEmpty { target: self.shown(psql), what: what.clone() }),
+            Some(what) => Err(Fault::NotEmpty { target: self.shown(psql), what: what.clone() }),
             None => Ok(()),
         }
     }
@@ -89,7 +89,7 @@ impl Facts {
     pub fn demand_version(&self, head: &Head) -> Result<()> {
         match head.server {
             Some(dump) if self.version.is_older_release_than(dump) => {
-                Err(Error::TooOld { what: "server", dump, found: self.version })
+                Err(Fault::TooOld { what: "server", dump, found: self.version })
             }
             _ => Ok(()),
         }

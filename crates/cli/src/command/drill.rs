@@ -4,6 +4,7 @@ mod checks;
 mod history;
 mod page;
 mod protocol;
+mod rows;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -39,7 +40,8 @@ use crate::run::{DEGRADED, Status};
 use crate::session::Session;
 use checks::{Check, millis};
 use page::Page;
-use protocol::{Fault, Phases, Protocol, Verdict};
+use protocol::{Ending, Phases, Protocol, Verdict};
+use rows::TableRows;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -156,6 +158,8 @@ struct Subject<'a> {
     keyring: &'a Keyring,
     options: RestoreOptions,
     checks: &'a [Check],
+    /// What was counted in the backup.
+    rows: Vec<TableRows>,
     session: &'a Session,
 }
 
@@ -174,9 +178,10 @@ impl Drill {
         let id = self.selected.find(&store).await?;
         let options =
             RestoreOptions { policy, memory: session.global.memory, fetches: FETCHES, ..RestoreOptions::default() };
-        let subject = Subject { store: &store, id: &id, keyring: &keyring, options, checks: &checks, session };
-
-        let mut protocol = subject.protocol().await;
+        let subject =
+            Subject { store: &store, id: &id, keyring: &keyring, options, checks: &checks, rows: Vec::new(), session };
+        let (mut protocol, rows) = subject.known().await;
+        let subject = Subject { rows, ..subject };
         protocol.rto_ms = self.checks.rto.map(millis);
         let begun = Instant::now();
         let held = self.hold(&subject, &mut protocol).await;
@@ -185,7 +190,7 @@ impl Drill {
 
         let mut unrecorded = None;
         if !self.keeping.no_record && protocol.verdict != Verdict::Unknown {
-            let (good, details) = (protocol.verdict == Verdict::Passed, protocol.details());
+            let (good, details) = (protocol.is_archive_good(), protocol.details());
             let findings = Findings { level: Level::Drill, good, by: host(), details };
             match backstay::report::record(&store, &id, &findings, &keyring, signing_key.as_ref(), &session.context)
                 .await
@@ -294,10 +299,12 @@ impl Subject<'_> {
     }
 
     /// What is known beforehand. A manifest that cannot be read is the restore's to complain about.
-    async fn protocol(&self) -> Protocol {
+    async fn known(&self) -> (Protocol, Vec<TableRows>) {
         let details = backstay::catalog::show(self.store, self.id, self.keyring).await.ok();
+        let private = details.as_ref().and_then(|details| details.private.as_deref());
+        let rows = private.map(rows::recorded).unwrap_or_default();
         let manifest = details.as_ref().and_then(|details| details.manifest.as_ref());
-        Protocol {
+        let protocol = Protocol {
             id: self.id.to_string(),
             name: manifest.and_then(|manifest| manifest.name.clone()),
             created: manifest.map(|manifest| manifest.created.clone()),
@@ -321,7 +328,8 @@ impl Subject<'_> {
             failure: None,
             estimate: None,
             recorded: None,
-        }
+        };
+        (protocol, rows)
     }
 
     async fn load_and_check(
@@ -351,15 +359,21 @@ impl Subject<'_> {
         let begun = Instant::now();
         let time = protocol.created.clone().unwrap_or_default();
         let variables = [("archive_id", self.id.as_str()), ("archive_time", time.as_str())];
-        for check in self.checks {
-            let made = tokio::select! {
-                biased;
-                () = self.session.context.interrupt.wait() => {
-                    return Err(Failure::new("interrupted", "interrupted; not all checks were made"));
-                }
-                made = check.make(psql, &variables, database) => made?,
-            };
-            protocol.checks.push(made);
+        let all = async {
+            if !self.rows.is_empty() {
+                protocol.checks.push(rows::check(psql, database, &self.rows).await?);
+            }
+            for check in self.checks {
+                protocol.checks.push(check.make(psql, &variables, database).await?);
+            }
+            Ok::<(), Failure>(())
+        };
+        tokio::select! {
+            biased;
+            () = self.session.context.interrupt.wait() => {
+                return Err(Failure::new("interrupted", "interrupted; not all checks were made"));
+            }
+            made = all => made?,
         }
         protocol.phases.checks = Some(millis(begun.elapsed()));
         Ok(())
@@ -396,7 +410,7 @@ fn conclude(protocol: &mut Protocol, held: Result<()>) -> Option<Failure> {
         Ok(()) if protocol.failed_checks() > 0 || protocol.is_late() => protocol.verdict = Verdict::Failed,
         Ok(()) => protocol.verdict = Verdict::Passed,
         Err(failure) => {
-            protocol.failure = Some(Fault::from(&failure));
+            protocol.failure = Some(Ending::from(&failure));
             // What is damaged, missing or refused is the archive's. A server that is not there, a wrong key or Ctrl-C is not, and of
             // the target only the command's own status is.
             let command_failed = failure.code == "target.failed" && protocol.dump.is_none();

@@ -70,13 +70,13 @@ struct ToDatabase {
     #[arg(long, value_name = "DIR")]
     pg_bin: Option<PathBuf>,
     /// Restore although the database is not empty
-    #[arg(long, requires = "to_db")]
+    #[arg(long)]
     into_used: bool,
     /// Restore although the server is older than the dump
-    #[arg(long, requires = "to_db")]
+    #[arg(long)]
     any_version: bool,
     /// Take it for benign that owners, grants and policies name roles that the server does not have
-    #[arg(long, requires = "to_db")]
+    #[arg(long)]
     no_owner: bool,
 }
 
@@ -116,6 +116,11 @@ impl Restore {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         if let Some(dsn) = self.database.to_db.clone() {
             return self.to_database(&dsn, session).await;
+        }
+        for option in ["pg_bin", "into_used", "any_version", "no_owner"] {
+            if session.settings.is_spelled_out(option) {
+                return Err(Failure::usage(format!("--{} is for --to-db", option.replace('_', "-"))));
+            }
         }
         if let Some(path) = self.output {
             let restored = self.reading.restore(&self.selected, Target::File(path), session).await?;

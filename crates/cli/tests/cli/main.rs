@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod config;
 mod copy;
+mod drill;
 mod explain;
 mod gc;
 mod gcs;

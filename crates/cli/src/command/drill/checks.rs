@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use backstay_postgres::Fault;
 use backstay_postgres::psql::{Asking, Psql};
 use serde::{Deserialize, Serialize};
 
@@ -182,7 +183,12 @@ impl Check {
             }
             Err(error) => {
                 psql.ask("SELECT 1;", Asking::default()).await?;
-                (error.to_string(), false)
+                // The server is there: it is the database or the query.
+                let why = match error {
+                    Fault::Unreachable { said, .. } | Fault::Query { said, .. } => said,
+                    other => other.to_string(),
+                };
+                (why, false)
             }
         };
         Ok(Checked {

@@ -53,7 +53,7 @@ pub(super) struct Protocol {
     pub(super) checks: Vec<Checked>,
     /// The longest time that was allowed.
     pub(super) rto_ms: Option<u64>,
-    pub(super) failure: Option<Fault>,
+    pub(super) failure: Option<Ending>,
     pub(super) estimate: Option<Estimate>,
     pub(super) recorded: Option<String>,
 }
@@ -73,15 +73,15 @@ pub(super) struct Phases {
 
 /// Why a drill ended early.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Fault {
+pub(super) struct Ending {
     pub(super) code: &'static str,
     pub(super) message: String,
     pub(super) causes: Vec<String>,
 }
 
-impl From<&Failure> for Fault {
-    fn from(failure: &Failure) -> Fault {
-        Fault { code: failure.code, message: failure.message.clone(), causes: failure.causes.clone() }
+impl From<&Failure> for Ending {
+    fn from(failure: &Failure) -> Ending {
+        Ending { code: failure.code, message: failure.message.clone(), causes: failure.causes.clone() }
     }
 }
 
@@ -90,6 +90,11 @@ impl Protocol {
     /// that matters, or takes longer than a scratch one.
     pub(super) fn is_late(&self) -> bool {
         self.rto_ms.is_some_and(|most| self.phases.restore.is_some_and(|restore| restore > most))
+    }
+
+    /// Whether there is nothing wrong with the archive: that it takes long is not its fault.
+    pub(super) fn is_archive_good(&self) -> bool {
+        self.verdict != Verdict::Unknown && self.failure.is_none() && self.failed_checks() == 0
     }
 
     pub(super) fn failed_checks(&self) -> usize {

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use crate::version::Version;
 
-/// A fault on the way into a database. The text names the thing and the value; [`Error::code`] is stable.
+/// A fault on the way into a database. The text names the thing and the value; [`Fault::code`] is stable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields are named and the message of each variant says what they mean")]
-pub enum Error {
+pub enum Fault {
     #[error("the connection string holds a password, which everybody on this machine can read")]
     PasswordInDsn,
     #[error("the content is no dump that psql or pg_restore reads: {why}")]
@@ -34,37 +34,37 @@ pub enum Error {
     Interrupted { left: &'static str },
 }
 
-impl Error {
+impl Fault {
     /// The stable dotted code, as `spec/errors.md` lists it.
     pub fn code(&self) -> &'static str {
         match self {
-            Error::PasswordInDsn | Error::SocketPath { .. } => "usage.arguments",
-            Error::NotADump { .. } => "target.not-a-dump",
-            Error::NoPrograms { .. } => "target.programs",
-            Error::TooOld { .. } => "target.version",
-            Error::NotEmpty { .. } => "target.not-empty",
-            Error::Unreachable { .. } => "target.unreachable",
-            Error::Failed { .. } | Error::Query { .. } => "target.failed",
-            Error::Io { .. } => "io.failed",
-            Error::Interrupted { .. } => "interrupted",
+            Fault::PasswordInDsn | Fault::SocketPath { .. } => "usage.arguments",
+            Fault::NotADump { .. } => "target.not-a-dump",
+            Fault::NoPrograms { .. } => "target.programs",
+            Fault::TooOld { .. } => "target.version",
+            Fault::NotEmpty { .. } => "target.not-empty",
+            Fault::Unreachable { .. } => "target.unreachable",
+            Fault::Failed { .. } | Fault::Query { .. } => "target.failed",
+            Fault::Io { .. } => "io.failed",
+            Fault::Interrupted { .. } => "interrupted",
         }
     }
 
     /// A helping hand that fits this very case, where the table's general advice is not the best one.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Error::PasswordInDsn => Some(
+            Fault::PasswordInDsn => Some(
                 "leave it out, and put it into ~/.pgpass, a file named by PGPASSFILE, a service of PGSERVICEFILE, or PGPASSWORD"
                     .to_owned(),
             ),
-            Error::SocketPath { .. } => Some("give a shorter directory with --scratch-dir".to_owned()),
+            Fault::SocketPath { .. } => Some("give a shorter directory with --scratch-dir".to_owned()),
             _ => None,
         }
     }
 }
 
 /// A result of this crate.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T> = std::result::Result<T, Fault>;
 
 #[cfg(test)]
 mod tests {
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn every_code_has_a_row() {
         let mut seen = 0;
-        for line in include_str!("error.rs").lines().filter(|line| line.contains("=> \"")) {
+        for line in include_str!("fault.rs").lines().filter(|line| line.contains("=> \"")) {
             let code = line.split('"').nth(1).unwrap();
             assert!(codes::find(code).is_some(), "`{code}` is not in spec/errors.md");
             seen += 1;

@@ -1,0 +1,402 @@
+#!/usr/bin/env bash
+# Archives go into real PostgreSQL servers: drills that pass, drills that fail for each reason there is, and what every one of them
+# leaves behind, which is nothing; and `restore --to-db`.
+# shellcheck source=tests/e2e/harness.sh
+. "$(dirname "$0")/harness.sh"
+
+ODD=$SCRATCH/odd
+pg_start "$ODD"
+pg_on "$ODD" psql -X -q -v ON_ERROR_STOP=1 -f "$E2E/odd-cluster.sql"
+pg_on "$ODD" pg_dumpall > "$SCRATCH/cluster.sql"
+pg_on "$ODD" pg_dump shop > "$SCRATCH/shop.sql"
+pg_on "$ODD" pg_dump -Fc shop > "$SCRATCH/shop.dump"
+pg_on "$ODD" pg_dump -Ft shop > "$SCRATCH/shop.tar"
+pg_dump_of "$ODD" > "$SCRATCH/odd.sql"
+
+# A dump of a small database, made by hand, in the form of pg_dump: what stands in $1 is in its middle.
+small_dump() {
+    printf -- '--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version %s\n-- Dumped by pg_dump version %s\n\n' "${2:-15.20}" "${2:-15.20}"
+    printf 'CREATE TABLE t (a integer);\nCOPY t (a) FROM stdin;\n1\n2\n3\n\\.\n%s\n' "$1"
+    printf -- '--\n-- PostgreSQL database dump complete\n--\n'
+}
+
+# with FILE [NAME]: backs it up, and makes the folder that drills may use.
+with() {
+    [[ -e key.txt ]] || new_key
+    exits 0 backstay backup -s store -r "$RECIPIENT" --name "${2:-pg-main}" --level 1 < "$1"
+    # As the folder for temporary files: the server's user can remove what is its own.
+    mkdir -p scratch
+    chmod 1777 scratch
+}
+
+drill() { backstay drill -s store -i key.txt --scratch-dir scratch "$@"; }
+
+# Whatever the server wrote, and every process that has its directory in its arguments.
+nothing_is_left() {
+    local found
+    found=$(find scratch -mindepth 1 | head -n 3)
+    [[ -z $found ]] || return 1
+    ! pgrep -f "$PWD/scratch/backstay-drill" > left
+}
+demand_nothing_left() { nothing_is_left || fail "left: $(find scratch -mindepth 1 | head) $(pgrep -af "$PWD/scratch")"; }
+
+# recorded RESULT: demands one report, with this result; or none.
+recorded() {
+    local reports=(store/*.verified.*)
+    if [[ $1 == none ]]; then
+        [[ ! -e ${reports[0]} ]] || fail "there is a report: ${reports[*]}"
+    else
+        [[ ${#reports[@]} -eq 1 ]] || fail "there is not one report: ${reports[*]}"
+        grep -q "\"level\":\"drill\",\"result\":\"$1\"" "${reports[0]}" || fail "the report is not $1: $(< "${reports[0]}")"
+    fi
+}
+
+it_passes_for_a_cluster_with_odd_names_and_writes_the_report() {
+    with "$SCRATCH/cluster.sql"
+    cat > checks.toml << 'TOML'
+[[check]]
+name = "orders <are> there"
+db = "shop"
+sql = "SELECT count(*) FROM orders"
+at-least = 60000
+at-most = 60000
+
+[[check]]
+name = "the odd names are there"
+db = "it's a \"quoted\" database"
+sql = "SELECT current_database()"
+expect = "it's a \"quoted\" database"
+
+[[check]]
+name = "the backup is known to queries"
+sql = """SELECT :'archive_time'::timestamptz BETWEEN now() - interval '1 day' AND now() + interval '1 minute'
+    AND :'archive_id' LIKE '%-%-%-%-%'"""
+TOML
+    exits 0 drill latest --check checks.toml --db shop --assert 'SELECT -count(*) FROM customers' --expect -20000 \
+        --report drill.md --report drill.html
+    says out 'passed: restored without an error, and 4 checks held'
+    says out '0 errors, 1 benign (the server had the role already: 1)'
+    demand_nothing_left
+    recorded good
+    # The auditors' copies have what was asked and answered; the store, which others read, has not.
+    says drill.md '| orders &lt;are&gt; there | shop | SELECT count(\*) FROM orders | 60000 to 60000 | 60000 | held |'
+    says drill.html 'orders &lt;are&gt; there'
+    says drill.html "$(backstay show -s store latest --json | jq -r .root)"
+    ! grep -qiE '<script|src=|href=' drill.html || fail 'the page needs or runs something'
+    ! grep -qE 'orders|quoted|SELECT' store/*.verified.* || fail 'the stored report tells what was asked'
+    # The next drill knows how long one takes.
+    exits 0 drill latest --json --no-record
+    [[ $(jq -r '.verdict, .estimate.drills, .phases.restore > 0' out) == $'passed\n2\ntrue' ]] || fail "$(< out)"
+    recorded good
+}
+
+it_takes_every_form_of_a_dump() {
+    local file
+    for file in shop.sql shop.dump shop.tar; do
+        with "$SCRATCH/$file" "$file"
+        exits 0 drill "$file" --assert 'SELECT count(*) FROM orders' --expect 60000 \
+            --assert 'SELECT count(*) FROM pg_largeobject_metadata' --expect 3
+        says out '(the dump has no roles: '
+    done
+    demand_nothing_left
+}
+
+it_fails_when_a_check_fails() {
+    with <(small_dump '')
+    exits 3 drill latest --assert 'SELECT count(*) FROM t' --expect 4
+    says out 'FAIL assertion 1: 3, expected 4'
+    recorded bad
+    for assert in 'SELECT nothing' 'SELECT false' 'DELETE FROM t; SELECT true' 'SELECT pg_sleep(0)'; do
+        exits 3 drill latest --no-record --assert "$assert"
+    done
+    exits 3 drill latest --no-record --db absent --assert 'SELECT true'
+    says out 'database "absent" does not exist'
+    demand_nothing_left
+}
+
+it_counts_the_rows_that_the_backup_counted() {
+    backstay help backup | grep -q -- --row-counts || return 0
+    new_key
+    mkdir -m 1777 scratch
+    exits 0 pg_on "$ODD" "$BACKSTAY" backup -s store -r "$RECIPIENT" --name shop --pg-dump shop --row-counts
+    exits 0 drill shop
+    says out 'ok   rows of each table, as counted in the backup: the same in each'
+}
+
+it_fails_when_it_takes_too_long_which_is_not_the_archives_fault() {
+    with <(small_dump 'SELECT pg_sleep(1.2);')
+    exits 3 drill latest --rto 1s
+    says out 'it took longer than allowed'
+    recorded good
+    exits 0 drill latest --rto 1h --no-record
+}
+
+it_fails_when_the_server_refuses_a_statement() {
+    with <(small_dump "INSERT INTO absent VALUES (1);
+INSERT INTO t VALUES ('x');")
+    refuses target.statements drill latest --assert 'SELECT count(*) FROM t' --expect 3 --report drill.md
+    says err 'the server refused 2 statements'
+    says err '42P01: relation "absent" does not exist; the statement: INSERT INTO absent VALUES (1);'
+    says err 'SQLSTATE 22P02 (1), 42P01 (1)'
+    # What could be checked was, and is told.
+    says out 'ok   assertion 1: 3'
+    says drill.md 'target.statements'
+    recorded bad
+    demand_nothing_left
+}
+
+it_fails_when_the_archive_is_damaged() {
+    new_key
+    exits 0 backstay backup -s store -r "$RECIPIENT" --part-size 1M < "$SCRATCH/cluster.sql"
+    mkdir scratch
+    cp -r store damaged
+    local last
+    last=$(find damaged -type f -name '*-*' ! -name '*.json' | sort -V | tail -n 1)
+    rm "$last"
+    # shellcheck disable=SC2016
+    refuses part.missing backstay drill -s damaged -i key.txt --scratch-dir scratch latest --report drill.html
+    says drill.html 'part.missing'
+    demand_nothing_left
+    mv store whole && mv damaged store
+    recorded bad
+    # A bit in its middle shows when half of it is in the server.
+    rm -rf store && cp -r whole store
+    local middle
+    middle=$(find store -type f -name "*-3")
+    printf '\x01' | dd of="$middle" bs=1 seek=500000 conv=notrunc status=none
+    refuses segment.auth drill latest
+    recorded bad
+    demand_nothing_left
+}
+
+it_knows_nothing_of_the_archive_with_a_wrong_key() {
+    with <(small_dump '')
+    exits 0 backstay key generate other.txt
+    refuses key.not-found backstay drill -s store -i other.txt --scratch-dir scratch latest --report drill.md
+    says drill.md 'not held: nothing is known about the archive'
+    recorded none
+    demand_nothing_left
+}
+
+it_refuses_a_server_that_is_not_empty() {
+    with <(small_dump '')
+    local dsn="host=$PWD/used/socket user=postgres dbname=postgres"
+    pg_start "$PWD/used"
+    for make in 'CREATE TABLE mine ()' 'CREATE SCHEMA mine' 'CREATE FUNCTION mine() RETURNS int RETURN 1' 'CREATE DATABASE mine' 'SELECT lo_create(1)'; do
+        pg_on "$PWD/used" psql -X -q -o /dev/null -c "$make"
+        refuses target.not-empty backstay drill -s store -i key.txt latest --dsn "$dsn"
+        pg_on "$PWD/used" psql -X -q -o /dev/null -c 'DROP TABLE IF EXISTS mine' -c 'DROP SCHEMA IF EXISTS mine' \
+            -c 'DROP FUNCTION IF EXISTS mine()' -c 'DROP DATABASE IF EXISTS mine' -c 'SELECT lo_unlink(oid) FROM pg_largeobject_metadata' 2> /dev/null
+    done
+    recorded none
+    exits 0 backstay drill -s store -i key.txt latest --dsn "$dsn" --assert 'SELECT count(*) FROM t' --expect 3
+    recorded good
+    # What was restored is there, so that a second drill is refused.
+    refuses target.not-empty backstay drill -s store -i key.txt latest --dsn "$dsn"
+    says err 'relation `public.t`'
+    refuses target.unreachable backstay drill -s store -i key.txt latest --dsn "host=$PWD/nowhere"
+    refuses usage.arguments backstay drill -s store -i key.txt latest --dsn postgresql://me:secret@host/db
+    ! grep -q secret err || fail 'the password is told'
+}
+
+it_refuses_servers_and_programs_that_are_too_old_or_not_there() {
+    with <(small_dump '' 99.1)
+    refuses target.programs drill latest
+    says err '99.1 or newer'
+    mkdir empty
+    refuses target.programs drill latest --pg-bin empty
+    says err 'are not all in empty'
+    pg_start "$PWD/old"
+    refuses target.version backstay drill -s store -i key.txt latest --dsn "host=$PWD/old/socket user=postgres dbname=postgres"
+    says err '99.1'
+    recorded none
+    demand_nothing_left
+}
+
+it_says_so_when_the_server_dies_in_the_middle() {
+    with <(small_dump 'SELECT pg_sleep(60);')
+    pg_start "$PWD/dying"
+    (
+        pg_on "$PWD/dying" psql -X -q -o /dev/null -c "DO \$\$ BEGIN
+            LOOP
+                PERFORM pg_stat_clear_snapshot();
+                EXIT WHEN EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'backstay' AND query LIKE '%pg_sleep(60)%');
+                PERFORM pg_sleep(0.01);
+            END LOOP;
+        END \$\$"
+        pg_stop "$PWD/dying"
+    ) &
+    refuses target.failed backstay drill -s store -i key.txt latest --dsn "host=$PWD/dying/socket user=postgres dbname=postgres"
+    wait
+    says err 'psql` ended with exit status 2; it said: '
+    recorded none
+}
+
+it_says_so_when_the_disk_is_full() {
+    ((EUID == 0)) || return 0
+    with "$SCRATCH/shop.sql"
+    mount -t tmpfs -o size=72m,mode=755 tmpfs scratch
+    trap 'umount scratch; end_servers' EXIT
+    refuses target.failed drill latest
+    says err 'No space left on device'
+    demand_nothing_left
+    recorded none
+}
+
+# begin_drill: begins one in the background that does not end by itself, and waits until its server works on it.
+begin_drill() {
+    with <(small_dump 'SELECT pg_sleep(60);')
+    # Not through the function: the process itself is to be told something.
+    "$BACKSTAY" drill -s store -i key.txt --scratch-dir scratch latest > out 2> err &
+    DRILL=$!
+    PIDS+=("$DRILL")
+    wait_until 30 grep -q '1 in all\|part 0 fetched' err
+    wait_until 10 pgrep -f "postgres: .*\[local\] SELECT" > /dev/null
+}
+
+it_leaves_nothing_when_it_is_interrupted() {
+    local signal status
+    for signal in INT TERM; do
+        begin_drill
+        kill -s "$signal" "$DRILL"
+        status=0
+        wait "$DRILL" || status=$?
+        [[ $status -eq 130 ]] || fail "exit status $status"
+        says err 'error[interrupted]'
+        demand_nothing_left
+    done
+    recorded none
+}
+
+it_leaves_nothing_when_it_is_killed() {
+    begin_drill
+    kill -KILL "$DRILL"
+    wait "$DRILL" || true
+    wait_until 20 nothing_is_left
+}
+
+it_removes_what_a_machine_that_went_down_left() {
+    begin_drill
+    # All of it ends at once, as with the power: whoever would clear up too.
+    local server
+    server=$(head -n 1 scratch/backstay-drill-*/data/postmaster.pid)
+    kill -KILL "$DRILL" "$(ps -o ppid= -p "$server" | tr -d ' ')"
+    wait "$DRILL" || true
+    [[ -d /proc/$server ]] || fail 'the server is gone too: this shows nothing'
+    with <(small_dump '') other
+    exits 0 drill other
+    says err 'removed what 1 earlier drills left behind'
+    wait_until 10 nothing_is_left
+}
+
+it_sets_what_it_is_told_to() {
+    with <(small_dump '')
+    exits 0 drill latest --pg-set work_mem=77MB --assert 'SHOW work_mem' --expect 77MB --assert 'SHOW listen_addresses' --expect ''
+    ((EUID == 0)) || return 0
+    exits 0 drill latest --pg-user nobody --assert 'SELECT true'
+    refuses usage.arguments drill latest --pg-user root
+    demand_nothing_left
+}
+
+it_lets_a_command_be_the_target() {
+    with "$SCRATCH/shop.sql"
+    exits 0 backstay drill -s store -i key.txt latest --report drill.md -- sh -c 'cat > got.sql'
+    same got.sql "$SCRATCH/shop.sql"
+    says drill.md '| restored into | the command \`sh\` |'
+    recorded good
+    rm store/*.verified.*
+    refuses target.failed backstay drill -s store -i key.txt latest -- sh -c 'cat > /dev/null; exit 7'
+    says err 'exit status 7'
+    recorded bad
+    rm store/*.verified.*
+    refuses usage.arguments backstay drill -s store -i key.txt latest -- /nowhere/at/all
+    recorded none
+}
+
+it_signs_the_report() {
+    with <(small_dump '')
+    exits 0 backstay key generate --signing sign.pem
+    exits 0 drill latest --sign-key sign.pem
+    grep -q '"mac".*"sig"\|"sig".*"mac"' store/*.verified.* || fail "$(cat store/*.verified.*)"
+}
+
+it_restores_a_cluster_into_a_server() {
+    with "$SCRATCH/cluster.sql"
+    pg_start "$PWD/fresh"
+    # Leading variables work as they do for psql.
+    exits 0 pg_on "$PWD/fresh" "$BACKSTAY" restore -s store latest -i key.txt --to-db '' -v
+    says err 'benign, the server had the role already: line '
+    says err '0 errors, 1 benign'
+    pg_dump_of "$PWD/fresh" > restored.sql
+    same "$SCRATCH/odd.sql" restored.sql
+    refuses target.not-empty pg_on "$PWD/fresh" "$BACKSTAY" restore -s store latest -i key.txt --to-db postgres
+    says err 'another database'
+    # All of it is there already.
+    refuses target.statements pg_on "$PWD/fresh" "$BACKSTAY" restore -s store latest -i key.txt --to-db postgres --into-used
+}
+
+it_restores_a_database_in_each_form_into_a_server() {
+    pg_start "$PWD/fresh"
+    pg_on "$ODD" pg_dumpall --globals-only | grep -v 'CREATE ROLE postgres;' | pg_on "$PWD/fresh" psql -X -q -v ON_ERROR_STOP=1
+    # The odd database has a time zone of its own, which would be in what is compared.
+    export PGTZ=UTC
+    pg_on "$ODD" pg_dump shop | grep -v '^\\\(un\)\?restrict ' | LC_ALL=C sort > was
+    local file
+    for file in shop.sql shop.dump shop.tar; do
+        with "$SCRATCH/$file" "$file"
+        pg_on "$PWD/fresh" createdb again
+        exits 0 backstay restore -s store "$file" -i key.txt --to-db "host=$PWD/fresh/socket user=postgres dbname=again" --json
+        [[ $(jq -r '.messages.errors, .messages.benign, .database' out) == $'0\n0\nagain' ]] || fail "$(< out)"
+        pg_on "$PWD/fresh" pg_dump again | grep -v '^\\\(un\)\?restrict ' | LC_ALL=C sort > is
+        same was is
+        pg_on "$PWD/fresh" dropdb again
+    done
+}
+
+it_demands_roles_unless_told_otherwise() {
+    with "$SCRATCH/shop.dump"
+    pg_start "$PWD/fresh"
+    local dsn="host=$PWD/fresh/socket user=postgres dbname=postgres"
+    refuses target.statements backstay restore -s store latest -i key.txt --to-db "$dsn"
+    says err 'role "owner_of_things" does not exist'
+    pg_on "$PWD/fresh" createdb again
+    exits 0 backstay restore -s store latest -i key.txt --to-db "host=$PWD/fresh/socket user=postgres dbname=again" --no-owner
+    says err 'the dump has no roles: '
+}
+
+it_restores_into_an_older_server_only_when_told_to() {
+    with <(small_dump '' 99.1)
+    pg_start "$PWD/old"
+    local dsn="host=$PWD/old/socket user=postgres dbname=postgres"
+    refuses target.version backstay restore -s store latest -i key.txt --to-db "$dsn"
+    exits 0 backstay restore -s store latest -i key.txt --to-db "$dsn" --any-version
+    says err 'warning[target.version]'
+    [[ $(pg_on "$PWD/old" psql -X -A -t -c 'SELECT count(*) FROM t') == 3 ]] || fail 'it is not there'
+}
+
+it_sends_nothing_but_dumps_to_a_server() {
+    pg_start "$PWD/fresh"
+    tar -c "$E2E" > some.tar
+    with some.tar
+    local dsn="host=$PWD/fresh/socket user=postgres dbname=postgres"
+    refuses target.not-a-dump backstay restore -s store latest -i key.txt --to-db "$dsn"
+    refuses target.not-a-dump drill latest
+    # No password is ever an argument of a program.
+    refuses usage.arguments backstay restore -s store latest -i key.txt --to-db "$dsn password=secret"
+    says err 'PGPASSFILE'
+}
+
+it_uses_the_password_file() {
+    with <(small_dump '')
+    pg_start "$PWD/fresh"
+    pg_on "$PWD/fresh" psql -X -q -c "CREATE ROLE me LOGIN SUPERUSER PASSWORD 'it:s'"
+    sed -i 's/trust$/scram-sha-256/' "$PWD/fresh/data/pg_hba.conf"
+    pg_as_server "$PG_BIN/pg_ctl" --pgdata "$PWD/fresh/data" --silent reload
+    local dsn="host=$PWD/fresh/socket user=me dbname=postgres"
+    refuses target.unreachable backstay restore -s store latest -i key.txt --to-db "$dsn"
+    echo '*:*:*:me:it\:s' > pass
+    chmod 600 pass
+    exits 0 env PGPASSFILE="$PWD/pass" "$BACKSTAY" restore -s store latest -i key.txt --to-db "$dsn"
+}
+
+run_cases "$@"
