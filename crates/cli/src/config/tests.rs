@@ -189,7 +189,7 @@ fn what_was_found_becomes_the_default_of_the_argument_itself() {
 }
 
 /// What some option or other takes.
-const SAMPLES: [&str; 12] = [
+const SAMPLES: [&str; 13] = [
     "true",
     "7",
     "64MiB",
@@ -201,6 +201,7 @@ const SAMPLES: [&str; 12] = [
     "openssl",
     "s3",
     "key=value",
+    "report.md",
     "sample",
 ];
 
