@@ -93,8 +93,9 @@ TYPES = {"text": TEXT, "texts": rf"\[(?:{TEXT}(?:,{TEXT})*)?\]", "int": "[0-9]+"
 HEADER = ("id:text part:int rnd:hex16 salt:hex32 commit:hex32 aead:text codec:text seg:int segs:count keys:slots"
           " kind?:kind open?:hex32 by?:bytes32 sig?:bytes64 crit?:texts")
 MANIFEST = ("kind:kind created:text finished?:text source?:object name?:text tags?:texts stored:int content?:int"
-            " needs:list parts:list root:hex32 unconfirmed?:true")
+            " needs:list parts:list root:hex32 unconfirmed?:true converted?:object")
 OPENSSL, NEED = "md:md pbkdf2:int salt:hex8 payload:payload single?:true", "id:text root:hex32"
+CONVERTED = "profile:text root:hex32 objects:int stored:int at:text"
 PART = "n:int size:count sha256:hex32 crc32c?:hex4 md5?:hex16"
 LINE = re.compile(rb'BACKSTAY1 (\{"id":"[^"]*","part":[0-9]+,"rnd":"[^"]*",([ -\[\]-~]+)\}) *\n')
 SEALED = re.compile(rb'(\{"backstay":.*\n)"seal":\{"sha256":"([0-9a-f]{64})","mac":"[0-9a-f]{64}"(?:,"by":%b,"sig":%b)?'
@@ -182,6 +183,7 @@ def load_manifest(archive, id, legacy=False):
         valid(manifest.get(re.match("[a-z]+", member)[0]) in known, code)
     native = manifest["profile"] == "native"
     valid(conforms(manifest, MANIFEST + (" head:object private?:base64" if native else " openssl:object")))
+    valid("converted" not in manifest or conforms(manifest["converted"], CONVERTED))
     parts, needs, kind = manifest["parts"], manifest["needs"], manifest["kind"]
     part_members = PART + " rnd:hex16" * native
     valid(parts and all(conforms(part, part_members) for part in parts) and all(conforms(need, NEED) for need in needs))

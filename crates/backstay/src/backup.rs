@@ -10,12 +10,12 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use backstay_format::header::{Codec, Common, Head, Kind};
-use backstay_format::manifest::{Manifest, OpensslHead, Profile, seal_private};
+use backstay_format::manifest::{Converted, Manifest, OpensslHead, Profile, seal_private};
 use backstay_format::openssl::{Kdf, KeyIv, PartWriter, Password, Salt};
 use backstay_format::part::Sealer;
 use backstay_format::schedule::{Keys, sha256};
@@ -179,6 +179,53 @@ pub async fn backup(
     context: &Context,
     observer: Arc<dyn Observer>,
 ) -> Result<Receipt> {
+    write(store, source, options, None, context, observer).await
+}
+
+/// The archive whose content is written anew, under its own id.
+pub(crate) struct Anew {
+    pub(crate) id: ArchiveId,
+    /// Set once the content has ended and everything was right.
+    pub(crate) facts: Arc<OnceLock<Facts>>,
+}
+
+/// What the new manifest takes over from the old one.
+pub(crate) struct Facts {
+    pub(crate) created: String,
+    pub(crate) finished: Option<String>,
+    pub(crate) source: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) private: BTreeMap<String, serde_json::Value>,
+    pub(crate) converted: Converted,
+}
+
+impl Anew {
+    /// Gives the manifest the old one's facts, the private ones too.
+    fn describe(&self, manifest: &mut Manifest, keys: &SealKeys, context: &Context) -> Result<()> {
+        let facts = self.facts.get().ok_or_else(|| Error::Internal {
+            why: format!("the content of {} ended before it was known to be whole", self.id),
+        })?;
+        manifest.created.clone_from(&facts.created);
+        manifest.finished.clone_from(&facts.finished);
+        manifest.source.clone_from(&facts.source);
+        manifest.name.clone_from(&facts.name);
+        manifest.tags.clone_from(&facts.tags);
+        manifest.converted = Some(facts.converted.clone());
+        manifest.private = keys.sealed(&facts.private, context)?;
+        Ok(())
+    }
+}
+
+/// Writes what `source` gives as one archive: a new one, or one that exists elsewhere anew.
+pub(crate) async fn write(
+    store: &Store,
+    source: Source,
+    options: BackupOptions,
+    anew: Option<Anew>,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<Receipt> {
     let begun = Instant::now();
     for store in std::iter::once(store).chain(options.also.as_ref().map(|also| &also.store)) {
         store.takes_new_objects()?;
@@ -203,9 +250,15 @@ pub async fn backup(
     let destinations = Destinations::new(store, options.also.as_ref(), &observer);
     // With a second store or a spool a backup goes on without this one.
     let needed = options.also.is_none() && options.spool.is_none();
-    let id = next_id(&destinations, needed, &options.guid, context).await?;
     let created = context.now();
-    warn_of_the_clock(&id, created, &observer);
+    let id = match &anew {
+        Some(anew) => anew.id.clone(),
+        None => {
+            let id = next_id(&destinations, needed, &options.guid, context).await?;
+            warn_of_the_clock(&id, created, &observer);
+            id
+        }
+    };
     let command = source.command_line();
     let kind = source.kind();
     observer.event(&Event::Started { id: id.clone(), plan: layout.to_string() });
@@ -269,6 +322,7 @@ pub async fn backup(
         source: Some(kind.to_owned()),
         name: visible.then(|| options.name.clone()),
         tags: if visible { options.tags.clone() } else { Vec::new() },
+        converted: None,
         content: (!hidden_size).then_some(witness.length()),
         first: 0,
         parts: entries,
@@ -276,6 +330,9 @@ pub async fn backup(
         private,
         unconfirmed: totals.unconfirmed,
     };
+    if let Some(anew) = &anew {
+        anew.describe(&mut manifest, &seal.keys, context)?;
+    }
     let signing_key = match &options.format {
         Format::Native { signing_key, .. } => signing_key.as_ref(),
         Format::Openssl { .. } => None,
@@ -416,7 +473,6 @@ impl Sealing {
 
     /// The facts that only the key's holder may read.
     fn private(&self, options: &BackupOptions, command: Option<String>, context: &Context) -> Result<Option<Vec<u8>>> {
-        let SealKeys::Native(keys) = &self.keys else { return Ok(None) };
         let mut facts = BTreeMap::from([
             ("host", serde_json::Value::from(rustix::system::uname().nodename().to_string_lossy())),
             ("version", env!("CARGO_PKG_VERSION").into()),
@@ -428,7 +484,19 @@ impl Sealing {
             facts.insert("name", options.name.as_str().into());
             facts.insert("tags", options.tags.clone().into());
         }
-        let json = serde_json::to_string(&facts).map_err(|error| Error::Internal { why: error.to_string() })?;
+        self.keys.sealed(&facts, context)
+    }
+}
+
+impl SealKeys {
+    /// These facts as only the key's holder may read them.
+    fn sealed<K: serde::Serialize + Ord>(
+        &self,
+        facts: &BTreeMap<K, serde_json::Value>,
+        context: &Context,
+    ) -> Result<Option<Vec<u8>>> {
+        let SealKeys::Native(keys) = self else { return Ok(None) };
+        let json = serde_json::to_string(facts).map_err(|error| Error::Internal { why: error.to_string() })?;
         Ok(Some(seal_private(keys, context.random(), &json)))
     }
 }

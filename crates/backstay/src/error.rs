@@ -45,6 +45,10 @@ pub enum Error {
     StoreForgot { name: String, store: String },
     #[error("{name} is in {store} already, with other bytes")]
     CopyDiffers { name: String, store: String },
+    #[error("{id} is in {store} already: {what}")]
+    WrittenAlready { id: String, store: String, what: &'static str },
+    #[error("{store} has parts of {id} that nothing commits: a conversion was interrupted there")]
+    ConversionLeft { id: String, store: String },
     #[error("another run works with the spool {folder}")]
     SpoolLocked { folder: String },
     #[error("{id} in {store} cannot be repaired: {why}")]
@@ -83,7 +87,7 @@ impl Error {
             Error::SourceTrailer { .. } => "source.trailer",
             Error::SourceStalled { .. } => "source.stalled",
             Error::StoreForgot { .. } => "store.failed",
-            Error::CopyDiffers { .. } => "name.taken",
+            Error::CopyDiffers { .. } | Error::WrittenAlready { .. } | Error::ConversionLeft { .. } => "name.taken",
             Error::SpoolLocked { .. } => "store.locked",
             Error::ReplicaDiffers { .. } => "replica.differs",
             Error::Referenced { .. } => "retention.referenced",
@@ -126,6 +130,13 @@ impl Error {
             Error::CopyDiffers { .. } => {
                 Some("verify the archive in both stores: one of the two is damaged, or is another one".to_owned())
             }
+            Error::WrittenAlready { .. } => {
+                Some("two archives of one store cannot have one id: write it anew into another store".to_owned())
+            }
+            Error::ConversionLeft { .. } => Some(
+                "it cannot be continued: --restart deletes the parts first; see to it that no other run converts the same archive now"
+                    .to_owned(),
+            ),
             Error::SpoolLocked { .. } => Some("wait for it to end, or give this run a spool of its own".to_owned()),
             Error::TargetWrite { .. } => {
                 Some("what was written is incomplete: correct the cause and restore again".to_owned())

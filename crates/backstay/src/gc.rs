@@ -200,6 +200,30 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
     Ok(Fate::Deleted)
 }
 
+/// Clears away an upload that nothing commits, now and whatever its age: the caller knows that nobody is writing it. The marker goes too, so
+/// that the id can be used again.
+///
+/// # Errors
+/// `name.taken` when it was committed meanwhile, or is not what an upload leaves; `store.*`.
+pub(crate) async fn give_up(store: &Store, id: &ArchiveId, context: &Context) -> Result<()> {
+    let passing = &store.for_passing_objects();
+    let probe = format!("{PROBE}{}", to_hex(&context.random::<16>()));
+    probe_conditional_create(passing, &probe).await?;
+    let (what, now) = (What::Upload(id.clone()), SystemTime::from(context.now()));
+    let mut leftover = Leftover::old_or_not(what, Vec::new(), 0, now, &GcOptions::default(), now);
+    leftover.given_up = match Group::list(passing, id).await?.manifest {
+        Some((size, _)) => is_marker(passing, id, size).await?,
+        None => false,
+    };
+    match clear(passing, &mut leftover, now).await? {
+        Fate::Deleted => Ok(passing.delete(&id.manifest()).await?),
+        _ => {
+            let what = "something stands there that no interrupted run leaves";
+            Err(Error::WrittenAlready { id: id.to_string(), store: store.url().to_owned(), what })
+        }
+    }
+}
+
 async fn is_marker(store: &Store, id: &ArchiveId, size: u64) -> Result<bool> {
     if size >= SHORTER_THAN_A_MANIFEST {
         return Ok(false);

@@ -1,11 +1,12 @@
-//! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`], [`salvage()`], [`copy()`], [`repair()`],
-//! [`gc()`], [`check()`], [`prune()`] and the [`catalog`].
+//! Backstay's verbs: [`backup()`], [`restore()`], [`verify()`], [`reassemble()`], [`salvage()`], [`copy()`],
+//! [`convert()`], [`repair()`], [`gc()`], [`check()`], [`prune()`] and the [`catalog`].
 //!
 //! Each verb is a function of a [`Store`](backstay_store::Store), what it works on, its options, a [`Context`] (clock,
 //! randomness, processors) and an [`Observer`], and gives a summary. `backup.rs` is the story of the product: read it
 //! first. Nothing here prints, and nothing here knows arguments or configuration.
 
 mod archive;
+pub mod audit;
 pub mod backup;
 pub mod catalog;
 pub mod check;
@@ -14,6 +15,7 @@ mod claim;
 pub mod codes;
 mod compress;
 pub mod context;
+pub mod convert;
 pub mod copy;
 mod cpu;
 mod decode;
@@ -51,6 +53,7 @@ pub mod verify;
 pub use backup::{BackupOptions, Receipt, backup};
 pub use check::check;
 pub use context::Context;
+pub use convert::convert;
 pub use copy::copy;
 pub use error::{Error, Result};
 pub use gc::gc;

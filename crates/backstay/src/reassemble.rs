@@ -114,6 +114,7 @@ pub async fn reassemble(
         source: None,
         name: options.name.clone(),
         tags: Vec::new(),
+        converted: None,
         content: Some(content),
         first: archive.parts().first().map_or(0, |first| first.n),
         parts: entries,

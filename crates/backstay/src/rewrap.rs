@@ -5,45 +5,110 @@
 
 use age::secrecy::SecretString;
 use backstay_format::ArchiveId;
-use backstay_format::key::Keyring;
-use backstay_format::manifest::Profile;
+use backstay_format::key::{Keyring, MAX_KEYBOXES};
+use backstay_format::manifest::{MAX_MANIFEST, Profile};
 use backstay_format::schedule::{Secret, sha256};
-use backstay_store::Store;
+use backstay_format::text::to_hex;
+use backstay_store::{Error as StoreError, Store, probe_conditional_create};
 use bytes::Bytes;
 
 use crate::archive::{Archive, Committed, Lines, Objects};
+use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::gc::PROBE;
 use crate::keys::wrap;
 use crate::policy::ReadPolicy;
 
-/// Adds slots for these recipients and this passphrase, as new keyboxes. Gives their names.
+/// What to add to archives.
+pub struct NewSlots<'a> {
+    /// Who may open them.
+    pub recipients: &'a [Box<dyn age::Recipient + Send + Sync>],
+    /// A passphrase that may.
+    pub passphrase: Option<&'a SecretString>,
+    /// Keys that tell whether it is done already: an archive that one of them opens by a slot of its own is left as it is. Nothing else could tell, since a
+    /// slot does not say for whom it is.
+    pub unless_opened_by: &'a Keyring,
+}
+
+impl std::fmt::Debug for NewSlots<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewSlots({} recipients, passphrase {})", self.recipients.len(), self.passphrase.is_some())
+    }
+}
+
+/// Adds slots to an archive, as new keyboxes. Gives their names; none when it is done already.
 ///
 /// # Errors
-/// Those of opening the archive; `usage.arguments` for an archive that has no slots to add to.
+/// Those of opening the archive; `usage.arguments` for an archive that has no slots to add to, or has as many keyboxes as readers look at;
+/// `store.condition-ignored`, and nothing is stored, when the store would overwrite another run's keybox.
 pub async fn rewrap(
     store: &Store,
     id: &ArchiveId,
     keyring: &Keyring,
-    recipients: &[Box<dyn age::Recipient + Send + Sync>],
-    passphrase: Option<&SecretString>,
+    new: &NewSlots<'_>,
+    context: &Context,
 ) -> Result<Vec<String>> {
+    if !new.unless_opened_by.is_empty() {
+        match export_secret(store, id, new.unless_opened_by).await {
+            Ok(_) => return Ok(Vec::new()),
+            // Not by this key, or not yet.
+            Err(Error::Format(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
     let secret = export_secret(store, id, keyring).await?;
-    let slots = wrap(&secret, recipients, passphrase)?;
+    let slots = wrap(&secret, new.recipients, new.passphrase)?;
     let taken = Objects::list(store, id).await?.keyboxes;
+    if taken.len() + slots.len() > MAX_KEYBOXES {
+        let why = format!(
+            "{id} has {} keyboxes, and readers look at the first {MAX_KEYBOXES} only: another one would open nothing",
+            taken.len()
+        );
+        return Err(Error::Usage { why });
+    }
+    // A number is free only as far as a listing tells: a store that overwrites would let two of us take the same one.
+    keeps_conditions(store, id, &taken, context).await?;
     let mut free = (0..).filter(|m| !taken.contains(m));
     let mut names = Vec::new();
     for slot in slots {
-        let name = id.keybox(free.next().expect("there is always a larger number"));
         let digest = sha256(&slot);
         let slot = Bytes::from(slot);
-        // The number is free only as far as a listing tells: a store that overwrites would let two of us take the same one.
-        match names.is_empty() {
-            true => store.create_probing(&name, slot, digest).await?,
-            false => store.create(&name, slot, digest).await?,
+        // Another run may be adding slots too. It takes at most what readers look at.
+        let mut attempts = 0..MAX_KEYBOXES;
+        let name = loop {
+            let name = id.keybox(free.next().expect("there is always a larger number"));
+            match store.create(&name, slot.clone(), digest).await {
+                Ok(_) => break name,
+                Err(StoreError::NameTaken { .. }) if attempts.next().is_some() => {}
+                Err(error) => return Err(error.into()),
+            }
         };
         names.push(name);
     }
     Ok(names)
+}
+
+/// Finds out whether the store keeps conditions before anything relies on it: an object of the archive that is there is created once more, with its own
+/// bytes. A store that takes it has lost nothing by it.
+async fn keeps_conditions(store: &Store, id: &ArchiveId, keyboxes: &[u32], context: &Context) -> Result<()> {
+    if store.keeps_conditions() {
+        return Ok(());
+    }
+    let names = keyboxes.first().map(|m| id.keybox(*m)).into_iter().chain([id.manifest()]);
+    for name in names {
+        let bytes = match store.get(&name, MAX_MANIFEST).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) | Err(StoreError::TooLarge { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let digest = sha256(&bytes);
+        return match store.overwrites(&name, bytes, digest).await? {
+            true => Err(StoreError::ConditionIgnored { store: store.url().to_owned(), name }.into()),
+            false => Ok(()),
+        };
+    }
+    let probe = format!("{PROBE}{}", to_hex(&context.random::<16>()));
+    Ok(probe_conditional_create(&store.for_passing_objects(), &probe).await.map(drop)?)
 }
 
 /// The 32 bytes that open this archive, for a recovery by hand.

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod also;
+mod audit;
 mod careless;
 mod catalog;
 mod check;
 mod common;
+mod convert;
 mod copy;
 mod crash;
 mod damage;

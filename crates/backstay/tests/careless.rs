@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::common::{back_up, content, context, native, raw_keyring, recipient, restored};
+use crate::common::{add_slots, back_up, content, context, native, objects, raw_keyring, recipient, restored};
 use backstay::keys::Encryption;
 use backstay::source::Source;
 use backstay::{Error, Event, Observer, Receipt, Silent, backup};
@@ -185,12 +185,14 @@ async fn keyboxes_are_accounted_for_too() {
 #[tokio::test]
 async fn what_needs_to_be_alone_refuses() {
     use backstay::copy::{CopyOptions, copy};
-    use backstay::rewrap::rewrap;
     let (_, store, _) = careless();
     let id = run(&store).await.unwrap().id;
     let new = age::x25519::Identity::generate();
-    let error = rewrap(&store, &id, &raw_keyring(), &[recipient(&new)], None).await.unwrap_err();
+    let before = objects(&store).await;
+    let error = add_slots(&store, &id, &raw_keyring(), &[recipient(&new)], None).await.unwrap_err();
     assert_eq!(error.code(), "store.condition-ignored", "{error}");
+    // Not even the first slot is stored, and the object by which it was found out is what it was.
+    assert_eq!(objects(&store).await, before);
     let (_, target, _) = careless();
     let copied = copy(&store, &target, &id, &CopyOptions::default(), &context(), Arc::new(Silent)).await;
     assert_eq!(copied.unwrap_err().code(), "store.condition-ignored");

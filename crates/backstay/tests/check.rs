@@ -141,6 +141,7 @@ async fn backed_up(store: &Store, name: &str, seconds_ago: i64, size: u64) -> Ar
         source: None,
         name: Some(name.to_owned()),
         tags: Vec::new(),
+        converted: None,
         content: Some(size),
         first: 0,
         parts,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{back_up, content, context, native, options, raw_keyring, read, recipient};
+use crate::common::{add_slots, back_up, content, context, native, options, raw_keyring, read, recipient};
 use backstay::backup::{Also, BackupOptions, Format};
 use backstay::catalog::{self, Filter, State};
 use backstay::copy::{CopyOptions, copy};
@@ -14,7 +14,7 @@ use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
 use backstay::reassemble::{ReassembleOptions, reassemble};
 use backstay::retention::{Belief, Policy, PruneOptions, RmOptions, hold, note, prune, rm};
-use backstay::rewrap::{destroy_keys, rewrap};
+use backstay::rewrap::destroy_keys;
 use backstay::verify::{Depth, verify};
 use backstay::{RestoreOptions, Silent};
 use backstay_format::ArchiveId;
@@ -418,14 +418,14 @@ async fn a_rewrap_that_dies_at_any_call_loses_no_key() {
     let calls = crash_everywhere(
         &before,
         |store| async move {
-            rewrap(&store, id, &opens(old), &[recipient(new)], None).await.unwrap();
+            add_slots(&store, id, &opens(old), &[recipient(new)], None).await.unwrap();
         },
         |store, got_through| async move {
             let found = read(&store, id, &opens(old), &RestoreOptions::default()).await.unwrap();
             assert!(found == text(0), "the old key still opens");
             let by_new = read(&store, id, &opens(new), &RestoreOptions::default()).await;
             assert!(by_new.is_ok() || !got_through);
-            rewrap(&store, id, &opens(old), &[recipient(new)], None).await.unwrap();
+            add_slots(&store, id, &opens(old), &[recipient(new)], None).await.unwrap();
             assert!(read(&store, id, &opens(new), &RestoreOptions::default()).await.unwrap() == text(0));
         },
     )

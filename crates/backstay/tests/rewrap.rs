@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{back_up, content, native, options, raw_keyring, read, recipient};
+use crate::common::{add_slots, back_up, content, context, native, options, raw_keyring, read, recipient};
 use age::secrecy::SecretString;
 use age::x25519::Identity;
 use backstay::backup::Format;
 use backstay::keys::Encryption;
-use backstay::rewrap::{destroy_keys, rewrap};
+use backstay::rewrap::{NewSlots, destroy_keys, rewrap};
 use backstay::{Error, RestoreOptions};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
@@ -49,7 +49,7 @@ async fn opens(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<(), &
 }
 
 async fn add(store: &Store, id: &ArchiveId, keyring: &Keyring, new: &Identity) -> Result<Vec<String>, Error> {
-    rewrap(store, id, keyring, &[recipient(new)], None).await
+    add_slots(store, id, keyring, &[recipient(new)], None).await
 }
 
 #[tokio::test]
@@ -93,11 +93,11 @@ async fn a_rewrap_that_is_cut_short_leaves_what_works_and_the_next_one_goes_on()
     let passphrase = SecretString::from("correct horse");
     let mut by_passphrase = Keyring::default();
     by_passphrase.add_passphrase(passphrase.clone());
-    let both = async || rewrap(&store, &id, &ring(&old), &[recipient(&new)], Some(&passphrase)).await;
+    let both = async || add_slots(&store, &id, &ring(&old), &[recipient(&new)], Some(&passphrase)).await;
 
-    // The first of two objects is stored, the second is not.
+    // The store is asked whether it keeps conditions; the first of two objects is stored, the second is not.
     let done = faults.calls(Call::Put);
-    faults.fail(Call::Put, done + 2..=done + 2, When::Before, Failure::Denied);
+    faults.fail(Call::Put, done + 3..=done + 3, When::Before, Failure::Denied);
     assert_eq!(both().await.unwrap_err().code(), "store.denied");
     assert_eq!(opens(&store, &id, &ring(&new)).await, Ok(()));
     assert_eq!(opens(&store, &id, &ring(&old)).await, Ok(()));
@@ -109,7 +109,7 @@ async fn a_rewrap_that_is_cut_short_leaves_what_works_and_the_next_one_goes_on()
     }
     // An answer that is lost after the object was stored makes no second one.
     let done = faults.calls(Call::Put);
-    faults.fail(Call::Put, done + 1..=done + 1, When::After, Failure::Lost);
+    faults.fail(Call::Put, done + 2..=done + 2, When::After, Failure::Lost);
     assert_eq!(add(&store, &id, &ring(&old), &Identity::generate()).await.unwrap(), [id.keybox(4)]);
 }
 
@@ -179,4 +179,65 @@ async fn archives_that_have_no_slots_are_refused() {
     let before = objects(&store).await;
     assert_eq!(add(&store, &openssl, &keyring, &new).await.unwrap_err().code(), "usage.arguments");
     assert!(objects(&store).await == before);
+}
+
+#[tokio::test]
+async fn two_rewraps_at_once_both_store_their_slots() {
+    let (old, mine, theirs) = (Identity::generate(), Identity::generate(), Identity::generate());
+    let plain = Store::memory();
+    let id = made(&plain, &old, false).await;
+    // Another run takes the numbers that the listing said were free.
+    let faults = Faults::new();
+    for m in 0..3 {
+        faults.beat(&id.keybox(m), b"another run's".to_vec());
+    }
+    let store = plain.clone().with_wrapper(|objects| faults.wrap(objects));
+    assert_eq!(add(&store, &id, &ring(&old), &mine).await.unwrap(), [id.keybox(3)]);
+    assert_eq!(opens(&plain, &id, &ring(&mine)).await, Ok(()));
+    let (one, other) = (ring(&old), ring(&old));
+    let (one, other) = tokio::join!(add(&plain, &id, &one, &mine), add(&plain, &id, &other, &theirs));
+    assert_ne!(one.unwrap(), other.unwrap());
+    assert_eq!(opens(&plain, &id, &ring(&theirs)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_slot_that_no_reader_would_look_at_is_not_stored() {
+    let (store, old, new) = (Store::memory(), Identity::generate(), Identity::generate());
+    let id = made(&store, &old, false).await;
+    for _ in 0..15 {
+        add(&store, &id, &ring(&old), &Identity::generate()).await.unwrap();
+    }
+    add(&store, &id, &ring(&old), &new).await.unwrap();
+    assert_eq!(opens(&store, &id, &ring(&new)).await, Ok(()));
+    let before = objects(&store).await;
+    let refused = add(&store, &id, &ring(&old), &Identity::generate()).await.unwrap_err();
+    assert!(refused.code() == "usage.arguments" && refused.to_string().contains("16"), "{refused}");
+    assert!(objects(&store).await == before);
+}
+
+#[tokio::test]
+async fn an_archive_that_the_new_key_opens_already_is_left_as_it_is() {
+    let (store, old, new) = (Store::memory(), Identity::generate(), Identity::generate());
+    let id = made(&store, &old, false).await;
+    let (recipients, ring_of_new) = ([recipient(&new)], ring(&new));
+    let slots = NewSlots { recipients: &recipients, passphrase: None, unless_opened_by: &ring_of_new };
+    assert_eq!(rewrap(&store, &id, &ring(&old), &slots, &context()).await.unwrap(), [id.keybox(0)]);
+    let before = objects(&store).await;
+    assert!(rewrap(&store, &id, &ring(&old), &slots, &context()).await.unwrap().is_empty());
+    assert!(objects(&store).await == before);
+}
+
+#[tokio::test]
+async fn a_credential_without_the_right_to_probe_finds_out_by_an_object_that_is_there() {
+    let (old, new) = (Identity::generate(), Identity::generate());
+    let faults = Faults::new();
+    let store = Store::memory().with_wrapper(|objects| faults.wrap(objects));
+    let id = made(&store, &old, true).await;
+    let before: Vec<String> = objects(&store).await.into_keys().collect();
+    faults.fail_all(Call::Delete, Failure::Denied);
+    let puts = faults.calls(Call::Put);
+    add(&store, &id, &ring(&old), &new).await.unwrap();
+    assert_eq!(faults.calls(Call::Put) - puts, 2, "the keybox that is there, and the new one");
+    let after: Vec<String> = objects(&store).await.into_keys().collect();
+    assert_eq!(after.len(), before.len() + 1);
 }

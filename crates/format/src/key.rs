@@ -8,6 +8,6 @@ mod identity;
 mod recipient;
 mod slot;
 
-pub use identity::{Keyring, Opened, raw_key};
+pub use identity::{Keyring, MAX_KEYBOXES, Opened, raw_key};
 pub use recipient::{parse_recipient, parse_recipients};
-pub use slot::{MAX_SCRYPT_LOG_N, wrap};
+pub use slot::{MAX_SCRYPT_LOG_N, stanzas, wrap};

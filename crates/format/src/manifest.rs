@@ -42,6 +42,24 @@ pub struct Ancestor {
     pub root: [u8; 32],
 }
 
+/// The largest document of another backup manager that a conversion keeps.
+pub const MAX_DOCUMENT: u64 = 1 << 20;
+
+/// What an archive was made of, if it was not made of its source but of an archive of the same id that was written anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Converted {
+    /// Its profile.
+    pub profile: String,
+    /// SHA-256 over the digests of its objects in order.
+    pub root: [u8; 32],
+    /// How many objects these were.
+    pub objects: u64,
+    /// Their bytes.
+    pub stored: u64,
+    /// When it was done (RFC 3339, UTC).
+    pub at: String,
+}
+
 /// What the parts are, by profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Profile {
@@ -83,6 +101,8 @@ pub struct Manifest {
     pub name: Option<String>,
     /// Labels.
     pub tags: Vec<String>,
+    /// The archive that this one was made of.
+    pub converted: Option<Converted>,
     /// Bytes of content, unless they are hidden.
     pub content: Option<u64>,
     /// The index of the first part: 0, or 1 in an old openssl archive.
@@ -164,6 +184,12 @@ impl Manifest {
         }
         let tags: Vec<String> = self.tags.iter().map(|tag| quote(tag)).collect();
         member(format_args!(" \"tags\":[{}],\n", tags.join(",")));
+        if let Some(Converted { profile, root, objects, stored, at }) = &self.converted {
+            let (profile, root, at) = (quote(profile), to_hex(root), quote(at));
+            member(format_args!(
+                " \"converted\":{{\"profile\":{profile},\"root\":\"{root}\",\"objects\":{objects},\"stored\":{stored},\"at\":{at}}},\n"
+            ));
+        }
         member(format_args!(" \"stored\":{},", self.stored()));
         if let Some(content) = self.content {
             member(format_args!("\"content\":{content},"));
@@ -320,6 +346,7 @@ struct Fields {
     source: Option<String>,
     name: Option<String>,
     tags: Vec<String>,
+    converted: Option<Converted>,
     stored: Option<u64>,
     content: Option<u64>,
     first: Option<u64>,
@@ -376,6 +403,7 @@ impl Fields {
                 self.tags.push(json.string()?.into_owned());
                 Ok(())
             })?,
+            "converted" => self.converted = Some(converted(json)?),
             "stored" => self.stored = Some(json.integer()?),
             "content" => self.content = Some(json.integer()?),
             "parts" if self.needs.is_none() => return json.fault("`needs` stands before `parts`"),
@@ -516,6 +544,7 @@ impl Fields {
             source: self.source,
             name: self.name,
             tags: self.tags,
+            converted: self.converted,
             content: self.content,
             first: u32::from(self.first == Some(1)),
             parts,
@@ -568,6 +597,27 @@ fn openssl_head(json: &mut Json<'_>) -> crate::json::Result<std::result::Result<
         return json.fault("`openssl` lacks a valid `md`, `pbkdf2` or `salt`");
     };
     Ok(Kdf::new(md, iterations).map(|kdf| OpensslHead { kdf, salt: Salt(salt), gzip, single }))
+}
+
+fn converted(json: &mut Json<'_>) -> crate::json::Result<Converted> {
+    let (mut profile, mut root, mut objects, mut stored, mut at) = (None, None, None, None, None);
+    json.object(&mut |json, key| {
+        match key {
+            "profile" => profile = Some(json.string()?.into_owned()),
+            "root" => root = Some(header::hex(json)?),
+            "objects" => objects = Some(json.integer()?),
+            "stored" => stored = Some(json.integer()?),
+            "at" => at = Some(json.string()?.into_owned()),
+            _ => json.skip()?,
+        }
+        Ok(())
+    })?;
+    match (profile, root, objects, stored, at) {
+        (Some(profile), Some(root), Some(objects), Some(stored), Some(at)) => {
+            Ok(Converted { profile, root, objects, stored, at })
+        }
+        _ => json.fault("`converted` lacks `profile`, `root`, `objects`, `stored` or `at`"),
+    }
 }
 
 fn ancestor(json: &mut Json<'_>) -> crate::json::Result<Ancestor> {

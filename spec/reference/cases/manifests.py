@@ -205,6 +205,12 @@ def manifests():
     edit("unconfirmed", '"crit":[],', '"unconfirmed":true,\n"crit":[],', "ok")
     edit("unconfirmed-false", '"crit":[],', '"unconfirmed":false,\n"crit":[],')
     edit("tags", '"crit":[],', '"name":"pg-main","tags":["a","b"],\n"crit":[],', "ok")
+    converted = f'"converted":{{"profile":"openssl","root":"{"ab" * 32}","objects":2,"stored":96,"at":"2026-01-01T00:00:00Z"}},\n'
+    edit("converted", '"crit":[],', converted + '"crit":[],', "ok", note="made from an archive of another profile")
+    edit("converted-text", '"crit":[],', '"converted":"openssl",\n"crit":[],')
+    edit("converted-without-root", '"crit":[],', re.sub('"root":"[^"]*",', "", converted) + '"crit":[],')
+    edit("converted-root-short", '"crit":[],', converted.replace("abab", "ab", 1) + '"crit":[],')
+    edit("converted-objects-text", '"crit":[],', converted.replace(":2,", ':"2",') + '"crit":[],')
     edit("tags-ints", '"crit":[],', '"tags":[1],\n"crit":[],')
     edit("source-text", '"source":{"type":"stream"}', '"source":"stream"')
     edit("content-text", '"content":15', '"content":"15"')

@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use backstay::backup::{BackupOptions, Format, Padding, Receipt};
 use backstay::keys::Encryption;
 use backstay::restore::Target;
+use backstay::rewrap::{NewSlots, rewrap};
 use backstay::source::Source;
 use backstay::{Context, Error, RestoreOptions, Silent, backup, restore};
 use backstay_format::ArchiveId;
@@ -101,6 +102,18 @@ pub fn raw_keyring() -> Keyring {
     let mut keyring = Keyring::default();
     keyring.add_raw(Secret([7; 32]));
     keyring
+}
+
+/// Slots for these recipients, whatever is there already.
+pub async fn add_slots(
+    store: &Store,
+    id: &ArchiveId,
+    keyring: &Keyring,
+    recipients: &[Box<dyn age::Recipient + Send + Sync>],
+    passphrase: Option<&age::secrecy::SecretString>,
+) -> Result<Vec<String>, Error> {
+    let new = NewSlots { recipients, passphrase, unless_opened_by: &Keyring::default() };
+    rewrap(store, id, keyring, &new, &context()).await
 }
 
 pub fn recipient(identity: &age::x25519::Identity) -> Box<dyn age::Recipient + Send + Sync> {

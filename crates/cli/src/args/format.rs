@@ -84,14 +84,19 @@ pub(crate) struct Reading {
 impl Reading {
     /// How the openssl format is to be read.
     pub(crate) fn openssl(&self) -> Result<OpensslReading> {
-        let (kdf, raw) = (self.derivation.kdf()?, self.payload == Payload::Raw);
-        if raw && kdf.is_none() {
-            let failure =
-                Failure::usage("--payload raw needs --md, since nothing in such a stream shows a wrong derivation");
-            return Err(failure.with_hint("give the digest that the archive was written with, such as --md md5"));
-        }
-        Ok(OpensslReading { kdf, raw })
+        reading(&self.derivation, self.payload)
     }
+}
+
+/// How the openssl format is to be read.
+pub(crate) fn reading(derivation: &Derivation, payload: Payload) -> Result<OpensslReading> {
+    let (kdf, raw) = (derivation.kdf()?, payload == Payload::Raw);
+    if raw && kdf.is_none() {
+        let failure =
+            Failure::usage("--payload raw needs --md, since nothing in such a stream shows a wrong derivation");
+        return Err(failure.with_hint("give the digest that the archive was written with, such as --md md5"));
+    }
+    Ok(OpensslReading { kdf, raw })
 }
 
 #[cfg(test)]

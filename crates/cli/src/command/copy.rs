@@ -1,5 +1,7 @@
 //! `copy`: archives in a second store.
 
+mod anew;
+
 use std::fmt;
 
 use backstay::catalog::Filter;
@@ -10,9 +12,10 @@ use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
 
+use self::anew::Anew;
 use crate::args::select::Narrow;
 use crate::args::value::parse_cores;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::Size;
 use crate::output::human::{Elapsed, count};
 use crate::run::Status;
@@ -23,6 +26,7 @@ Examples:
   backstay copy latest -s /srv/backups --to s3://bucket/pg
   backstay copy --all --name shop -s s3://bucket/pg --to /mnt/replica
   backstay copy latest --repair s3://bucket/replica
+  backstay copy --all --to /mnt/new --to-format native --passphrase-file old.txt -r age1…
   backstay copy --all --to offsite
 
 The last one copies to the store of a profile, which has its own server and credentials:
@@ -33,9 +37,13 @@ The last one copies to the store of a profile, which has its own server and cred
   aws_profile = 'offsite'
 
 A copy is the same archive, byte for byte, under the same id; no key is needed to make it. What the manifest
-says of each part is checked on the way. A copy that was interrupted goes on when it is started again; so does a repair.";
+says of each part is checked on the way. A copy that was interrupted goes on when it is started again; so does a repair.
 
-/// Copy archives to another store, byte for byte
+With --to-format native, archives of the openssl format are read with their password and written anew: same id and time, the
+old manager's document kept inside, new keys. With --reencrypt native archives are written anew too. What was converted before is not
+converted again; one archive that was interrupted begins again with --restart.";
+
+/// Copy archives to another store, byte for byte or written anew
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Copy {
@@ -57,6 +65,8 @@ pub(crate) struct Copy {
     #[arg(long, value_name = "N", default_value_t = UPLOADS, value_parser = parse_cores)]
     uploads: usize,
     #[command(flatten)]
+    anew: Anew,
+    #[command(flatten)]
     narrow: Narrow,
 }
 
@@ -65,7 +75,11 @@ impl Copy {
         let from = session.store().await?;
         let options = CopyOptions { memory: session.global.memory, transfers: self.uploads };
         let filter = self.narrow.filter(false)?;
+        let anew = self.anew.is_wanted(session)?;
         let Some(to) = &self.to else {
+            if anew {
+                return Err(Failure::usage("--repair brings back the very bytes, so nothing is written anew with it"));
+            }
             return self.repair(&from, &filter, &options, session).await;
         };
         let to = session.second(to, &from).await?;
@@ -73,6 +87,9 @@ impl Copy {
             Some(archive) => vec![backstay::catalog::select(&from, archive, &filter).await?],
             None => backstay::catalog::list(&from, &filter, false).await?.into_iter().map(|entry| entry.id).collect(),
         };
+        if anew {
+            return self.anew.run(&from, &to, ids, self.uploads, session).await;
+        }
         let mut archives = Vec::new();
         for id in ids {
             let copied = backstay::copy(&from, &to, &id, &options, &session.context, session.observer()).await?;

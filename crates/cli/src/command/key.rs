@@ -1,5 +1,6 @@
 //! `key`: make keys, look at them, and change who can open an archive.
 
+mod audit;
 mod destroy;
 mod export;
 mod generate;
@@ -18,6 +19,7 @@ Examples:
   backstay key generate key.txt                    a new key; its public half is printed
   backstay key show key.txt                        the public half again
   backstay key rewrap latest -i key.txt -r age1…   let one more key open an archive
+  backstay key audit -i key.txt                    which archives the key opens, and which it does not
   backstay key export latest -i key.txt            a sheet to restore by hand
 
 An archive is encrypted for public keys (recipients) and opened with private ones (identities). Keep
@@ -37,6 +39,7 @@ enum Action {
     Show(show::Show),
     Rewrap(rewrap::Rewrap),
     Export(export::Export),
+    Audit(audit::Audit),
     Destroy(destroy::Destroy),
 }
 
@@ -46,7 +49,7 @@ impl Key {
         match &self.action {
             Action::Generate(generate) => Some(generate.run(output)),
             Action::Show(show) => Some(show.run(output)),
-            Action::Rewrap(_) | Action::Export(_) | Action::Destroy(_) => None,
+            Action::Rewrap(_) | Action::Export(_) | Action::Audit(_) | Action::Destroy(_) => None,
         }
     }
 
@@ -56,6 +59,7 @@ impl Key {
             Action::Show(show) => show.run(&session.output),
             Action::Rewrap(rewrap) => rewrap.run(session).await,
             Action::Export(export) => export.run(session).await,
+            Action::Audit(audit) => audit.run(session).await,
             Action::Destroy(destroy) => destroy.run(session).await,
         }
     }

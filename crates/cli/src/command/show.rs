@@ -216,15 +216,10 @@ fn keys_of(manifest: Option<&Manifest>, keyboxes: u32) -> Vec<String> {
 /// The kinds of a slot's stanzas: the text of an age file up to its MAC says that much.
 fn stanzas(slot: &[u8]) -> Vec<String> {
     let mut kinds: Vec<(String, u64)> = Vec::new();
-    let lines = slot.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
-    for line in lines.filter_map(|line| line.strip_prefix(b"-> ")) {
-        let kind = String::from_utf8_lossy(line.split(|byte| *byte == b' ').next().unwrap_or_default()).into_owned();
-        let kind = match kind.as_str() {
+    for stanza in backstay_format::key::stanzas(slot) {
+        let kind = match stanza.split(' ').next().unwrap_or_default() {
             "scrypt" => "a passphrase".to_owned(),
-            "X25519" => "X25519 recipient".to_owned(),
-            // age puts one in so that readers keep ignoring what they do not know.
-            grease if grease.ends_with("-grease") => continue,
-            _ => format!("{kind} recipient"),
+            kind => format!("{kind} recipient"),
         };
         match kinds.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, number)) => *number += 1,

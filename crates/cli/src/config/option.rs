@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, Command};
 /// Options that only the moment decides: which file and which part of it to read, and what to do instead.
 const NOT_IN_FILES: [&str; 3] = ["config", "profile", "resume"];
 /// That one is sure is said on the command line alone: a variable that somebody exported once would disarm every dry run.
-const SPELLED_OUT: [&str; 5] = ["yes", "force", "whole", "into_used", "any_version"];
+const SPELLED_OUT: [&str; 6] = ["yes", "force", "whole", "into_used", "any_version", "restart"];
 
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

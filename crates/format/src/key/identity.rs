@@ -9,8 +9,9 @@ use crate::openssl::Password;
 use crate::schedule::{Keys, Secret};
 use crate::text::from_hex;
 
-/// The most keyboxes of an archive that are looked at, and the most bytes of one.
-const MAX_KEYBOXES: usize = 16;
+/// The most keyboxes of an archive that are looked at.
+pub const MAX_KEYBOXES: usize = 16;
+/// The most bytes of one.
 const MAX_KEYBOX: usize = 64 << 10;
 /// Slots for passphrases that are tried: scrypt is the only step that costs.
 const MAX_SCRYPT_IN_HEADER: usize = 1;

@@ -1,15 +1,18 @@
-//! `key rewrap`: further keys for an archive that exists.
+//! `key rewrap`: further keys for archives that exist.
 
 use std::fmt;
 use std::path::PathBuf;
 
+use backstay::rewrap::NewSlots;
+use backstay_format::ArchiveId;
+use backstay_format::key::Keyring;
 use clap::Args;
 use serde::Serialize;
 
-use crate::args::select::Selected;
+use crate::args::select::Narrow;
 use crate::args::unlock::Unlock;
 use crate::failure::{Failure, Result};
-use crate::keys;
+use crate::keys::{self, AtTerminal};
 use crate::output::human::count;
 use crate::run::Status;
 use crate::session::Session;
@@ -18,16 +21,30 @@ const EXAMPLES: &str = "\
 Examples:
   backstay key rewrap latest -i key.txt -r age1…
   backstay key rewrap latest -i key.txt --new-passphrase-file new.txt
+  backstay key rewrap --all --name shop -i old.txt -r age1… --unless-opened-by new.txt
 
-The archive's parts are not touched: a small object with the new slot is put beside them. Keys that
-could open the archive before still can: their slots are in every part.";
+The archives' parts are not touched: a small object with the new slot is put beside them. Keys that
+could open an archive before still can: their slots are in every part. To shut a key out, write the
+archives anew with `backstay copy --reencrypt`, and delete the old ones.
 
-/// Let further keys open an archive
+With --all, each archive is told as soon as it is done. A slot does not say whose it is, so a run that was
+interrupted needs --unless-opened-by or --after-id to leave out what is done.";
+
+/// Let further keys open archives
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Rewrap {
+    /// The archive: its id, the beginning of it, `latest`, `latest~1` for the one before, NAME or NAME~1
+    #[arg(value_name = "ARCHIVE", required_unless_present = "all", conflicts_with = "all")]
+    archive: Option<String>,
+    /// Every archive that is committed, oldest first
+    #[arg(long)]
+    all: bool,
+    /// With --all: go on behind this archive
+    #[arg(long, value_name = "ID", requires = "all")]
+    after_id: Option<ArchiveId>,
     #[command(flatten)]
-    selected: Selected,
+    narrow: Narrow,
     #[command(flatten)]
     unlock: Unlock,
     /// A public key that may open it too; can be given several times
@@ -37,9 +54,12 @@ pub(super) struct Rewrap {
     /// All public keys in this file
     #[arg(short = 'R', long, value_name = "FILE", help_heading = "New keys")]
     recipients_file: Vec<PathBuf>,
-    /// A passphrase, the first line of this file, that may open it too
+    /// A passphrase, the first line of this file, that may open it too; an archive that it opens already is left as it is
     #[arg(long, value_name = "FILE", help_heading = "New keys")]
     new_passphrase_file: Option<PathBuf>,
+    /// Leave an archive as it is that this key file opens already, which is the new one if it is at hand
+    #[arg(long, value_name = "FILE", help_heading = "New keys")]
+    unless_opened_by: Vec<PathBuf>,
 }
 
 impl Rewrap {
@@ -51,14 +71,74 @@ impl Rewrap {
             return Err(failure.with_hint("give a public key with -r or -R, or a --new-passphrase-file"));
         }
         let keyring = keys::keyring(&self.unlock, &session.output)?;
+        let mut unless_opened_by = Keyring::default();
+        for path in &self.unless_opened_by {
+            keys::read_identity(path)?.add_to(&mut unless_opened_by, &AtTerminal::new(&session.output))?;
+        }
+        // With recipients beside it, a passphrase that opens an archive does not say that they do.
+        if let Some(passphrase) = passphrase.clone().filter(|_| recipients.is_empty()) {
+            unless_opened_by.add_passphrase(passphrase);
+        }
+        let new =
+            NewSlots { recipients: &recipients, passphrase: passphrase.as_ref(), unless_opened_by: &unless_opened_by };
         let store = session.store().await?;
-        let id = self.selected.find(&store).await?;
-        let created = backstay::rewrap::rewrap(&store, &id, &keyring, &recipients, passphrase.as_ref()).await?;
-        session
-            .output
-            .note(&format!("{id} can be opened with the new keys: {}", count(created.len() as u64, "new object")));
+        let filter = self.narrow.filter(false)?;
+        let Some(archive) = &self.archive else {
+            let entries = backstay::catalog::list(&store, &filter, false).await?;
+            let ids = entries.into_iter().map(|entry| entry.id);
+            let ids = ids.filter(|id| self.after_id.as_ref().is_none_or(|after| id > after)).collect();
+            return all(&store, ids, &keyring, &new, session).await;
+        };
+        let id = backstay::catalog::select(&store, archive, &filter).await?;
+        let created = backstay::rewrap::rewrap(&store, &id, &keyring, &new, &session.context).await?;
+        session.output.note(&match created.len() {
+            0 => format!("{id} can be opened with the new key already"),
+            objects => format!("{id} can be opened with the new keys: {}", count(objects as u64, "new object")),
+        });
         session.output.result("rewrapped", &Created { id: id.to_string(), created })?;
         Ok(0)
+    }
+}
+
+/// Goes through these archives. One that cannot be opened does not keep the others from it.
+async fn all(
+    store: &backstay_store::Store,
+    ids: Vec<ArchiveId>,
+    keyring: &Keyring,
+    new: &NewSlots<'_>,
+    session: &Session,
+) -> Result<Status> {
+    let (mut done, mut first_failure, mut failed) = (Vec::new(), None, 0);
+    let number = ids.len() as u64;
+    for id in ids {
+        if session.context.interrupt.is_set() {
+            let left = format!("go on with --after-id {}", done.last().map_or("", |one: &Created| one.id.as_str()));
+            return Err(backstay::Error::Interrupted { left }.into());
+        }
+        match backstay::rewrap::rewrap(store, &id, keyring, new, &session.context).await.map_err(Failure::from) {
+            Ok(created) => {
+                session.output.note(&match created.as_slice() {
+                    [] => format!("{id}: opened by the new key already"),
+                    names => format!("{id}: {} created", names.join(", ")),
+                });
+                done.push(Created { id: id.to_string(), created });
+            }
+            // What is wrong with this archive alone: its key, its format, its damage.
+            Err(failure) if matches!(failure.exit(), 10 | 12 | 20 | 21 | 23) || failure.code == "usage.arguments" => {
+                session.output.warning(Some(failure.code), &format!("{id} is not rewrapped: {}", failure.message));
+                failed += 1;
+                first_failure.get_or_insert(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    session.output.result("rewrapped", &All { archives: done })?;
+    match first_failure {
+        None => Ok(0),
+        Some(failure) => {
+            let message = format!("{failed} of {} are not rewrapped", count(number, "archive"));
+            Err(Failure::new(failure.code, message).because(failure.message))
+        }
     }
 }
 
@@ -72,5 +152,17 @@ struct Created {
 impl fmt::Display for Created {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.created.iter().try_for_each(|name| writeln!(f, "{name}"))
+    }
+}
+
+/// Those of many archives.
+#[derive(Debug, Serialize)]
+struct All {
+    archives: Vec<Created>,
+}
+
+impl fmt::Display for All {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.archives.iter().try_for_each(|archive| write!(f, "{archive}"))
     }
 }
