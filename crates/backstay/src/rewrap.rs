@@ -9,7 +9,7 @@ use backstay_format::key::{Keyring, MAX_KEYBOXES};
 use backstay_format::manifest::{MAX_MANIFEST, Profile};
 use backstay_format::schedule::{Secret, sha256};
 use backstay_format::text::to_hex;
-use backstay_store::{Error as StoreError, Store, probe_conditional_create};
+use backstay_store::{Error as StoreError, Setting, Store, probe_conditional_create};
 use bytes::Bytes;
 
 use crate::archive::{Archive, Committed, Lines, Objects};
@@ -126,12 +126,34 @@ pub async fn export_secret(store: &Store, id: &ArchiveId, keyring: &Keyring) -> 
     }
 }
 
+/// What a store keeps of objects that are deleted, in words; `None` where nothing is known to stay. Copies elsewhere, and whoever read a keybox before, no store
+/// knows of.
+///
+/// # Errors
+/// `store.*`.
+pub async fn stays_behind(store: &Store) -> Result<Option<String>> {
+    let Some(settings) = store.bucket_settings().await? else {
+        let unknown = "whether this store keeps old versions of what is deleted cannot be told here";
+        return Ok((!store.is_local()).then(|| unknown.to_owned()));
+    };
+    Ok(match settings.versioning {
+        Setting::Is(true) => Some(
+            "the bucket keeps old versions: until all versions of the keyboxes are deleted too, the keys are there"
+                .to_owned(),
+        ),
+        Setting::Is(false) => None,
+        Setting::Unknown(why) => {
+            Some(format!("whether the bucket keeps old versions of what is deleted cannot be told: {why}"))
+        }
+    })
+}
+
 /// Deletes every keybox of an archive whose slots are only there: without one of them nobody can read it, for good. Gives
 /// the names of what was deleted.
 ///
 /// # Errors
 /// `usage.arguments`, and nothing is deleted, when the archive would stay readable: its slots are in its parts, or it has
-/// none at all.
+/// none at all. `store.locked` when a lock holds one of them: those before it are gone then, and the archive is readable as long as one is left.
 pub async fn destroy_keys(store: &Store, id: &ArchiveId) -> Result<Vec<String>> {
     let objects = Objects::list(store, id).await?;
     let refuse = |why: &str| Err(Error::Usage { why: format!("the keys of {id} cannot be destroyed: {why}") });

@@ -5,6 +5,7 @@ mod destroy;
 mod export;
 mod generate;
 mod rewrap;
+mod sheet;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -20,7 +21,7 @@ Examples:
   backstay key show key.txt                        the public half again
   backstay key rewrap latest -i key.txt -r age1…   let one more key open an archive
   backstay key audit -i key.txt                    which archives the key opens, and which it does not
-  backstay key export latest -i key.txt            a sheet to restore by hand
+  backstay key export --key key.txt --html -o sheet.html   a sheet of paper to restore with
 
 An archive is encrypted for public keys (recipients) and opened with private ones (identities). Keep
 identities where the backups are not: the host that writes backups needs only the public half.";

@@ -1,13 +1,14 @@
 //! `show`: one archive in full.
 
 use std::fmt;
+use std::io::{self, Write as _};
 
 use backstay::catalog::Details;
 use backstay_format::ObjectName;
 use backstay_format::manifest::{Manifest, Profile};
 use backstay_format::remark::Remark;
 use backstay_format::report::Report;
-use backstay_format::text::to_hex;
+use backstay_format::text::{from_base64, to_hex};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,7 +16,7 @@ use serde_json::Value;
 use super::list::Row;
 use crate::args::select::Selected;
 use crate::args::unlock::Unlock;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::output::Size;
 use crate::output::human::count;
@@ -26,7 +27,8 @@ const EXAMPLES: &str = "\
 Examples:
   backstay show latest
   backstay show latest -i key.txt                  with what only the key shows
-  backstay show latest --json | jq -r .receipt";
+  backstay show latest --json | jq -r .receipt
+  backstay show latest -i key.txt --document       what another backup manager wrote beside it, byte for byte";
 
 /// Show one archive in full
 #[derive(Debug, Args)]
@@ -39,6 +41,10 @@ pub(crate) struct Show {
     /// List the archive's objects too
     #[arg(long)]
     objects: bool,
+    /// Write the document of another backup manager to the standard output, byte for byte: the one beside the archive, or the one that a
+    /// converted archive keeps where only the key shows it
+    #[arg(long, conflicts_with = "objects")]
+    document: bool,
 }
 
 impl Show {
@@ -47,6 +53,9 @@ impl Show {
         let store = session.store().await?;
         let id = self.selected.find(&store).await?;
         let details = backstay::catalog::show(&store, &id, &keyring).await?;
+        if self.document {
+            return write_document(&details);
+        }
         let mut shown = Shown::new(&details, self.objects);
         if details.objects.iter().any(|(name, _)| matches!(ObjectName::parse(name), ObjectName::Sidecar(..))) {
             let reports = backstay::report::judged(&store, &id, &keyring).await?;
@@ -56,6 +65,40 @@ impl Show {
         session.output.result("archive", &shown)?;
         Ok(0)
     }
+}
+
+/// Another manager's document, if there is one and it can be seen.
+fn document(details: &Details) -> Option<Vec<u8>> {
+    let kept = || {
+        let facts: Value = serde_json::from_str(details.private.as_deref()?).ok()?;
+        from_base64(facts.get("document")?.as_str()?)
+    };
+    details.foreign_json.clone().or_else(kept)
+}
+
+fn write_document(details: &Details) -> Result<Status> {
+    let id = &details.entry.id;
+    let Some(document) = document(details) else {
+        let sealed =
+            details.private.is_none() && details.manifest.as_ref().is_some_and(|manifest| manifest.private.is_some());
+        return Err(match sealed {
+            true => Failure::new("key.not-found", format!("what else the manifest of {id} says is sealed")),
+            false => Failure::usage(format!("{id} has no document of another backup manager")),
+        });
+    };
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&document).and_then(|()| stdout.flush()).map_err(|error| Failure::stdout(&error))?;
+    Ok(0)
+}
+
+/// What an archive was made of.
+#[derive(Debug, Serialize)]
+struct Origin {
+    profile: String,
+    root: String,
+    objects: u64,
+    stored: u64,
+    at: String,
 }
 
 /// An archive as it is printed.
@@ -78,6 +121,8 @@ struct Shown {
     receipt: Option<String>,
     /// What only the key shows; `None` without it.
     private: Option<Value>,
+    /// The archive that it was made of.
+    converted: Option<Origin>,
     /// What another program wrote in the manifest's place.
     foreign: Option<String>,
     /// What verifications and drills found, the newest first.
@@ -167,6 +212,13 @@ impl Shown {
             private,
             reports_in_full: Vec::new(),
             remarks: Vec::new(),
+            converted: manifest.and_then(|manifest| manifest.converted.as_ref()).map(|origin| Origin {
+                profile: origin.profile.clone(),
+                root: to_hex(&origin.root),
+                objects: origin.objects,
+                stored: origin.stored,
+                at: origin.at.clone(),
+            }),
             foreign: details.foreign_json.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
             objects: details.objects.iter().map(|(name, size)| Object { name: name.clone(), size: *size }).collect(),
             list_objects,
@@ -269,6 +321,12 @@ impl fmt::Display for Shown {
         for remark in &self.remarks {
             let text = if remark.tags.is_empty() { remark.text.clone() } else { remark.tags.join(", ") };
             line(remark.kind, format!("{text} ({} {})", remark.at, remark.by).trim_start())?;
+        }
+        if let Some(Origin { profile, objects, stored, at, .. }) = &self.converted {
+            line(
+                "converted",
+                &format!("at {at} from {profile}: {} with {}", count(*objects, "object"), Size(*stored)),
+            )?;
         }
         if self.sealed_private {
             line("private", "sealed; the key shows it (-i)")?;

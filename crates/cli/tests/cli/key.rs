@@ -120,3 +120,95 @@ fn destroying_the_keys_says_first_what_it_would_do() {
     assert!(!refused.status.success() && refused.stderr.contains("error["), "{}", refused.stderr);
     assert_eq!(place.cat(&attached), b"content");
 }
+
+#[test]
+fn many_archives_are_rewrapped_in_one_run_and_a_second_run_finds_nothing_to_do() {
+    let place = Place::new();
+    let ids: Vec<String> = (0..3).map(|n| place.backup(format!("content {n}"), &[])).collect();
+    let foreign = place.backup("open", &["--no-encryption", "--name", "open"]);
+    let new = place.run(["key", "generate", "new.txt"]).good().out().trim().to_owned();
+    let rewrap = |arguments: &[&str]| {
+        let fixed = ["key", "rewrap", "--all", "-i", "key.txt", "-r", &new];
+        place.run(fixed).args(arguments)
+    };
+    // One that cannot be rewrapped does not keep the others from it, and is told.
+    let partly = rewrap(&["--after-id", &ids[0]]).fails("key.open", 12);
+    partly.says(&format!("{foreign} is not rewrapped")).says("1 of 3 archives");
+    let opens = |id: &str| place.run(["cat", id, "-i", "new.txt"]).done().status.success();
+    assert!(!opens(&ids[0]) && opens(&ids[1]) && opens(&ids[2]));
+    let named = ["--name", "pg-main", "--unless-opened-by", "new.txt"];
+    assert_eq!(rewrap(&named).good().out(), format!("{}.key.0\n", ids[0]));
+    let before = place.objects();
+    rewrap(&named).good().says("opened by the new key already");
+    assert_eq!(place.objects(), before);
+    let json = rewrap(&named).arg("--json").good().json("rewrapped");
+    assert_eq!(
+        (&json["archives"][2]["id"], &json["archives"][2]["created"]),
+        (&ids[2].as_str().into(), &serde_json::json!([]))
+    );
+    place
+        .run(["key", "rewrap", &ids[0], "--after-id", &ids[0], "-i", "key.txt", "-r", &new])
+        .fails("usage.arguments", 2);
+    place.run(["key", "rewrap", "-i", "key.txt", "-r", &new]).fails("usage.arguments", 2);
+    // A passphrase is tried by itself.
+    let passphrase = ["key", "rewrap", &ids[0], "-i", "key.txt", "--new-passphrase-file", "passphrase.txt"];
+    assert_eq!(place.run(passphrase).good().out(), format!("{}.key.1\n", ids[0]));
+    assert_eq!(place.run(passphrase).good().out(), "");
+}
+
+#[test]
+fn an_audit_says_which_key_opens_what_and_ends_with_3_if_they_do_not_open_all() {
+    let place = Place::new();
+    let mine = place.backup("content", &[]);
+    let new = place.run(["key", "generate", "new.txt"]).good().out().trim().to_owned();
+    let both = place.backup("content", &["-r", &new]);
+    let open = place.backup("content", &["--no-encryption", "--name", "open"]);
+    let audit = |arguments: &[&str]| place.run(["key", "audit"]).args(arguments);
+    let told = audit(&[]).good();
+    told.says_out("3 archives: 1 open to everybody, 1 with one key alone");
+    told.says_out(&format!("{open}  not encrypted")).says_out(&format!("{mine}  X25519  [one key alone]"));
+    audit(&["-i", "key.txt"]).good().says_out(&format!("{both}  X25519 + X25519  opened by key.txt"));
+    let partly = audit(&["-i", "new.txt", "--json"]).done();
+    assert_eq!(partly.status.code(), Some(3), "{}", partly.stderr);
+    let report = partly.json("keys");
+    assert_eq!((&report["not_opened"], &report["open"], &report["single"]), (&1.into(), &1.into(), &1.into()));
+    let by = |id: &str| {
+        let archives = report["archives"].as_array().unwrap();
+        archives.iter().find(|archive| archive["id"] == *id).unwrap()["opened_by"].clone()
+    };
+    assert_eq!((by(&mine), by(&both)), (serde_json::json!([]), serde_json::json!(["new.txt"])));
+    audit(&["-i", "new.txt", "--name", "open"]).good();
+    let text = audit(&["-i", "new.txt"]).done();
+    assert!(text.out().contains("NOT OPENED") && text.stderr.contains("1 archive not opened"), "{}", text.out());
+}
+
+#[test]
+fn a_sheet_of_a_key_says_what_it_opens_and_is_the_key() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    let sheet = place.run(["key", "export", "--key", "key.txt"]).that_tells_secrets().good();
+    sheet.says_out(&place.recipient).says_out(&format!("{} (pg-main, 1 archive)", &id[..36]));
+    // The first recipe, run as it stands there.
+    let text = sheet.out();
+    let from = text.find("   cat > key.txt").unwrap();
+    let to = text[from..].find("   backstay restore").unwrap() + from;
+    let lines: Vec<&str> = text[from..to].lines().map(str::trim_start).collect();
+    std::fs::create_dir(place.path("elsewhere")).unwrap();
+    shell(&place.path("elsewhere"), &lines.join("\n"));
+    assert_eq!(place.run(["cat", &id, "-i", "elsewhere/key.txt"]).good().stdout, b"content");
+    // And the one with stock tools.
+    let line = text.lines().map(str::trim).find(|line| line.starts_with("head -n 1 ID-0")).unwrap();
+    shell(&place.path("store"), &line.replace("ID", &id).replace("-i key.txt", "-i ../elsewhere/key.txt"));
+    assert_eq!(place.read("store/secret.bin").len(), 32);
+
+    place.run(["key", "export", "--key", "key.txt", "--html", "-o", "sheet.html"]).good().says("keep it where");
+    assert_eq!(std::fs::metadata(place.path("sheet.html")).unwrap().permissions().mode() & 0o777, 0o600);
+    let page = String::from_utf8(place.read("sheet.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<svg ") && page.contains("pg-main"), "{page}");
+    assert!(page.contains("AGE-SECRET-KEY-1") && page.contains(&place.recipient));
+    place.run(["key", "export", &id, "-i", "key.txt", "--html", "-o", "archive.html"]).good();
+    place.run(["key", "export", "--key", "key.txt", &id]).fails("usage.arguments", 2);
+    place.run(["key", "export"]).fails("usage.arguments", 2);
+    place.run(["key", "generate", "raw.key", "--raw"]).good();
+    place.run(["key", "export", "--key", "raw.key"]).that_tells_secrets().good().says_out("a raw key");
+}

@@ -180,3 +180,16 @@ fn a_locked_identity_file_asks() {
         assert!(show.end().1.contains(&place.recipient));
     }
 }
+
+#[test]
+fn a_recovery_sheet_is_not_written_to_a_terminal() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    for line in
+        [format!("$backstay key export {id} -i key.txt"), "$backstay key export --key key.txt --html".to_owned()]
+    {
+        let (status, screen) = Terminal::start(&place, &line).end();
+        assert!(status == 2 && screen.contains("usage.terminal") && !screen.contains("RECOVERY"), "{screen}");
+        assert!(!screen.contains("AGE-SECRET-KEY"), "{screen}");
+    }
+}

@@ -30,7 +30,7 @@ impl Show {
     }
 }
 
-fn public(path: &Path, output: &Arc<Output>) -> Result<Public> {
+pub(super) fn public(path: &Path, output: &Arc<Output>) -> Result<Public> {
     if signing::is_pem(&read_key_file(path)?) {
         return Ok(Public::signing(signing::read(path)?.signer()));
     }
@@ -71,7 +71,7 @@ pub(super) fn fingerprint(secret: &[u8; 32]) -> String {
 pub(super) struct Public {
     file: String,
     kind: &'static str,
-    public: Vec<String>,
+    pub(super) public: Vec<String>,
 }
 
 impl Public {

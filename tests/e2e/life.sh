@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Two months of one source, a day for each second or less: a backup every night to a server that checks signatures and their time, a replica, an old manager's
+# bucket that is taken over, a key that is changed, a part that rots. The clocks of the program and of the server are set to the day, and
+# so are the times of what is stored.
+# shellcheck source=tests/e2e/harness.sh
+. "$(dirname "$0")/harness.sh"
+
+S3_SERVER=$(dirname "$BACKSTAY")/s3-server
+[[ -x $S3_SERVER ]] || {
+    echo "$0: $S3_SERVER is not there: cargo build --profile ci --workspace" >&2
+    exit 2
+}
+SHIM=$SCRATCH/faults.so
+cc -shared -fPIC -O1 -Wall -Werror -o "$SHIM" "$E2E/faults.c" -ldl
+DAYS=60
+
+# morning DAY: it is this day now, at the same hour, for the program and the server.
+morning() {
+    SHIFT=$((($1 - DAYS) * 86400))
+    if ((${#PIDS[@]} > 0)); then
+        kill "${PIDS[0]}"
+        wait "${PIDS[0]}" 2> /dev/null || true
+    fi
+    rm -f port
+    env LD_PRELOAD="$SHIM" CLOCK_SHIFT="$SHIFT" "$S3_SERVER" objects port &
+    PIDS=($!)
+    wait_until 10 test -e port
+    export AWS_ENDPOINT_URL=http://127.0.0.1:$(< port)
+    touch today
+}
+
+# evening: what was stored today is of today.
+evening() { find objects replica -type f -newer today -exec touch -d "@$(($(date +%s) + SHIFT))" {} + 2> /dev/null || true; }
+
+today() { env LD_PRELOAD="$SHIM" CLOCK_SHIFT="$SHIFT" "$BACKSTAY" "$@"; }
+
+content_of() { noise 120000 "day $1"; }
+
+it_keeps_two_months_of_a_source_through_all_that_happens_to_it() {
+    local day id old=de2fe9e4-6535-423d-8709-dca87df7985c-1740130000 identity=key.txt part ids new
+    mkdir -p objects/backups old replica
+    export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=AKIATESTKIT AWS_SECRET_ACCESS_KEY=testkit-secret
+    export BACKSTAY_STORE=s3://backups/pg
+    new_key
+    echo password > password
+    # The source had another manager before.
+    content_of old | gzip | openssl enc -aes256 -md md5 -pass file:password 2> /dev/null | split -a 1 -d -b 30000 - "old/$old-"
+    printf '{"backup_id":1}' > "old/$old.json"
+
+    for ((day = 0; day < DAYS; day++)); do
+        morning "$day"
+        content_of "$day" > content
+        exits 0 today -q backup --name shop -r "$RECIPIENT" --part-size 64KiB < content
+        case $day in
+            10)
+                exits 0 today copy --all -s old --to "$BACKSTAY_STORE" --to-format native \
+                    --passphrase-file password -r "$RECIPIENT"
+                ;;
+            20)
+                # A new key: those who have it read all that was made before, and what is made from now on is for it alone.
+                exits 0 today key generate new.txt
+                new=$(< out)
+                exits 0 today key rewrap --all -i key.txt -r "$new" --unless-opened-by new.txt
+                [[ $(find objects/backups/pg -name '*.key.0' | wc -l) -eq $((day + 2)) ]] || fail "not every archive was rewrapped"
+                RECIPIENT=$new identity=new.txt
+                ;;
+            30)
+                # A part rots, and another is lost: found by the nightly check, brought back from the replica.
+                id=$(today list --name shop --json | jq -r '.archives[12].id')
+                part=objects/backups/pg/$id-1
+                printf '\x00\xff' | dd of="$part" bs=1 seek=2000 conv=notrunc status=none
+                refuses part.digest today verify "$id" --depth full
+                rm "objects/backups/pg/$id-0"
+                refuses part.missing today verify "$id" --depth quick
+                exits 0 today copy "$id" --repair replica
+                exits 0 today verify "$id" -i new.txt
+                ;;
+        esac
+        exits 0 today -q copy shop --to replica
+        exits 0 today check --max-age 26h --name shop
+        evening
+    done
+
+    exits 0 today list --name shop --json
+    [[ $(jq '.archives | length' out) -eq $DAYS ]] || fail "there are not $DAYS archives: $(cat out)"
+    # One of each day, in their order.
+    [[ $(jq -r '.archives[].time[:10]' out | uniq | wc -l) -eq $DAYS ]] || fail "not one a day: $(jq -r '.archives[].time' out)"
+    ids=$(jq -r '.archives[].id' out)
+    day=0
+    for id in $ids; do
+        exits 0 today cat "$id" -i new.txt
+        content_of "$day" | cmp - out
+        day=$((day + 1))
+    done
+    exits 0 today cat "$old" -i new.txt
+    content_of old | cmp - out
+    exits 0 today show "$old" -i new.txt --document
+    same "old/$old.json" out
+    # The first key opens what it opened, and nothing that came after it.
+    today key audit -i key.txt --json > audit 2> err || [[ $? -eq 3 ]]
+    [[ $(jq .not_opened audit) -eq $((DAYS - 21)) ]] || fail "the audit says: $(jq '.archives = null' audit)"
+    # Two nights without a backup are noticed.
+    morning $((DAYS + 1))
+    exits 22 today check --max-age 26h --name shop
+}
+
+run_cases "$@"
