@@ -189,7 +189,7 @@ fn what_was_found_becomes_the_default_of_the_argument_itself() {
 }
 
 /// What some option or other takes.
-const SAMPLES: [&str; 13] = [
+const SAMPLES: [&str; 14] = [
     "true",
     "7",
     "64MiB",
@@ -202,6 +202,7 @@ const SAMPLES: [&str; 13] = [
     "s3",
     "key=value",
     "report.md",
+    "de2fe9e4-6535-423d-8709-dca87df7985c-1740130000",
     "sample",
 ];
 

@@ -121,11 +121,17 @@ fn destroying_the_keys_says_first_what_it_would_do() {
     assert_eq!(place.cat(&attached), b"content");
 }
 
+/// An archive that needs no key, of another source.
+fn unencrypted(place: &Place) -> String {
+    let made = place.run(["backup", "--no-encryption", "--name", "open"]).stdin("open").good();
+    made.out().split(' ').next().unwrap().to_owned()
+}
+
 #[test]
 fn many_archives_are_rewrapped_in_one_run_and_a_second_run_finds_nothing_to_do() {
     let place = Place::new();
     let ids: Vec<String> = (0..3).map(|n| place.backup(format!("content {n}"), &[])).collect();
-    let foreign = place.backup("open", &["--no-encryption", "--name", "open"]);
+    let foreign = unencrypted(&place);
     let new = place.run(["key", "generate", "new.txt"]).good().out().trim().to_owned();
     let rewrap = |arguments: &[&str]| {
         let fixed = ["key", "rewrap", "--all", "-i", "key.txt", "-r", &new];
@@ -162,7 +168,7 @@ fn an_audit_says_which_key_opens_what_and_ends_with_3_if_they_do_not_open_all() 
     let mine = place.backup("content", &[]);
     let new = place.run(["key", "generate", "new.txt"]).good().out().trim().to_owned();
     let both = place.backup("content", &["-r", &new]);
-    let open = place.backup("content", &["--no-encryption", "--name", "open"]);
+    let open = unencrypted(&place);
     let audit = |arguments: &[&str]| place.run(["key", "audit"]).args(arguments);
     let told = audit(&[]).good();
     told.says_out("3 archives: 1 open to everybody, 1 with one key alone");
@@ -191,7 +197,7 @@ fn a_sheet_of_a_key_says_what_it_opens_and_is_the_key() {
     // The first recipe, run as it stands there.
     let text = sheet.out();
     let from = text.find("   cat > key.txt").unwrap();
-    let to = text[from..].find("   backstay restore").unwrap() + from;
+    let to = text[from..].find("   backstay list").unwrap() + from;
     let lines: Vec<&str> = text[from..to].lines().map(str::trim_start).collect();
     std::fs::create_dir(place.path("elsewhere")).unwrap();
     shell(&place.path("elsewhere"), &lines.join("\n"));

@@ -241,7 +241,8 @@ async fn of_key(path: &Path, filter: &Filter, session: &Session) -> Result<Expor
     let mut save = vec![format!("cat > {file} <<'END'")];
     save.extend(shown.iter().cloned());
     save.push("END".to_owned());
-    save.push(format!("backstay restore latest -s STORE -i {file} -o content"));
+    save.push("backstay list -s STORE".to_owned());
+    save.push(format!("backstay restore ID -s STORE -i {file} -o content"));
     let by_hand = match kind {
         "a raw key" => format!("python3 spec/reference/read.py DIRECTORY ID --raw-key {file} > content"),
         _ => format!(
@@ -257,7 +258,10 @@ async fn of_key(path: &Path, filter: &Filter, session: &Session) -> Result<Expor
         Step {
             title: "With stock tools, from a directory that has the archive's objects",
             commands: by_hand.lines().map(str::to_owned).collect(),
-            remark: "ID is the name of a .json object without its end. `age` opens the archive's own secret; the reader is in Backstay's sources. Where the keys are detached, `age -d -i key.txt ID.key.0` takes the place of all before it.".to_owned(),
+            remark: "\
+ID is the name of a .json object without its end. `age` opens the archive's own secret; the reader is in Backstay's sources.
+Where the keys are detached, `age -d -i key.txt ID.key.0` takes the place of all before it."
+                .to_owned(),
         },
         without_backstay(),
     ];

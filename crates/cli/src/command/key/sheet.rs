@@ -115,7 +115,7 @@ th { text-align: left; vertical-align: top; padding-right: 1.5em; font-weight: n
 td { overflow-wrap: anywhere }
 .keep { font-weight: bold }
 .secret { display: flex; flex-wrap: wrap; gap: 1em; align-items: center; border: 1pt solid #000; padding: .5em 1em; margin: 1em 0; break-inside: avoid }
-.secret pre { font-size: 11pt; font-weight: bold; background: none; flex: 1 1 60mm }
+.secret pre { font-size: 10pt; font-weight: bold; background: none; padding: 0; flex: 1 1 100% }
 figure { margin: 0 }
 figure svg { width: 45mm; height: 45mm; display: block }
 figcaption { text-align: center }
