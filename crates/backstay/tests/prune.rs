@@ -1,13 +1,11 @@
 //! `prune`, `rm`, holds and tags on whole stores: what goes, what stays, and what a hostile writer cannot bring about.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use crate::common::{self, back_up, content, context, native, objects, options, raw_keyring, restored};
 use backstay::backup::Format;
 use backstay::catalog::{self, Filter, State};
 use backstay::keys::Encryption;
@@ -28,7 +26,6 @@ use backstay_format::{ArchiveId, Guid, Word};
 use backstay_store::Store;
 use backstay_testkit::faults::{Call, Failure, When};
 use backstay_testkit::{Clocked, Faults, Record, S3Server, dawdling};
-use common::{back_up, content, context, native, objects, options, raw_keyring, restored};
 use jiff::{SignedDuration, Timestamp};
 
 /// 2026-01-01T02:00:00Z

@@ -1,10 +1,8 @@
 //! Reports: what a verification found is kept with a seal, or not at all.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
-
-mod common;
 
 use std::sync::Arc;
 
+use crate::common::{back_up, content, context, native, objects, options, raw_keyring, recipient};
 use backstay::backup::Format;
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
@@ -19,7 +17,6 @@ use backstay_format::report::Level;
 use backstay_format::schedule::{Secret, sha256};
 use backstay_format::signature::SigningKey;
 use backstay_store::Store;
-use common::{back_up, content, context, native, objects, options, raw_keyring, recipient};
 
 fn openssl() -> BackupOptions {
     let (kdf, password) = (Kdf::BytesToKey(Digest::Md5), Password::new(b"KEY".to_vec()));

@@ -1,5 +1,4 @@
 //! The plan is a pure function: what it promises is tried on evidence of every kind, against rules that are written a second time here.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
