@@ -13,8 +13,27 @@ use crate::output::human::count;
 use crate::run::Status;
 use crate::session::Session;
 
+const HOLD: &str = "\
+Examples:
+  backstay hold latest --reason 'before the migration'
+  backstay hold pg-main~3";
+
+const RELEASE: &str = "\
+Examples:
+  backstay release de2fe9e4-6535-423d-8709-dca87df7985c-1740130000123";
+
+const NOTE: &str = "\
+Examples:
+  backstay note latest 'restored to staging, all fine'";
+
+const TAG: &str = "\
+Examples:
+  backstay tag latest release-17 keep
+  backstay list --tag release-17";
+
 /// Keep an archive whatever the rules of prune say
 #[derive(Debug, Args)]
+#[command(after_help = HOLD)]
 pub(crate) struct Hold {
     #[command(flatten)]
     selected: Selected,
@@ -25,6 +44,7 @@ pub(crate) struct Hold {
 
 /// Take every hold from an archive
 #[derive(Debug, Args)]
+#[command(after_help = RELEASE)]
 pub(crate) struct Release {
     #[command(flatten)]
     selected: Selected,
@@ -32,6 +52,7 @@ pub(crate) struct Release {
 
 /// Leave a note on an archive, for people
 #[derive(Debug, Args)]
+#[command(after_help = NOTE)]
 pub(crate) struct Note {
     #[command(flatten)]
     selected: Selected,
@@ -42,6 +63,7 @@ pub(crate) struct Note {
 
 /// Add tags to an archive: list finds it by them, and prune keeps it for them
 #[derive(Debug, Args)]
+#[command(after_help = TAG)]
 pub(crate) struct Tag {
     #[command(flatten)]
     selected: Selected,
