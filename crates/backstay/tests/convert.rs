@@ -26,6 +26,9 @@ use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Faults;
 use backstay_testkit::faults::When;
 
+/// What happens to the bytes of an object.
+type Damage = Box<dyn Fn(&mut Vec<u8>)>;
+
 const DOCUMENT: &[u8] = b"{\"backup_id\":17,\"status\":\"done\",\"note\":\"\\u00e9 \xc3\xa9\"}\n";
 
 fn password() -> Keyring {
@@ -204,7 +207,7 @@ async fn an_archive_that_fails_at_its_very_end_commits_nothing() {
     let good = objects(&good).await;
     let last = format!("{id}-{}", good.len() - 2);
     let identity = Identity::generate();
-    let mut damages: Vec<(&str, Box<dyn Fn(&mut Vec<u8>)>, &[&str])> = Vec::new();
+    let mut damages: Vec<(&str, Damage, &[&str])> = Vec::new();
     damages.push((
         "the padding",
         Box::new(|part| *part.last_mut().unwrap() ^= 0x55),

@@ -11,6 +11,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+/// What makes an archive doubtful.
+type Change = Box<dyn Fn(&mut Archive)>;
+
 const GUIDS: [&str; 3] = [
     "de2fe9e4-6535-423d-8709-dca87df7985c",
     "de2fe9e4-6535-423d-8709-dca87df7985d",
@@ -113,14 +116,14 @@ fn within_counts_from_the_newest_good_one_so_that_nothing_goes_when_backups_stop
 
 #[test]
 fn what_is_in_doubt_neither_takes_a_place_nor_goes() {
-    let doubtful: Vec<(&str, Box<dyn Fn(&mut Archive)>)> = vec![
+    let doubtful: Vec<(&str, Change)> = vec![
         ("unfinished", Box::new(|archive| (archive.standing, archive.committed) = (Standing::Unfinished, false))),
         ("given up", Box::new(|archive| (archive.standing, archive.committed) = (Standing::GivenUp, false))),
         ("damaged", Box::new(|archive| archive.standing = Standing::Damaged("x"))),
         ("unconfirmed", Box::new(|archive| archive.standing = Standing::Unconfirmed)),
         ("closed", Box::new(|archive| archive.standing = Standing::Closed)),
         ("bad", Box::new(|archive| archive.verdict = Some(Believed { good: false, at: now() }))),
-        ("backdated", Box::new(|archive| archive.stored_at = archive.stored_at + hours(30))),
+        ("backdated", Box::new(|archive| archive.stored_at += hours(30))),
         ("unknown", Box::new(|archive| archive.unknown_sidecar = true)),
         (
             "chain",
@@ -351,7 +354,7 @@ fn any_archive() -> impl Strategy<Value = Archive> {
     (0_usize..2, times, standing, said).prop_map(|(guid, (ago, differs), standing, said)| {
         let (held, unknown, tombstone, verdict, tag) = said;
         let mut archive = good(guid, ago);
-        archive.stored_at = archive.stored_at + hours(differs);
+        archive.stored_at += hours(differs);
         archive.committed = !matches!(standing, Standing::Unmarked | Standing::Unfinished | Standing::Remains);
         archive.tombstone = (standing == Standing::Remains || tombstone == 0).then(now);
         archive.verdict = match verdict {

@@ -101,15 +101,16 @@ fn of_archive(bytes: &[u8]) -> Option<Head> {
     let format = [rest.byte()?, rest.byte()?, rest.byte()?];
     rest.integer = usize::from(rest.byte()?);
     // The size of an offset in files, and which of the formats this is.
-    (rest.byte()?, rest.byte()?);
+    rest.byte()?;
+    rest.byte()?;
     if format < [1, 10, 0] || !(1..=8).contains(&rest.integer) {
         return None;
     }
     // A number that names the level, and since 1.15 a byte that names the algorithm.
     if format < [1, 15, 0] {
-        rest.int().map(drop)?
+        rest.int()?;
     } else {
-        rest.byte().map(drop)?
+        rest.byte()?;
     }
     for _ in ["second", "minute", "hour", "day", "month", "year", "summer time"] {
         rest.int()?;

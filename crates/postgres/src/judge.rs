@@ -158,9 +158,9 @@ impl Tally {
             }
             Verdict::Error | Verdict::Target => {
                 if verdict == Verdict::Error {
-                    self.errors += 1
+                    self.errors += 1;
                 } else {
-                    self.target += 1
+                    self.target += 1;
                 }
                 *self.codes.entry(message.sqlstate.clone().unwrap_or_else(|| "psql".to_owned())).or_default() += 1;
                 if self.first.len() < KEPT {

@@ -72,7 +72,7 @@ impl Load {
     ///
     /// # Errors
     /// `target.failed` when a program does not start.
-    pub fn start(psql: &Psql, kind: Kind, judge: Judge, listener: Listener) -> Result<(Load, Feed)> {
+    pub fn start(psql: &Psql, kind: Kind, judge: &Judge, listener: &Listener) -> Result<(Load, Feed)> {
         let spawned = |program: &'static str, child: io::Result<Child>| {
             child
                 .map_err(|error| Fault::Failed { program: program.to_owned(), how: format!("does not start: {error}") })
@@ -107,7 +107,7 @@ impl Load {
         for errors in
             [child.stderr.take(), restore.as_mut().and_then(|child| child.stderr.take())].into_iter().flatten()
         {
-            lines.spawn(hear(errors, judge.clone(), Arc::clone(&tally), Arc::clone(&listener)));
+            lines.spawn(hear(errors, judge.clone(), Arc::clone(&tally), Arc::clone(listener)));
         }
         let waited = Arc::default();
         let feed = Feed { pipe: File::from(pipe), waited: Arc::clone(&waited) };

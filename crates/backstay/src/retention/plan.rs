@@ -195,11 +195,14 @@ struct Planner<'a> {
     passed_over: Vec<Option<Reason>>,
 }
 
+/// The newest archive of each span of time, the newest first.
+type Spans<'a> = Vec<(i64, &'a ArchiveId)>;
+
 /// Archives of one source that count, the newest first, and the rules over them.
 struct Source<'a> {
     counting: Vec<&'a ArchiveId>,
     /// For each rule its number, and the newest archive of each span, the newest first.
-    spans: Vec<(Rule, u32, Vec<(i64, &'a ArchiveId)>)>,
+    spans: Vec<(Rule, u32, Spans<'a>)>,
     /// What was begun from here on is kept.
     within: Option<Timestamp>,
     floor: usize,
@@ -209,7 +212,7 @@ impl<'a> Source<'a> {
     fn new(mut counting: Vec<&'a ArchiveId>, policy: &Policy, now: Timestamp) -> Source<'a> {
         counting.sort_unstable_by(|one, other| other.cmp(one));
         let spans = policy.rules().map(|(rule, number)| {
-            let mut newest: Vec<(i64, &ArchiveId)> = Vec::new();
+            let mut newest: Spans<'_> = Vec::new();
             for id in counting.iter().copied() {
                 match rule.span(id.millis()) {
                     Some(span) if newest.last().is_none_or(|(last, _)| *last != span) => newest.push((span, id)),

@@ -201,7 +201,7 @@ impl Drill {
                     unrecorded = Some(
                         Failure::from(error)
                             .with_hint("the drill itself is not in question; --no-record keeps no result in the store"),
-                    )
+                    );
                 }
             }
         }
@@ -226,19 +226,19 @@ impl Drill {
     /// Restores and checks, and writes down how it went.
     async fn hold(&self, subject: &Subject<'_>, protocol: &mut Protocol) -> Result<()> {
         if !self.command.is_empty() {
-            return subject.into_command(&self.command, protocol).await;
+            return subject.feed_command(&self.command, protocol).await;
         }
         let loading = subject.loading();
         let head = loading.head().await?;
         protocol.dump = Some(super::restore::describe(&head));
         match &self.scratch.dsn {
-            Some(dsn) => self.into_server(dsn, subject, &loading, &head, protocol).await,
-            None => self.into_scratch(subject, &loading, &head, protocol).await,
+            Some(dsn) => self.fill_server(dsn, subject, &loading, &head, protocol).await,
+            None => self.fill_scratch(subject, &loading, &head, protocol).await,
         }
     }
 
     /// Into a server that is there and empty.
-    async fn into_server(
+    async fn fill_server(
         &self,
         dsn: &str,
         subject: &Subject<'_>,
@@ -257,7 +257,7 @@ impl Drill {
     }
 
     /// Into a server that is made now and thrown away.
-    async fn into_scratch(
+    async fn fill_scratch(
         &self,
         subject: &Subject<'_>,
         loading: &Loading<'_>,
@@ -380,7 +380,7 @@ impl Subject<'_> {
     }
 
     /// Into a command, whose exit status is the verdict.
-    async fn into_command(&self, command: &[OsString], protocol: &mut Protocol) -> Result<()> {
+    async fn feed_command(&self, command: &[OsString], protocol: &mut Protocol) -> Result<()> {
         let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
         protocol.target = format!("the command `{program}`");
         if !can_start(&program) {

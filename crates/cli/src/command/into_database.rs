@@ -69,7 +69,7 @@ impl Loading<'_> {
     pub(super) async fn load(&self, psql: &Psql, head: &Head, judge: Judge) -> Result<Loaded> {
         let begun = Instant::now();
         let interrupt = &self.session.context.interrupt;
-        let (mut load, feed) = Load::start(psql, head.kind, judge, listener(self.session))?;
+        let (mut load, feed) = Load::start(psql, head.kind, &judge, &listener(self.session))?;
         let target = Target::Writer(Box::new(feed));
         let (context, observer) = (&self.session.context, self.session.observer());
         let restoring = backstay::restore(self.store, self.id, self.keyring, target, &self.options, context, observer);

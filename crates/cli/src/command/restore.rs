@@ -115,7 +115,7 @@ pub(crate) struct Reading {
 impl Restore {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         if let Some(dsn) = self.database.to_db.clone() {
-            return self.to_database(&dsn, session).await;
+            return self.restore_to_database(&dsn, session).await;
         }
         for option in ["pg_bin", "into_used", "any_version", "no_owner"] {
             if session.settings.is_spelled_out(option) {

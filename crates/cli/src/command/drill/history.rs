@@ -46,7 +46,7 @@ impl fmt::Display for Estimate {
 pub(super) async fn estimate(store: &Store, id: &ArchiveId, this: Option<Measured>) -> Option<Estimate> {
     let mut measured: Vec<Measured> = this.into_iter().collect();
     measured.extend(earlier(store, id).await);
-    let filter = Filter { guid: Some(id.guid().clone()), ..Filter::default() };
+    let filter = Filter { guid: Some(id.guid()), ..Filter::default() };
     let newest = catalog::list(store, &filter, false).await.ok()?.pop()?;
     let restore_ms = expected(newest.stored, &measured)?;
     Some(Estimate { archive: newest.id.to_string(), stored: newest.stored, restore_ms, drills: measured.len() as u64 })

@@ -18,7 +18,7 @@ use crate::run::Status;
 use crate::session::Session;
 
 impl Restore {
-    pub(super) async fn to_database(self, dsn: &str, session: &Session) -> Result<Status> {
+    pub(super) async fn restore_to_database(self, dsn: &str, session: &Session) -> Result<Status> {
         let dsn = Dsn::parse(dsn)?;
         let Found { store, id, keyring, options } = self.reading.find(&self.selected, session).await?;
         let loading = Loading { store: &store, id: &id, keyring: &keyring, options, session };
