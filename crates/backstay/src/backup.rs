@@ -81,6 +81,10 @@ pub struct BackupOptions {
     pub also: Option<Also>,
     /// Where sealed parts wait for the store; not together with a second store.
     pub spool: Option<Arc<Outbox>>,
+    /// What the manifest calls the kind of source, instead of `stream` or `command`.
+    pub source: Option<&'static str>,
+    /// Further facts for the sealed part of the manifest, by name.
+    pub facts: BTreeMap<String, serde_json::Value>,
 }
 
 impl BackupOptions {
@@ -101,6 +105,8 @@ impl BackupOptions {
             stall: Duration::from_secs(24 * 3600),
             also: None,
             spool: None,
+            source: None,
+            facts: BTreeMap::new(),
         }
     }
 }
@@ -207,7 +213,7 @@ pub async fn backup(
     let created = context.now();
     warn_of_the_clock(&id, created, &observer);
     let command = source.command_line();
-    let kind = source.kind();
+    let kind = options.source.unwrap_or_else(|| source.kind());
     observer.event(&Event::Started { id: id.clone(), plan: layout.to_string() });
 
     let Prepared { packer, codec, seal, keyboxes } = {
@@ -417,20 +423,33 @@ impl Sealing {
     /// The facts that only the key's holder may read.
     fn private(&self, options: &BackupOptions, command: Option<String>, context: &Context) -> Result<Option<Vec<u8>>> {
         let SealKeys::Native(keys) = &self.keys else { return Ok(None) };
-        let mut facts = BTreeMap::from([
-            ("host", serde_json::Value::from(rustix::system::uname().nodename().to_string_lossy())),
-            ("version", env!("CARGO_PKG_VERSION").into()),
-        ]);
+        let mut facts = options.facts.clone();
+        facts.extend(facts_of_this_host());
         if let Some(command) = command {
-            facts.insert("command", command.into());
+            facts.insert("command".to_owned(), command.into());
         }
         if options.hide_name {
-            facts.insert("name", options.name.as_str().into());
-            facts.insert("tags", options.tags.clone().into());
+            facts.insert("name".to_owned(), options.name.as_str().into());
+            facts.insert("tags".to_owned(), options.tags.clone().into());
         }
-        let json = serde_json::to_string(&facts).map_err(|error| Error::Internal { why: error.to_string() })?;
-        Ok(Some(seal_private(keys, context.random(), &json)))
+        Ok(Some(sealed_facts(keys, &facts, context)?))
     }
+}
+
+/// Where and by what a document was made.
+pub(crate) fn facts_of_this_host() -> [(String, serde_json::Value); 2] {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    [("host".to_owned(), host.into()), ("version".to_owned(), env!("CARGO_PKG_VERSION").into())]
+}
+
+/// The private part of a document.
+pub(crate) fn sealed_facts(
+    keys: &Keys,
+    facts: &BTreeMap<String, serde_json::Value>,
+    context: &Context,
+) -> Result<Vec<u8>> {
+    let json = serde_json::to_string(facts).map_err(|error| Error::Internal { why: error.to_string() })?;
+    Ok(seal_private(keys, context.random(), &json))
 }
 
 /// Draws the archive's secret, writes detached slots, and opens part 0.
@@ -446,7 +465,7 @@ async fn prepare(
             if *padding != Padding::None && *codec == Codec::Gzip {
                 return Err(Error::Usage { why: "sizes cannot be padded with the gzip codec".to_owned() });
             }
-            if signing_key.is_some() && !matches!(encryption, Encryption::Slots { .. }) {
+            if signing_key.is_some() && !encryption.has_slots() {
                 return Err(Error::Usage {
                     why: "only archives for recipients or a passphrase can be signed".to_owned(),
                 });
@@ -502,7 +521,12 @@ async fn prepare(
 
 /// An id for an archive that begins now: later than every other of this process and, as far as the stores let themselves be
 /// listed, than every other of this guid.
-async fn next_id(destinations: &Destinations, needed: bool, guid: &Guid, context: &Context) -> Result<ArchiveId> {
+pub(crate) async fn next_id(
+    destinations: &Destinations,
+    needed: bool,
+    guid: &Guid,
+    context: &Context,
+) -> Result<ArchiveId> {
     let mut millis = context.millis()?;
     let now = format!("{guid}-{millis}");
     for store in destinations.stores() {

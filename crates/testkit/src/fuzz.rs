@@ -193,6 +193,7 @@ fn object_name(bytes: &[u8]) {
     match ObjectName::parse(name) {
         ObjectName::Part { id, n, padded: false } => assert_eq!(id.part(n), name),
         ObjectName::Manifest(id) => assert_eq!(id.manifest(), name),
+        ObjectName::Set(id) => assert_eq!(id.set(), name),
         ObjectName::Keybox(id, m) => assert_eq!(id.keybox(m), name),
         ObjectName::Single(id) => assert_eq!(id.as_str(), name),
         _ => {}

@@ -1,12 +1,11 @@
 //! Backup sets, as far as retention has to know them: which archives each one holds.
 
 use backstay_format::ArchiveId;
+pub(super) use backstay_format::set::MAX_SET;
 use serde::Deserialize;
 
 /// What follows a set's id in the name of its object.
 const ENDING: &str = ".set.json";
-/// The largest set that is read.
-pub(super) const MAX_SET: u64 = 16 << 20;
 
 /// The members, and nothing else of it.
 #[derive(Deserialize)]

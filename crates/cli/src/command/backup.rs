@@ -1,5 +1,6 @@
 //! `backup`: a stream becomes an archive.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -241,6 +242,8 @@ impl Backup {
             stall: STALL,
             also: None,
             spool: None,
+            source: None,
+            facts: BTreeMap::new(),
         };
         let source = if self.command.is_empty() { Source::Stdin } else { Source::Command(self.command) };
         let store = session.store().await?;

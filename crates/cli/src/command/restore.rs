@@ -1,12 +1,14 @@
-//! `restore`: an archive's content into a file or a command.
+//! `restore`: an archive's content into a file or a command, those of a backup set into a directory.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use backstay::catalog::Selected as Found;
 use backstay::policy::ReadPolicy;
 use backstay::restore::{RestoreOptions, Restored, Target};
+use backstay::set::{RestoredSet, restore_set};
 use clap::Args;
 use serde::Serialize;
 
@@ -29,16 +31,17 @@ Examples:
   backstay restore latest -i key.txt -o dump.sql
   backstay restore latest -i key.txt -- psql -X -v ON_ERROR_STOP=1 postgres
   backstay restore pg-main~1 -i key.txt --atomic -- pg_restore -d shop
+  backstay restore cluster -i key.txt -o dumps/      a backup set: globals.sql and one .dump for each database
 
 FILE is complete when it has its name: until then it is called FILE.partial. When COMMAND fails, restore fails.";
 
-/// Write an archive's content to a file or into a command
+/// Write an archive's content to a file or into a command, or a backup set's into a directory
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Restore {
     #[command(flatten)]
     selected: Selected,
-    /// The file to write
+    /// The file to write; for a backup set the directory, in which each member gets a file
     #[arg(short, long, value_name = "FILE", conflicts_with = "command")]
     output: Option<PathBuf>,
     /// The command that reads the content from its standard input
@@ -83,8 +86,10 @@ pub(crate) struct Reading {
 impl Restore {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         if let Some(path) = self.output {
-            let restored = self.reading.restore(&self.selected, Target::File(path), session).await?;
-            session.output.done("restored", &restored)?;
+            match self.reading.restore_any(&self.selected, path, session).await? {
+                Outcome::Archive(restored) => session.output.done("restored", &restored)?,
+                Outcome::Set(restored) => session.output.done("restored_set", &restored)?,
+            }
         } else if !self.command.is_empty() {
             let restored = self.reading.restore(&self.selected, Target::Command(self.command), session).await?;
             session.output.result_beside_data("restored", &restored);
@@ -96,7 +101,37 @@ impl Restore {
     }
 }
 
+/// What was restored.
+enum Outcome {
+    Archive(Printed),
+    Set(PrintedSet),
+}
+
 impl Reading {
+    /// Selects an archive or a backup set and writes it to a file or into a directory.
+    async fn restore_any(&self, selected: &Selected, path: PathBuf, session: &Session) -> Result<Outcome> {
+        let mut policy = self.trust.policy(&self.format)?;
+        policy.no_manifest = self.no_manifest;
+        let keyring = keys::keyring(&self.unlock, &session.output)?;
+        let store = session.store().await?;
+        let options = self.options(policy, session.global.memory);
+        let (context, observer) = (&session.context, session.observer());
+        let outcome = match selected.find_any(&store).await? {
+            Found::Archive(id) => {
+                let target = Target::File(path);
+                let restored = backstay::restore(&store, &id, &keyring, target, &options, context, observer).await?;
+                Outcome::Archive(Printed::from(&restored))
+            }
+            Found::Set(id) => {
+                let name = backstay_postgres::member_file;
+                let restored = restore_set(&store, &id, &keyring, &path, name, &options, context, observer).await?;
+                Outcome::Set(PrintedSet::from(&restored))
+            }
+        };
+        session.output.end();
+        Ok(outcome)
+    }
+
     /// Selects an archive and writes it to the target.
     pub(crate) async fn restore(&self, selected: &Selected, target: Target, session: &Session) -> Result<Printed> {
         // What does not fit together is said before anything is asked or fetched.
@@ -165,6 +200,54 @@ impl fmt::Display for Printed {
             Size(self.stored),
             self.elapsed
         )
+    }
+}
+
+/// What was restored of a set, as it is printed.
+#[derive(Debug, Serialize)]
+struct PrintedSet {
+    id: String,
+    members: Vec<PrintedMember>,
+    elapsed_ms: u64,
+    #[serde(skip)]
+    elapsed: Elapsed,
+}
+
+/// One member and its file.
+#[derive(Debug, Serialize)]
+struct PrintedMember {
+    name: String,
+    role: Option<String>,
+    file: PathBuf,
+    #[serde(flatten)]
+    restored: Printed,
+}
+
+impl From<&RestoredSet> for PrintedSet {
+    fn from(restored: &RestoredSet) -> PrintedSet {
+        let member = |(member, file, restored): &(backstay::set::Member, PathBuf, Restored)| PrintedMember {
+            name: member.name.clone(),
+            role: member.role.clone(),
+            file: file.clone(),
+            restored: Printed::from(restored),
+        };
+        PrintedSet {
+            id: restored.id.to_string(),
+            members: restored.members.iter().map(member).collect(),
+            elapsed_ms: u64::try_from(restored.elapsed.as_millis()).unwrap_or(u64::MAX),
+            elapsed: Elapsed(restored.elapsed),
+        }
+    }
+}
+
+impl fmt::Display for PrintedSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for member in &self.members {
+            let file = member.file.display();
+            writeln!(f, "{file}: {} of content from {}", Size(member.restored.content), member.restored.id)?;
+        }
+        let members = count(self.members.len() as u64, "member");
+        writeln!(f, "the set {} is restored: {members}, {}", self.id, self.elapsed)
     }
 }
 

@@ -1,8 +1,10 @@
-//! `show`: one archive in full.
+//! `show`: one archive or backup set in full.
+
+mod set;
 
 use std::fmt;
 
-use backstay::catalog::Details;
+use backstay::catalog::{Details, Selected as Found};
 use backstay_format::ObjectName;
 use backstay_format::manifest::{Manifest, Profile};
 use backstay_format::remark::Remark;
@@ -28,7 +30,7 @@ Examples:
   backstay show latest -i key.txt                  with what only the key shows
   backstay show latest --json | jq -r .receipt";
 
-/// Show one archive in full
+/// Show one archive or backup set in full
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Show {
@@ -45,7 +47,10 @@ impl Show {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let keyring = keys::keyring(&self.unlock, &session.output)?;
         let store = session.store().await?;
-        let id = self.selected.find(&store).await?;
+        let id = match self.selected.find_any(&store).await? {
+            Found::Archive(id) => id,
+            Found::Set(id) => return set::show(&store, &id, &keyring, session).await,
+        };
         let details = backstay::catalog::show(&store, &id, &keyring).await?;
         let mut shown = Shown::new(&details, self.objects);
         if details.objects.iter().any(|(name, _)| matches!(ObjectName::parse(name), ObjectName::Sidecar(..))) {
