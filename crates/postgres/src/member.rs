@@ -16,6 +16,9 @@ const LONGEST: usize = 200;
 /// and `-` is percent-encoded, a `.` or `-` in the beginning too, so that it is a plain name in every directory and on every
 /// command line. What gets too long ends in its own digest.
 pub fn member_file(member: &Member) -> String {
+    if member.role.as_deref() == Some(GLOBALS) {
+        return "globals.sql".to_owned();
+    }
     let mut name = String::new();
     for (at, byte) in member.name.bytes().enumerate() {
         match byte {
@@ -30,7 +33,6 @@ pub fn member_file(member: &Member) -> String {
         name = format!("{name}~{}", &digest[..16]);
     }
     match member.role.as_deref() {
-        Some(GLOBALS) => name + ".sql",
         Some(DATABASE) => name + ".dump",
         _ => name,
     }
@@ -48,6 +50,8 @@ mod tests {
     #[test]
     fn no_name_leaves_the_directory_or_is_taken_for_an_option() {
         assert_eq!(file("globals", GLOBALS), "globals.sql");
+        assert_eq!(file("globals", DATABASE), "globals.dump");
+        assert_eq!(file("globals/", GLOBALS), "globals.sql");
         assert_eq!(file("shop_2.old-x", DATABASE), "shop_2.old-x.dump");
         assert_eq!(file("..", DATABASE), "%2E..dump");
         assert_eq!(file("../../etc/passwd", DATABASE), "%2E.%2F..%2Fetc%2Fpasswd.dump");
