@@ -8,7 +8,6 @@
 //! The manifest is the commit, so everything that can say that this is not a good backup is asked before it is created:
 //! the producer's exit status, the end marker, the size, and the store about each part.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +25,7 @@ use backstay_store::{Created, Store};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::chunk::{Checks, Verdict, Witness};
+use crate::chunk::{Checks, Facts, Verdict, Watch, Witness};
 use crate::claim::Ours;
 use crate::compress::Compressors;
 use crate::context::Context;
@@ -84,7 +83,9 @@ pub struct BackupOptions {
     /// What the manifest calls the kind of source, instead of `stream` or `command`.
     pub source: Option<&'static str>,
     /// Further facts for the sealed part of the manifest, by name.
-    pub facts: BTreeMap<String, serde_json::Value>,
+    pub facts: Facts,
+    /// Who looks at the content and may find out more.
+    pub watch: Option<Box<dyn Watch>>,
 }
 
 impl BackupOptions {
@@ -106,7 +107,8 @@ impl BackupOptions {
             also: None,
             spool: None,
             source: None,
-            facts: BTreeMap::new(),
+            facts: Facts::new(),
+            watch: None,
         }
     }
 }
@@ -181,7 +183,7 @@ impl std::fmt::Display for Receipt {
 pub async fn backup(
     store: &Store,
     source: Source,
-    options: BackupOptions,
+    mut options: BackupOptions,
     context: &Context,
     observer: Arc<dyn Observer>,
 ) -> Result<Receipt> {
@@ -239,7 +241,7 @@ pub async fn backup(
         }
     };
     let mut chunks = source.start(context.interrupt.clone(), &observer, options.stall)?;
-    let mut witness = Witness::default();
+    let mut witness = Witness::with(options.watch.take());
 
     let streamed = tokio::select! {
         biased;
@@ -260,6 +262,7 @@ pub async fn backup(
         alone.map_err(|error| destinations.verdict(error))?;
     }
 
+    options.facts.extend(witness.facts());
     let seal_key = seal.key();
     let private = seal.private(&options, command, context)?;
     let root = backstay_format::manifest::root(entries.iter().map(|entry| &entry.sha256));
@@ -443,11 +446,7 @@ pub(crate) fn facts_of_this_host() -> [(String, serde_json::Value); 2] {
 }
 
 /// The private part of a document.
-pub(crate) fn sealed_facts(
-    keys: &Keys,
-    facts: &BTreeMap<String, serde_json::Value>,
-    context: &Context,
-) -> Result<Vec<u8>> {
+pub(crate) fn sealed_facts(keys: &Keys, facts: &Facts, context: &Context) -> Result<Vec<u8>> {
     let json = serde_json::to_string(facts).map_err(|error| Error::Internal { why: error.to_string() })?;
     Ok(seal_private(keys, context.random(), &json))
 }

@@ -2,7 +2,6 @@
 
 mod postgres;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use age::secrecy::ExposeSecret as _;
 use backstay::backup::{Also, BackupOptions, Format, Missed, Padding, Receipt};
-use backstay::chunk::{Checks, EndMarker};
+use backstay::chunk::{Checks, EndMarker, Facts};
 use backstay::copy::CopyOptions;
 use backstay::effort::Level;
 use backstay::keys::Encryption;
@@ -253,7 +252,8 @@ impl Backup {
             also: None,
             spool: None,
             source: None,
-            facts: BTreeMap::new(),
+            facts: Facts::new(),
+            watch: Some(Box::<backstay_postgres::custom::Watcher>::default()),
         };
         let source = if self.command.is_empty() { Source::Stdin } else { Source::Command(self.command) };
         let store = session.store().await?;

@@ -298,7 +298,7 @@ impl fmt::Display for Rows {
             ]);
         }
         // A set stands before its members: it was begun before them.
-        rows.sort_by(|a, b| (&a[1], &a[0]).cmp(&(&b[1], &b[0])));
+        rows.sort_by_cached_key(|row| row[0].parse::<ArchiveId>().ok());
         rows.insert(0, head);
         if self.short {
             for row in &mut rows {

@@ -3,12 +3,13 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use backstay::catalog::Selected as Found;
 use backstay::policy::ReadPolicy;
 use backstay::restore::{RestoreOptions, Restored, Target};
 use backstay::set::{RestoredSet, restore_set};
+use backstay_postgres::table::{Taken, take_tables};
 use clap::Args;
 use serde::Serialize;
 
@@ -31,6 +32,7 @@ Examples:
   backstay restore latest -i key.txt -o dump.sql
   backstay restore latest -i key.txt -- psql -X -v ON_ERROR_STOP=1 postgres
   backstay restore pg-main~1 -i key.txt --atomic -- pg_restore -d shop
+  backstay restore shop/orders -i key.txt --pg-table public.items -o items.dump
   backstay restore cluster -i key.txt -o dumps/      a backup set: globals.sql and one .dump for each database
 
 FILE is complete when it has its name: until then it is called FILE.partial. When COMMAND fails, restore fails.";
@@ -44,6 +46,10 @@ pub(crate) struct Restore {
     /// The file to write; for a backup set the directory, in which each member gets a file
     #[arg(short, long, value_name = "FILE", conflicts_with = "command")]
     output: Option<PathBuf>,
+    /// Only the data of this table of a dump in PostgreSQL's custom format, and the dump's whole table of contents, as a dump for
+    /// pg_restore; can be given several times. No more is fetched than that
+    #[arg(long, value_name = "SCHEMA.TABLE", requires = "output", conflicts_with_all = ["range", "raw", "atomic", "command"])]
+    pg_table: Vec<String>,
     /// The command that reads the content from its standard input
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -86,6 +92,11 @@ pub(crate) struct Reading {
 impl Restore {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         if let Some(path) = self.output {
+            if !self.pg_table.is_empty() {
+                let taken = self.reading.take_tables(&self.selected, &self.pg_table, &path, session).await?;
+                session.output.done("tables", &taken)?;
+                return Ok(0);
+            }
             match self.reading.restore_any(&self.selected, path, session).await? {
                 Outcome::Archive(restored) => session.output.done("restored", &restored)?,
                 Outcome::Set(restored) => session.output.done("restored_set", &restored)?,
@@ -108,6 +119,26 @@ enum Outcome {
 }
 
 impl Reading {
+    /// Selects an archive and writes the data of some of its tables.
+    async fn take_tables(
+        &self,
+        selected: &Selected,
+        tables: &[String],
+        path: &Path,
+        session: &Session,
+    ) -> Result<PrintedTables> {
+        let mut policy = self.trust.policy(&self.format)?;
+        policy.no_manifest = self.no_manifest;
+        let keyring = keys::keyring(&self.unlock, &session.output)?;
+        let store = session.store().await?;
+        let id = selected.find(&store).await?;
+        let options = self.options(policy, session.global.memory);
+        let (context, observer) = (&session.context, session.observer());
+        let taken = take_tables(&store, &id, &keyring, tables, path, &options, context, observer).await?;
+        session.output.end();
+        Ok(PrintedTables::of(&taken, path))
+    }
+
     /// Selects an archive or a backup set and writes it to a file or into a directory.
     async fn restore_any(&self, selected: &Selected, path: PathBuf, session: &Session) -> Result<Outcome> {
         let mut policy = self.trust.policy(&self.format)?;
@@ -199,6 +230,55 @@ impl fmt::Display for Printed {
             Size(self.content),
             Size(self.stored),
             self.elapsed
+        )
+    }
+}
+
+/// What was taken of a dump, as it is printed.
+#[derive(Debug, Serialize)]
+struct PrintedTables {
+    id: String,
+    file: PathBuf,
+    tables: Vec<PrintedTable>,
+    written: u64,
+    stored: u64,
+    indexed: bool,
+    authentic: bool,
+}
+
+/// One table.
+#[derive(Debug, Serialize)]
+struct PrintedTable {
+    name: String,
+    size: u64,
+}
+
+impl PrintedTables {
+    fn of(taken: &Taken, file: &Path) -> PrintedTables {
+        let table = |(name, size): &(String, u64)| PrintedTable { name: name.clone(), size: *size };
+        PrintedTables {
+            id: taken.id.to_string(),
+            file: file.to_owned(),
+            tables: taken.tables.iter().map(table).collect(),
+            written: taken.written,
+            stored: taken.stored,
+            indexed: taken.indexed,
+            authentic: taken.authentic,
+        }
+    }
+}
+
+impl fmt::Display for PrintedTables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for PrintedTable { name, size } in &self.tables {
+            writeln!(f, "{name}: {} of data", Size(*size))?;
+        }
+        let how = if self.indexed { "" } else { "; the backup has noted no places, so all of it was read" };
+        let proof = if self.authentic { "" } else { ", not authenticated" };
+        writeln!(f, "{} were read of {} for {}{proof}{how}", Size(self.stored), self.id, self.file.display())?;
+        writeln!(
+            f,
+            "restore them with `pg_restore -n SCHEMA -t TABLE`: of everything else the file has definitions, and no data"
         )
     }
 }

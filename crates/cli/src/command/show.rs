@@ -284,7 +284,8 @@ impl fmt::Display for Shown {
             line("private", "sealed; the key shows it (-i)")?;
         }
         if let Some(private) = &self.private {
-            writeln!(f, "{:<10} {}", "private", indented(&serde_json::to_string_pretty(private).unwrap_or_default()))?;
+            let private = without_places(private);
+            writeln!(f, "{:<10} {}", "private", indented(&serde_json::to_string_pretty(&private).unwrap_or_default()))?;
         }
         if let Some(foreign) = &self.foreign {
             writeln!(f, "{:<10} {}", "foreign", indented(foreign.trim_end()))?;
@@ -296,6 +297,16 @@ impl fmt::Display for Shown {
         }
         Ok(())
     }
+}
+
+/// The facts as people read them: where each table of a dump lies is for programs.
+fn without_places(private: &Value) -> Value {
+    let mut private = private.clone();
+    if let Some(index) = private.get_mut(backstay_postgres::custom::FACT) {
+        let blocks = index.get("blocks").and_then(Value::as_array).map_or(0, Vec::len);
+        *index = Value::from(format!("the places of {}", count(blocks as u64, "block")));
+    }
+    private
 }
 
 fn indented(text: &str) -> String {

@@ -125,6 +125,7 @@ impl Backup {
                 uploads: self.uploads,
                 checks: Checks { end, ..Checks::default() },
                 stall: STALL,
+                watch: Some(Box::<backstay_postgres::custom::Watcher>::default()),
                 ..BackupOptions::new(guid.clone(), name.clone(), format)
             }
         };
