@@ -25,7 +25,7 @@ use crate::policy::ReadPolicy;
 use crate::verify::{Depth, Finding, Report, verify};
 
 pub use self::new::{NewSet, SetOptions, SetReceipt};
-pub use self::transfer::{CopiedSet, RestoredSet, copy_set, restore_set};
+pub use self::transfer::{CopiedSet, RestoredSet, copy_set, repair_set, restore_set};
 pub use backstay_format::set::Member;
 
 /// Members that are looked at at the same time.
@@ -99,10 +99,7 @@ impl OpenedSet {
 /// # Errors
 /// Those of [`load`]; `key.*`; `set.seal`; `usage.arguments` for a policy that fits no set.
 pub async fn open(store: &Store, id: &ArchiveId, keyring: &Keyring, policy: &ReadPolicy) -> Result<OpenedSet> {
-    if policy.no_manifest || policy.root.is_some() || policy.receipt.is_some() {
-        let why = "a set names the roots of its members: --no-manifest, --root and --receipt are for one archive";
-        return Err(Error::Usage { why: why.to_owned() });
-    }
+    fits_a_set(policy)?;
     let sealed = load(store, id).await?;
     let unlocked = unlock(id, &sealed.set.lock, &keyboxes(store, id).await?, store, keyring, policy).await?;
     sealed.check(&unlocked.keys.set())?;
@@ -119,6 +116,15 @@ pub async fn open(store: &Store, id: &ArchiveId, keyring: &Keyring, policy: &Rea
         set.tags.extend(facts.tags.unwrap_or_default());
     }
     Ok(OpenedSet { set, seal, private })
+}
+
+/// Refuses what can be demanded of one archive only.
+fn fits_a_set(policy: &ReadPolicy) -> Result<()> {
+    if policy.no_manifest || policy.root.is_some() || policy.receipt.is_some() {
+        let why = "a set names the roots of its members: --no-manifest, --root and --receipt are for one archive";
+        return Err(Error::Usage { why: why.to_owned() });
+    }
+    Ok(())
 }
 
 /// What a set keeps for its key's holders when names are hidden.
@@ -253,6 +259,7 @@ pub async fn verify_set(
     context: &Context,
     observer: Arc<dyn Observer>,
 ) -> Result<SetReport> {
+    fits_a_set(policy)?;
     let set = match depth {
         Depth::Deep => open(store, id, keyring, policy).await?,
         Depth::Quick | Depth::Full => {

@@ -97,6 +97,11 @@ async fn a_set_is_restored_verified_and_copied_as_a_whole() {
         assert!(report.is_good() && report.members.len() == 3, "{report:?}");
         assert_eq!(report.authentic, depth == Depth::Deep);
     }
+    for depth in [Depth::Quick, Depth::Deep] {
+        let (policy, silent) = (ReadPolicy { root: Some([0; 32]), ..ReadPolicy::default() }, Arc::new(Silent));
+        let refused = set::verify_set(&store, id, &raw_keyring(), depth, &policy, &context(), silent).await;
+        assert_eq!(refused.unwrap_err().code(), "usage.arguments");
+    }
     let opened = set::open(&store, id, &raw_keyring(), &ReadPolicy::default()).await.unwrap();
     assert!(opened.private.unwrap().contains("15.4"));
 
@@ -107,6 +112,18 @@ async fn a_set_is_restored_verified_and_copied_as_a_whole() {
         assert!(copied.members.iter().all(|member| (member.sent > 0) == sent));
     }
     assert_eq!(objects(&store).await, objects(&replica).await);
+
+    // What is lost comes back, the set with it.
+    let lost = &receipt.members[2].id;
+    for name in [lost.part(0), lost.manifest(), id.set()] {
+        store.delete(&name).await.unwrap();
+    }
+    set::repair_set(&store, &replica, id, &options, &context(), Arc::new(Silent)).await.unwrap();
+    assert_eq!(objects(&store).await, objects(&replica).await);
+    store.delete(&id.set()).await.unwrap();
+    store.create(&id.set(), "other".into(), sha256(b"other")).await.unwrap();
+    let other = set::repair_set(&store, &replica, id, &options, &context(), Arc::new(Silent)).await;
+    assert_eq!(other.unwrap_err().code(), "name.taken");
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub struct Programs {
 pub struct ClientVersion {
     /// As it says itself, such as `15.4`.
     pub text: String,
-    /// The number that changes with each release of new features: 15, or 906 for 9.6.
+    /// The number that changes with each release of new features: 1500 for 15, 906 for 9.6.
     pub major: u32,
 }
 
@@ -67,7 +67,7 @@ fn major(text: &str) -> Option<u32> {
     let mut numbers = text.split(|character: char| !character.is_ascii_digit());
     let first: u32 = numbers.next()?.parse().ok()?;
     if first >= 10 {
-        return Some(first);
+        return Some(first * 100);
     }
     Some(first * 100 + numbers.next()?.parse::<u32>().ok()?)
 }
@@ -88,9 +88,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// The number that changes with each release of new features: 15, or 906 for 9.6.
+    /// The number that changes with each release of new features: 1500 for 15, 906 for 9.6.
     pub fn major(&self) -> u32 {
-        if self.number >= 100_000 { self.number / 10_000 } else { self.number / 100 }
+        if self.number >= 100_000 { self.number / 10_000 * 100 } else { self.number / 100 }
     }
 
     /// Refuses a client that is older: it would refuse by itself, but only once it is under way, and once for each database.
@@ -324,10 +324,10 @@ mod tests {
     #[test]
     fn versions_are_compared_by_what_a_major_release_is() {
         let majors = ["15.4", "17beta1", "9.6.24", "18devel", "x", ""].map(major);
-        assert_eq!(majors, [Some(15), Some(17), Some(906), Some(18), None, None]);
+        assert_eq!(majors, [Some(1500), Some(1700), Some(906), Some(1800), None, None]);
         let server = |number| Server { version: "x".to_owned(), number };
-        assert_eq!([server(150_004).major(), server(90_624).major(), server(180_000).major()], [15, 906, 18]);
-        let client = ClientVersion { text: "15.4".to_owned(), major: 15 };
+        assert_eq!([server(150_004).major(), server(90_624).major(), server(180_000).major()], [1500, 906, 1800]);
+        let client = ClientVersion { text: "15.4".to_owned(), major: 1500 };
         assert!(
             server(150_013).demand("pg_dump", &client).is_ok() && server(90_624).demand("pg_dump", &client).is_ok()
         );

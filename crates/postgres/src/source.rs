@@ -110,7 +110,7 @@ impl Dump<'_> {
             };
             let (snapshot, rows) = tokio::select! {
                 biased;
-                () = context.interrupt.wait() => return Err(interrupted()),
+                () = context.interrupt.wait() => return Err(interrupted("nothing was committed")),
                 counted = counting => counted?,
             };
             words.push(format!("--snapshot={snapshot}").into());
@@ -136,8 +136,8 @@ fn facts(server: &Server, client: &ClientVersion) -> serde_json::Map<String, Val
     .collect()
 }
 
-fn interrupted() -> Error {
-    backstay::Error::Interrupted { left: "nothing was committed".to_owned() }.into()
+fn interrupted(left: &str) -> Error {
+    backstay::Error::Interrupted { left: left.to_owned() }.into()
 }
 
 /// What became of one member.
@@ -154,6 +154,22 @@ enum Outcome {
 /// `source.version` and `source.database` before anything is stored. That of the first member that fails, with its name: then there is no set,
 /// and those members that were committed before are archives by themselves.
 pub async fn dump_all(
+    store: &Store,
+    set: SetOptions,
+    member: &(dyn Fn() -> BackupOptions + Sync),
+    options: &DumpAllOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<SetReceipt> {
+    match whole_server(store, set, member, options, context, observer).await {
+        // Ctrl-C reaches the programs first, and what they say of it is not why.
+        Err(Error::Run(error @ backstay::Error::Interrupted { .. })) => Err(error.into()),
+        Err(_) if context.interrupt.is_set() => Err(interrupted("there is no set")),
+        done => done,
+    }
+}
+
+async fn whole_server(
     store: &Store,
     set: SetOptions,
     member: &(dyn Fn() -> BackupOptions + Sync),
@@ -265,7 +281,7 @@ async fn maintenance(programs: &Programs) -> Result<Session> {
             Err(error) => drop(first.get_or_insert(error)),
         }
     }
-    Err(first.unwrap_or_else(interrupted))
+    Err(first.unwrap_or_else(|| interrupted("nothing was asked")))
 }
 
 /// The databases to dump. One that cannot be dumped and was not left out on purpose is an error: `pg_dumpall` passes it over in silence, and

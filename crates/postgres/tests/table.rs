@@ -177,7 +177,7 @@ async fn one_table_takes_no_more_bytes_than_it_has_and_the_frames_around_it() {
         let store = record.store();
         let dump = dump_of(minor, &[4_000_000; 12]);
         let receipt = back_up(&store, dump.clone(), Codec::Zstd).await.unwrap();
-        record.taken();
+        let _ = record.taken();
         let (taken, small) = take(&store, &receipt, &["public.t7"]).await.unwrap();
         let asked = record.taken();
         let fetched: u64 = asked.iter().filter(|asked| asked.call == Call::Get).map(|asked| asked.bytes).sum();
@@ -213,8 +213,8 @@ async fn without_noted_places_the_archive_is_read_and_the_same_comes_out() {
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some.dump");
-    let (names, context) = (["t2".to_owned(), "t3".to_owned()], Context::system(Some(1)).unwrap());
-    let taken = take_tables(&store, &noted.id, &keyring(), &names, &path, &options, &context, Arc::new(Silent));
+    let (names, context, keyring) = (["t2".to_owned(), "t3".to_owned()], Context::system(Some(1)).unwrap(), keyring());
+    let taken = take_tables(&store, &noted.id, &keyring, &names, &path, &options, &context, Arc::new(Silent));
     assert!(!taken.await.unwrap().indexed);
     assert_eq!(fs::read(&path).unwrap(), wanted);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_format::schedule::sha256;
-use backstay_format::set::{MAX_SET, Set};
+use backstay_format::set::{MAX_SET, SealedSet, Set};
 use backstay_store::{Error as StoreError, Store};
 
 use super::{Member, demand_complete, keyboxes, load, open};
@@ -17,6 +17,7 @@ use crate::copy::{Copied, CopyOptions, copy};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::output::Target;
+use crate::repair::{Repaired, repair};
 use crate::restore::{RestoreOptions, Restored, restore};
 
 /// What was restored of a set.
@@ -108,9 +109,38 @@ pub async fn copy_set(
     for member in &sealed.set.members {
         members.push(copy(from, to, &member.id, options, context, Arc::clone(&observer)).await?);
     }
+    document(from, to, &sealed).await?;
+    Ok(CopiedSet { id: id.clone(), members, elapsed: begun.elapsed() })
+}
+
+/// Makes a set whole again: what is missing or damaged of its members comes back from the replica, and then the set itself, if it is gone.
+///
+/// # Errors
+/// Those of [`load`] in the replica and of [`repair`]; `name.taken` if the store has another document under the set's name.
+pub async fn repair_set(
+    store: &Store,
+    replica: &Store,
+    id: &ArchiveId,
+    options: &CopyOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<Vec<Repaired>> {
+    let sealed = load(replica, id).await?;
+    let mut members = Vec::new();
+    for member in &sealed.set.members {
+        members.push(repair(store, replica, &member.id, options, context, Arc::clone(&observer)).await?);
+    }
+    demand_complete(store, &sealed.set, context).await?;
+    document(replica, store, &sealed).await?;
+    Ok(members)
+}
+
+/// Creates the set's keyboxes and then the set in another store, where they may be already.
+async fn document(from: &Store, to: &Store, sealed: &SealedSet) -> Result<()> {
+    let id = &sealed.set.id;
     // The bytes that were judged, whatever the store answers the second time.
     let bytes = from.get(&id.set(), MAX_SET).await?.unwrap_or_default();
-    if Set::parse(&bytes, id)? != sealed {
+    if Set::parse(&bytes, id)? != *sealed {
         let why = "it changed while the set was copied".to_owned();
         return Err(backstay_format::Error::SetInvalid { object: id.set(), why }.into());
     }
@@ -129,5 +159,5 @@ pub async fn copy_set(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(CopiedSet { id: id.clone(), members, elapsed: begun.elapsed() })
+    Ok(())
 }

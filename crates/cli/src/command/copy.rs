@@ -6,7 +6,7 @@ use backstay::catalog::{self, Filter, Selected};
 use backstay::copy::{Copied, CopyOptions};
 use backstay::layout::UPLOADS;
 use backstay::repair::Repaired;
-use backstay::set::{CopiedSet, copy_set};
+use backstay::set::{CopiedSet, copy_set, repair_set};
 use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
@@ -99,16 +99,26 @@ impl Copy {
 impl Copy {
     async fn repair(self, store: &Store, filter: &Filter, options: &CopyOptions, session: &Session) -> Result<Status> {
         let replica = session.second(self.repair.as_deref().unwrap_or_default(), store).await?;
-        let ids = match &self.archive {
+        let (ids, sets) = match &self.archive {
             // The replica is the better catalog: in the store the archive may look like one that was never finished.
-            Some(archive) => vec![catalog::select(&replica, archive, filter).await?],
-            None => catalog::list(&replica, filter, false).await?.into_iter().map(|entry| entry.id).collect(),
+            Some(archive) => match catalog::select_any(&replica, archive, filter).await? {
+                Selected::Archive(id) => (vec![id], Vec::new()),
+                Selected::Set(id) => (Vec::new(), vec![id]),
+            },
+            None => {
+                let (archives, sets) = catalog::list_all(&replica, filter, false, &session.context).await?;
+                (archives.into_iter().map(|entry| entry.id).collect(), sets.into_iter().map(|entry| entry.id).collect())
+            }
         };
         let mut archives = Vec::new();
         for id in ids {
             let repaired =
                 backstay::repair(store, &replica, &id, options, &session.context, session.observer()).await?;
             archives.push(Mended::from(&repaired));
+        }
+        for id in sets {
+            let repaired = repair_set(store, &replica, &id, options, &session.context, session.observer()).await?;
+            archives.extend(repaired.iter().map(Mended::from));
         }
         session.output.end();
         session.output.result("repaired", &AllMended { from: replica.url().to_owned(), archives })?;
