@@ -169,17 +169,17 @@ impl Reading<'_> {
     async fn find(&self, taken: &mut Taken) -> Result<Index> {
         let watcher: Arc<Mutex<Watcher>> = Arc::default();
         self.read(None, Box::new(Watched(Arc::clone(&watcher))), taken).await?;
-        let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        watcher.end().map_err(|why| Error::NotCustom { why })?;
-        match watcher.index() {
-            Some(index) => Ok(index.clone()),
-            None => {
-                drop(watcher);
-                // Its first bytes say why.
-                Contents::parse(self.memory(0..11, taken).await?)?;
-                Err(Error::NotCustom { why: "its blocks of data are too many, or of an unknown kind".to_owned() })
-            }
+        let index = {
+            let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            watcher.end().map_err(|why| Error::NotCustom { why })?;
+            watcher.index().cloned()
+        };
+        if let Some(index) = index {
+            return Ok(index);
         }
+        // Its first bytes say why.
+        Contents::parse(self.memory(0..11, taken).await?)?;
+        Err(Error::NotCustom { why: "its blocks of data are too many, or of an unknown kind".to_owned() })
     }
 }
 

@@ -123,7 +123,7 @@ pub async fn freshness(store: &Store, filter: &Filter, now: Timestamp) -> Result
     let members: BTreeSet<Guid> = members.map(|member| member.id.guid()).collect();
     let mut by_guid: BTreeMap<Guid, Vec<Kept>> = BTreeMap::new();
     for set in sets {
-        by_guid.entry(set.id.guid()).or_default().push(Kept::Set(set));
+        by_guid.entry(set.id.guid()).or_default().push(Kept::Set(Box::new(set)));
     }
     for found in archives.into_iter().filter(|found| !members.contains(&found.entry.id.guid())) {
         by_guid.entry(found.entry.id.guid()).or_default().push(Kept::Archive(Box::new(found)));
@@ -153,7 +153,7 @@ pub async fn freshness(store: &Store, filter: &Filter, now: Timestamp) -> Result
 /// What may be a backup of a source.
 enum Kept {
     Archive(Box<Found>),
-    Set(SetEntry),
+    Set(Box<SetEntry>),
 }
 
 impl Kept {
@@ -175,7 +175,7 @@ impl Source {
             return Ok(());
         };
         let looked_at = match kept {
-            Kept::Set(entry) => self.set(store, entry, begun, now).await?,
+            Kept::Set(entry) => self.set(store, *entry, begun, now).await?,
             Kept::Archive(found) if found.manifest.is_some() => self.with_manifest(store, *found, begun).await?,
             Kept::Archive(found) => without_manifest(store, *found, begun).await?,
         };

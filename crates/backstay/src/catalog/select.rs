@@ -88,7 +88,7 @@ pub async fn select_any(store: &Store, selector: &str, filter: &Filter) -> Resul
 /// An archive or a set that comes into question.
 enum Candidate {
     Archive(Box<Found>),
-    Set(SetEntry),
+    Set(Box<SetEntry>),
 }
 
 impl Candidate {
@@ -110,7 +110,7 @@ impl Candidate {
 /// The archives and sets whose ids begin with `prefix`, oldest first.
 async fn candidates(store: &Store, prefix: &str, filter: &Filter, read_manifests: bool) -> Result<Vec<Candidate>> {
     let (archives, ids) = find(store, prefix, filter, read_manifests).await?;
-    let sets = load_all(store, ids, filter).await?.into_iter().map(Candidate::Set);
+    let sets = load_all(store, ids, filter).await?.into_iter().map(|set| Candidate::Set(Box::new(set)));
     let mut all: Vec<Candidate> =
         archives.into_iter().map(|found| Candidate::Archive(Box::new(found))).chain(sets).collect();
     all.sort_by(|a, b| a.id().cmp(b.id()));
@@ -168,7 +168,7 @@ async fn by_name(store: &Store, selector: &str, name: &str, back: usize, filter:
 async fn only_source(store: &Store, selector: &str, mut found: Vec<Candidate>, back: usize) -> Result<Selected> {
     let members: BTreeSet<Guid> = found
         .iter()
-        .filter_map(|found| if let Candidate::Set(SetEntry { set: Some(set), .. }) = found { Some(set) } else { None })
+        .filter_map(|found| if let Candidate::Set(entry) = found { entry.set.as_ref() } else { None })
         .flat_map(|set| set.members.iter().map(|member| member.id.guid()))
         .collect();
     found.retain(|found| matches!(found, Candidate::Set(_)) || !members.contains(&found.id().guid()));

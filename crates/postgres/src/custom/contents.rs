@@ -247,7 +247,7 @@ mod tests {
             assert_eq!(Contents::parse(whole[..length].to_vec()).unwrap_err().code(), "dump.invalid", "{length}");
         }
         assert_eq!(Contents::parse([&whole[..], b"x"].concat()).unwrap_err().code(), "dump.invalid");
-        let mut huge = whole.clone();
+        let mut huge = whole;
         huge[11 + 5 + 35..][..5].copy_from_slice(&[0, 255, 255, 255, 127]);
         assert_eq!(Contents::parse(huge).unwrap_err().code(), "dump.invalid");
     }
