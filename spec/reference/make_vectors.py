@@ -7,7 +7,7 @@ choose).
 """
 
 import pathlib
-from cases import archives, headers, keys, manifests, openssl, streams
+from cases import archives, headers, keys, manifests, openssl, sets, streams
 from cases.vector import written
 
 VECTORS = pathlib.Path(__file__).parent.parent / "vectors"
@@ -26,6 +26,7 @@ def main():
     keys.signatures()
     manifests.manifests()
     manifests.chains()
+    sets.sets()
     streams.streams()
     openssl.openssl_profile()
     for path in VECTORS.glob("*.txt"):

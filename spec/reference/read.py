@@ -3,6 +3,7 @@
 
     pip install cryptography zstandard
     read.py DIRECTORY ID --identity key.txt > content
+    read.py DIRECTORY SET --set --identity key.txt      the members of a backup set: id, root and name, one a line
 
 R4, H7 or B5 in a comment are rows of the tables of ../archive.md, O6 of ../openssl.md. Left out, besides verify, ranges
 and salvage: signatures, receipts, and identities of plugins and SSH. It stops at the first finding. What was written
@@ -18,7 +19,7 @@ from zstandard import ZstdDecompressor, ZstdError, frame_header_size, get_frame_
 MiB, AEADS, CODECS = 1 << 20, {"aes-256-gcm": AESGCM, "chacha20-poly1305": ChaCha20Poly1305}, ("zstd", "gzip")
 EXIT = {1: "io.failed", 2: "usage.arguments usage.recipient name.invalid", 10: "archive.not-found",  # all others: 20
         12: "key.invalid key.not-found key.wrong key.passphrase key.open openssl.key",
-        21: "archive.uncommitted archive.truncated name.ambiguous part.missing chain.broken",
+        21: "archive.uncommitted archive.truncated name.ambiguous part.missing chain.broken set.incomplete",
         23: "key.kdf-limit format.unsupported stream.limit chain.limit"}
 
 def exit_status(code):
@@ -38,18 +39,19 @@ def attempt(function, *arguments):
     except (ValueError, Failure, InvalidTag, ZstdError, zlib.error):
         return None
 
+GRAMMAR = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[1-9]([0-9]{9}|[0-9]{12})"
+
 class Archive:
     """The objects of one archive in a directory (§2)."""
-    def __init__(self, path, id):  # R1
-        grammar = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[1-9]([0-9]{9}|[0-9]{12})"
-        check(re.fullmatch(grammar, id), "name.invalid", f"{id} is not an archive id")
+    def __init__(self, path, id, commit=".json"):  # R1
+        check(re.fullmatch(GRAMMAR, id), "name.invalid", f"{id} is not an archive id")
         self.path, self.id = path, id
         self.sizes = {entry.name: entry.stat().st_size for entry in os.scandir(path) if entry.is_file()}
         ends = [name[len(id):] for name in self.sizes if name.startswith(id)]
         indices = sorted((end[1:] for end in ends if re.fullmatch("-[0-9]{1,18}", end)), key=int)
         self.boxes = sorted(int(end[5:]) for end in ends if re.fullmatch(r"\.key\.(0|[1-9][0-9]*)", end))
         self.parts = {int(index): f"{id}-{index}" for index in indices} or {0: id for end in ends if not end}
-        check(self.parts or ".json" in ends, "archive.not-found", f"no object of {id}")
+        check(self.parts and commit == ".json" or commit in ends, "archive.not-found", f"no object of {id}")
         once = len(self.parts) == len(indices or self.parts) and not (indices and "" in ends)
         check(once, "name.ambiguous", f"two objects of {id} claim one part")
     def open(self, name):
@@ -100,6 +102,12 @@ PART = "n:int size:count sha256:hex32 crc32c?:hex4 md5?:hex16"
 LINE = re.compile(rb'BACKSTAY1 (\{"id":"[^"]*","part":[0-9]+,"rnd":"[^"]*",([ -\[\]-~]+)\}) *\n')
 SEALED = re.compile(rb'(\{"backstay":.*\n)"seal":\{"sha256":"([0-9a-f]{64})","mac":"[0-9a-f]{64}"(?:,"by":%b,"sig":%b)?'
                     rb'\}\}\n' % (TYPES["bytes32"].encode(), TYPES["bytes64"].encode()), re.S)
+
+SET = ("backstay_set?:int id?:text created?:text finished?:text head?:object source?:object name?:text tags?:texts"
+       " members?:list private?:base64 crit?:texts")
+SET_HEAD, SET_MEMBER = "salt?:hex32 commit?:hex32 keys?:slots open?:hex32 by?:bytes32 sig?:bytes64", "name:text id:text root:hex32 role?:text"
+
+SEALED_SET = re.compile(SEALED.pattern.replace(b"backstay", b"backstay_set", 1), re.S)
 
 def compact(value):
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
@@ -204,6 +212,34 @@ def load_manifest(archive, id, legacy=False):
         valid(conforms(manifest["openssl"], OPENSSL) and kind == "full" and not (single and (len(parts) > 1 or first)))
     valid(len(needs) <= 32 and len({id, *(need["id"] for need in needs)}) == len(needs) + 1, "chain.limit")
     return {**manifest, "sealed": match[1]}
+
+def load_set(archive, id):
+    """S1 to S8: the set, with its sealed bytes beside the members."""
+    def valid(condition, code="set.invalid"):
+        check(condition, code, f"the set {id}")
+    with archive.open(id + ".set.json") as file:
+        data = file.read(32 * MiB + 1)
+    valid(len(data) <= 32 * MiB)
+    text = attempt(data.decode)
+    match = text and SEALED_SET.fullmatch(data)
+    valid(match)
+    valid(hashlib.sha256(match[1]).hexdigest().encode() == match[2], "set.seal")
+    found = attempt(strict_json, text, 16)
+    valid(found and conforms(found, SET))  # S4
+    members, head, crit = found.get("members", []), found.get("head", {}), set(found.get("crit", []))
+    valid(conforms(head, SET_HEAD) and len(members) <= 65536 and all(
+        conforms(member, SET_MEMBER) and 0 < len(member["name"].encode()) <= 1024
+        and re.fullmatch(GRAMMAR, member["id"]) for member in members))
+    valid("backstay_set" in found)
+    valid(found["backstay_set"] == 1, "format.unsupported")
+    valid(crit <= {"open"}, "format.unsupported")
+    valid("id" in found)
+    valid(found["id"] == id, "name.mismatch")
+    opened, ids = "open" in head, {member["id"] for member in members}
+    valid(members and {"salt", "commit", "keys"} <= head.keys() and "created" in found and ("by" in head) == ("sig" in head)
+          and opened == ("open" in crit) and not (opened and (head["keys"] or "by" in head))
+          and len(ids) == len({member["name"] for member in members}) == len(members) and id not in ids)
+    return {**found, "sealed": match[1]}
 
 def check_seal(archive, manifest, want, seal_key, otherwise="manifest.seal"):
     """R8, O6 and O8: the MAC, the wanted root and the ancestors."""
@@ -496,6 +532,27 @@ def read(want):
     if not native and not manifest:
         print("warning[openssl.unauthenticated]: the content may have been changed", file=sys.stderr)
 
+def read_set(want):
+    """S1 to S12: a line for each member of a set, with its id, its root and its name as JSON."""
+    archive = Archive(want.directory, want.id, ".set.json")
+    found = load_set(archive, want.id)
+    head, members = found["head"], found["members"]
+    opened = want.allow_open and not (want.raw_key or want.secret or want.identity or want.passphrase_file)
+    check("open" not in head or opened, "key.open", f"{want.id} is not encrypted")  # S9
+    prk = find_prk(archive, head, want)
+    mac = hmac256(expand(prk, b"backstay/1 set"), found["sealed"]).hex()
+    check(hmac.compare_digest(mac, found["seal"]["mac"]), "set.seal", f"the seal of {want.id} does not fit the key")
+    names = [member["name"] for member in members]
+    if "private" in found:
+        sealed = unbase64(found["private"])
+        facts = attempt(AESGCM(expand(prk, b"backstay/1 private")).decrypt, sealed[:12], sealed[12:], None)
+        check(facts, "set.invalid", "the private facts do not open")
+        names = json.loads(facts).get("members", names)
+    for member, name in zip(members, names):  # S12
+        there = member["id"] + ".json" in archive.sizes and attempt(load_manifest, archive, member["id"])
+        check(there and there["root"] == member["root"], "set.incomplete", f"{name} is missing or another one")
+        yield f"{member['id']} {member['root']} {json.dumps(name)}\n".encode()
+
 # ---- Command line ----
 
 def parse_identity(text):
@@ -530,7 +587,7 @@ def arguments(words=None):
     parser.add_argument("directory")
     parser.add_argument("id")
     files = {name: {"action": "append", "default": [], "metavar": "FILE"} for name in FILES}
-    flags = {name: {"action": "store_true"} for name in ("no_manifest", "allow_open", "require_seal")}
+    flags = {name: {"action": "store_true"} for name in ("no_manifest", "allow_open", "require_seal", "set")}
     for name, how in (files | flags | VALUES).items():
         parser.add_argument("--" + name.replace("_", "-"), **how)
     return parser.parse_args(words)
@@ -541,7 +598,7 @@ def main():
         for name, parse in FILES.items():
             texts = [pathlib.Path(path).read_bytes() for path in getattr(want, name)]
             setattr(want, name, [key for text in texts for key in parse(text)])
-        for content in read(want):
+        for content in (read_set if want.set else read)(want):
             sys.stdout.buffer.write(content)
     except (Failure, OSError) as error:
         code, message = error.args if isinstance(error, Failure) else ("io.failed", error)

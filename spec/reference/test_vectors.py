@@ -11,7 +11,8 @@ VECTORS = pathlib.Path(__file__).parent.parent / "vectors"
 AT_LEAST = 120
 FIELDS = {"name", "note", "archive", "command", "args", "key", "expect", "warn", "content-length", "content-sha256", "released"}
 REPEATED = {"note", "args", "key"}
-COMMANDS = {"restore", "verify quick", "verify full", "verify deep", "salvage"}
+COMMANDS = {"restore", "verify quick", "verify full", "verify deep", "salvage", "set"}
+READ = {"restore": read.read, "set": read.read_set}
 LACKING = {"--range", "--receipt", "--signer"}
 NEIGHBOURS = {"manifest", "chain", "format", "openssl"}  # families in which another code than the demanded one will do
 PASSED_OVER, INEXACT = "passed over", "inexact"
@@ -56,7 +57,7 @@ def parse(text, name):
     for key, data in objects.items():
         if len(data) != lengths[key]:
             raise Broken(f"object {key} has {len(data)} bytes, not {lengths[key]}")
-    if fields["command"] == "restore" and fields["expect"] == "ok" and not {"content-length", "content-sha256"} <= set(fields):
+    if fields["command"] in READ and fields["expect"] == "ok" and not {"content-length", "content-sha256"} <= set(fields):
         raise Broken("expects ok without the content")
     return fields, {key: bytes(data) for key, data in objects.items()}
 
@@ -88,14 +89,14 @@ def run(fields, objects, directory):
     if fields["command"] not in COMMANDS:
         raise Broken(f"command {fields['command']}")
     want = options(fields, directory)
-    if fields["command"] != "restore" or want is None:
+    if fields["command"] not in READ or want is None:
         return PASSED_OVER
     for name, data in objects.items():
         (pathlib.Path(directory) / name).write_bytes(data)
     content, warnings, outcome, length = hashlib.sha256(), io.StringIO(), "ok", 0
     try:
         with contextlib.redirect_stderr(warnings):
-            for piece in read.read(want):
+            for piece in READ[fields["command"]](want):
                 content.update(piece)
                 length += len(piece)
     except read.Failure as failure:

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use backstay_format::Error as Fault;
-use backstay_format::header::{self, Codec, Common, Head, Header, Reference};
+use backstay_format::header::{self, Codec, Common, Head, Header, Lock, Reference};
 use backstay_format::key::{Keyring, Opened as Unlocked};
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, OpensslHead, PartEntry, Profile, SealedManifest};
 use backstay_format::openssl::{self, Candidates, KeyIv, Password, Preamble};
@@ -528,43 +528,12 @@ impl Located {
         keyring: &Keyring,
         policy: &ReadPolicy,
     ) -> Result<Unlocked> {
-        let id = &self.id;
-        let open = |why| Err(Error::from(Fault::KeyOpen { id: id.to_string(), why }));
-        if common.open.is_some() {
-            if !keyring.is_empty() || policy.signer.is_some() {
-                return open("a key or signer was given, so an encrypted one is expected");
-            }
-            if !policy.allow_open {
-                return open("it is not encrypted, and that was not allowed");
-            }
-        }
-        if let Some(signer) = &policy.signer {
-            let message = header_message(id, &common.salt, &common.commit);
-            signer.check(common.signature.as_ref(), &message, id)?;
-        }
-        if let Some(secret) = common.open {
-            let secret = Secret(secret);
-            let keys = Keys::derive(&secret, &common.salt);
-            if !keys.fits(&common.commit) {
-                return Err(Fault::KeyWrong { id: id.to_string() }.into());
-            }
-            return Ok(Unlocked { secret, keys, notes: Vec::new() });
-        }
-        let keyboxes = if keyring.is_empty() { Vec::new() } else { self.keyboxes(store).await? };
-        Ok(keyring.open(id, &common.salt, &common.commit, &common.keys, &keyboxes)?)
+        unlock(&self.id, &common.lock(), &self.objects.keyboxes, store, keyring, policy).await
     }
 
-    /// The keyboxes in order of their number. One that is gone or too long counts as empty, so as damaged.
+    /// The keyboxes in order of their number.
     pub(crate) async fn keyboxes(&self, store: &Store) -> Result<Vec<Vec<u8>>> {
-        let mut keyboxes = Vec::new();
-        for m in self.objects.keyboxes.iter().take(17) {
-            match store.get(&self.id.keybox(*m), KEYBOX_FETCH).await {
-                Ok(keybox) => keyboxes.push(keybox.map(Vec::from).unwrap_or_default()),
-                Err(backstay_store::Error::TooLarge { .. }) => keyboxes.push(Vec::new()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(keyboxes)
+        keyboxes(&self.id, &self.objects.keyboxes, store).await
     }
 
     /// O3 and O4: whether this can be the whole of a stream. In a sealed archive the magic is part of what the digests
@@ -681,6 +650,53 @@ impl Located {
         openssl::Decryptor::new(key).decrypt((!only_block).then_some(previous), &mut last);
         openssl::unpad(&last).map(drop).map_err(openssl_fault)
     }
+}
+
+/// R6 and R7: the secret of an archive or a set that has these keyboxes.
+pub(crate) async fn unlock(
+    id: &ArchiveId,
+    lock: &Lock,
+    boxes: &[u32],
+    store: &Store,
+    keyring: &Keyring,
+    policy: &ReadPolicy,
+) -> Result<Unlocked> {
+    let open = |why| Err(Error::from(Fault::KeyOpen { id: id.to_string(), why }));
+    if lock.open.is_some() {
+        if !keyring.is_empty() || policy.signer.is_some() {
+            return open("a key or signer was given, so an encrypted one is expected");
+        }
+        if !policy.allow_open {
+            return open("it is not encrypted, and that was not allowed");
+        }
+    }
+    if let Some(signer) = &policy.signer {
+        let message = header_message(id, &lock.salt, &lock.commit);
+        signer.check(lock.signature.as_ref(), &message, id)?;
+    }
+    if let Some(secret) = lock.open {
+        let secret = Secret(secret);
+        let keys = Keys::derive(&secret, &lock.salt);
+        if !keys.fits(&lock.commit) {
+            return Err(Fault::KeyWrong { id: id.to_string() }.into());
+        }
+        return Ok(Unlocked { secret, keys, notes: Vec::new() });
+    }
+    let keyboxes = if keyring.is_empty() { Vec::new() } else { keyboxes(id, boxes, store).await? };
+    Ok(keyring.open(id, &lock.salt, &lock.commit, &lock.keys, &keyboxes)?)
+}
+
+/// The keyboxes in order of their number. One that is gone or too long counts as empty, so as damaged.
+async fn keyboxes(id: &ArchiveId, boxes: &[u32], store: &Store) -> Result<Vec<Vec<u8>>> {
+    let mut keyboxes = Vec::new();
+    for m in boxes.iter().take(17) {
+        match store.get(&id.keybox(*m), KEYBOX_FETCH).await {
+            Ok(keybox) => keyboxes.push(keybox.map(Vec::from).unwrap_or_default()),
+            Err(backstay_store::Error::TooLarge { .. }) => keyboxes.push(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(keyboxes)
 }
 
 fn openssl_fault(error: openssl::Error) -> Error {

@@ -8,7 +8,6 @@
 //! The manifest is the commit, so everything that can say that this is not a good backup is asked before it is created:
 //! the producer's exit status, the end marker, the size, and the store about each part.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -26,7 +25,7 @@ use backstay_store::{Created, Store};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::chunk::{Checks, Verdict, Witness};
+use crate::chunk::{Checks, Facts, Verdict, Watch, Witness};
 use crate::claim::Ours;
 use crate::compress::Compressors;
 use crate::context::Context;
@@ -81,6 +80,12 @@ pub struct BackupOptions {
     pub also: Option<Also>,
     /// Where sealed parts wait for the store; not together with a second store.
     pub spool: Option<Arc<Outbox>>,
+    /// What the manifest calls the kind of source, instead of `stream` or `command`.
+    pub source: Option<&'static str>,
+    /// Further facts for the sealed part of the manifest, by name.
+    pub facts: Facts,
+    /// Who looks at the content and may find out more.
+    pub watch: Option<Box<dyn Watch>>,
 }
 
 impl BackupOptions {
@@ -101,6 +106,9 @@ impl BackupOptions {
             stall: Duration::from_secs(24 * 3600),
             also: None,
             spool: None,
+            source: None,
+            facts: Facts::new(),
+            watch: None,
         }
     }
 }
@@ -186,17 +194,17 @@ pub async fn backup(
 pub(crate) struct Anew {
     pub(crate) id: ArchiveId,
     /// Set once the content has ended and everything was right.
-    pub(crate) facts: Arc<OnceLock<Facts>>,
+    pub(crate) facts: Arc<OnceLock<Inherited>>,
 }
 
 /// What the new manifest takes over from the old one.
-pub(crate) struct Facts {
+pub(crate) struct Inherited {
     pub(crate) created: String,
     pub(crate) finished: Option<String>,
     pub(crate) source: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) tags: Vec<String>,
-    pub(crate) private: BTreeMap<String, serde_json::Value>,
+    pub(crate) private: Facts,
     pub(crate) converted: Converted,
 }
 
@@ -221,7 +229,7 @@ impl Anew {
 pub(crate) async fn write(
     store: &Store,
     source: Source,
-    options: BackupOptions,
+    mut options: BackupOptions,
     anew: Option<Anew>,
     context: &Context,
     observer: Arc<dyn Observer>,
@@ -260,7 +268,7 @@ pub(crate) async fn write(
         }
     };
     let command = source.command_line();
-    let kind = source.kind();
+    let kind = options.source.unwrap_or_else(|| source.kind());
     observer.event(&Event::Started { id: id.clone(), plan: layout.to_string() });
 
     let Prepared { packer, codec, seal, keyboxes } = {
@@ -286,7 +294,7 @@ pub(crate) async fn write(
         }
     };
     let mut chunks = source.start(context.interrupt.clone(), &observer, options.stall)?;
-    let mut witness = Witness::default();
+    let mut witness = Witness::with(options.watch.take());
 
     let streamed = tokio::select! {
         biased;
@@ -307,6 +315,7 @@ pub(crate) async fn write(
         alone.map_err(|error| destinations.verdict(error))?;
     }
 
+    options.facts.extend(witness.facts());
     let seal_key = seal.key();
     let private = seal.private(&options, command, context)?;
     let root = backstay_format::manifest::root(entries.iter().map(|entry| &entry.sha256));
@@ -473,16 +482,14 @@ impl Sealing {
 
     /// The facts that only the key's holder may read.
     fn private(&self, options: &BackupOptions, command: Option<String>, context: &Context) -> Result<Option<Vec<u8>>> {
-        let mut facts = BTreeMap::from([
-            ("host", serde_json::Value::from(rustix::system::uname().nodename().to_string_lossy())),
-            ("version", env!("CARGO_PKG_VERSION").into()),
-        ]);
+        let mut facts = options.facts.clone();
+        facts.extend(facts_of_this_host());
         if let Some(command) = command {
-            facts.insert("command", command.into());
+            facts.insert("command".to_owned(), command.into());
         }
         if options.hide_name {
-            facts.insert("name", options.name.as_str().into());
-            facts.insert("tags", options.tags.clone().into());
+            facts.insert("name".to_owned(), options.name.as_str().into());
+            facts.insert("tags".to_owned(), options.tags.clone().into());
         }
         self.keys.sealed(&facts, context)
     }
@@ -490,15 +497,24 @@ impl Sealing {
 
 impl SealKeys {
     /// These facts as only the key's holder may read them.
-    fn sealed<K: serde::Serialize + Ord>(
-        &self,
-        facts: &BTreeMap<K, serde_json::Value>,
-        context: &Context,
-    ) -> Result<Option<Vec<u8>>> {
-        let SealKeys::Native(keys) = self else { return Ok(None) };
-        let json = serde_json::to_string(facts).map_err(|error| Error::Internal { why: error.to_string() })?;
-        Ok(Some(seal_private(keys, context.random(), &json)))
+    fn sealed(&self, facts: &Facts, context: &Context) -> Result<Option<Vec<u8>>> {
+        match self {
+            SealKeys::Native(keys) => Ok(Some(sealed_facts(keys, facts, context)?)),
+            SealKeys::Openssl(_) => Ok(None),
+        }
     }
+}
+
+/// Where and by what a document was made.
+pub(crate) fn facts_of_this_host() -> [(String, serde_json::Value); 2] {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    [("host".to_owned(), host.into()), ("version".to_owned(), env!("CARGO_PKG_VERSION").into())]
+}
+
+/// The private part of a document.
+pub(crate) fn sealed_facts(keys: &Keys, facts: &Facts, context: &Context) -> Result<Vec<u8>> {
+    let json = serde_json::to_string(facts).map_err(|error| Error::Internal { why: error.to_string() })?;
+    Ok(seal_private(keys, context.random(), &json))
 }
 
 /// Draws the archive's secret, writes detached slots, and opens part 0.
@@ -514,7 +530,7 @@ async fn prepare(
             if *padding != Padding::None && *codec == Codec::Gzip {
                 return Err(Error::Usage { why: "sizes cannot be padded with the gzip codec".to_owned() });
             }
-            if signing_key.is_some() && !matches!(encryption, Encryption::Slots { .. }) {
+            if signing_key.is_some() && !encryption.has_slots() {
                 return Err(Error::Usage {
                     why: "only archives for recipients or a passphrase can be signed".to_owned(),
                 });
@@ -570,7 +586,12 @@ async fn prepare(
 
 /// An id for an archive that begins now: later than every other of this process and, as far as the stores let themselves be
 /// listed, than every other of this guid.
-async fn next_id(destinations: &Destinations, needed: bool, guid: &Guid, context: &Context) -> Result<ArchiveId> {
+pub(crate) async fn next_id(
+    destinations: &Destinations,
+    needed: bool,
+    guid: &Guid,
+    context: &Context,
+) -> Result<ArchiveId> {
     let mut millis = context.millis()?;
     let now = format!("{guid}-{millis}");
     for store in destinations.stores() {

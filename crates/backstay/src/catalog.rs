@@ -5,8 +5,9 @@
 
 pub mod freshness;
 mod select;
+mod sets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use backstay_format::header::Kind;
@@ -25,7 +26,8 @@ use crate::guid;
 use crate::policy::{ProfileName, ReadPolicy, ReceiptLine};
 use crate::report;
 
-pub use self::select::select;
+pub use self::select::{Selected, select, select_any};
+pub use self::sets::{SetEntry, list_all};
 
 /// Requests in flight.
 const REQUESTS: usize = 16;
@@ -73,6 +75,8 @@ pub struct Entry {
     pub kind: Option<Kind>,
     /// Bytes of content, if manifests were read and it is not hidden.
     pub content: Option<u64>,
+    /// The root, if manifests were read.
+    pub root: Option<[u8; 32]>,
     /// Whether somebody holds it.
     pub held: bool,
     /// When it got its tombstone.
@@ -143,16 +147,24 @@ pub struct Filter {
 /// `store.*`. A manifest that cannot be read does not hide its archive: what it would say is left out.
 pub async fn list(store: &Store, filter: &Filter, read_manifests: bool) -> Result<Vec<Entry>> {
     let prefix = filter.guid.as_ref().map(|guid| format!("{guid}-")).unwrap_or_default();
-    Ok(find(store, &prefix, filter, read_manifests).await?.into_iter().map(|found| found.entry).collect())
+    let (archives, _) = find(store, &prefix, filter, read_manifests).await?;
+    Ok(archives.into_iter().map(|found| found.entry).collect())
 }
 
-/// The archives whose ids begin with `prefix`, oldest first.
-async fn find(store: &Store, prefix: &str, filter: &Filter, read_manifests: bool) -> Result<Vec<Found>> {
+/// The archives whose ids begin with `prefix`, oldest first, and the ids of the backup sets, which the filter's name and tag have not
+/// been held against.
+async fn find(
+    store: &Store,
+    prefix: &str,
+    filter: &Filter,
+    read_manifests: bool,
+) -> Result<(Vec<Found>, BTreeSet<ArchiveId>)> {
     let read_all = read_manifests || filter.reads_everything();
     // A name usually tells the guid, and then the manifest need not be asked.
     let derived = filter.name.as_deref().and_then(|name| guid::from_name(name).ok());
     let held = Semaphore::new(MANIFESTS);
-    let mut archives = stream::iter(survey(store, prefix, filter).await?)
+    let (found, sets) = survey(store, prefix, filter).await?;
+    let mut archives = stream::iter(found)
         .map(|mut found| {
             let named = derived.as_ref().is_some_and(|guid| found.entry.id.guid() == *guid);
             let read = read_all || (filter.name.is_some() && !named);
@@ -173,7 +185,7 @@ async fn find(store: &Store, prefix: &str, filter: &Filter, read_manifests: bool
             wanted.push(found);
         }
     }
-    Ok(wanted)
+    Ok((wanted, sets))
 }
 
 impl Filter {
@@ -212,17 +224,22 @@ struct Found {
     report: Option<(SystemTime, String)>,
 }
 
-/// Lists what begins with `prefix` and groups it by archive, oldest first.
-async fn survey(store: &Store, prefix: &str, filter: &Filter) -> Result<Vec<Found>> {
+/// Lists what begins with `prefix` and groups it by archive, oldest first. Beside the archives there are the ids of the sets.
+async fn survey(store: &Store, prefix: &str, filter: &Filter) -> Result<(Vec<Found>, BTreeSet<ArchiveId>)> {
     let before = filter.before.map(|before| u64::try_from(before.as_millisecond()).unwrap_or(0));
     let wanted = |id: &ArchiveId| {
         before.is_none_or(|before| id.millis() < before) && filter.guid.as_ref().is_none_or(|guid| id.guid() == *guid)
     };
     let mut found: BTreeMap<ArchiveId, Found> = BTreeMap::new();
+    let mut sets = BTreeSet::new();
     let mut listing = store.list(prefix, None);
     while let Some(object) = listing.try_next().await? {
         let name = ObjectName::parse(&object.name);
         let Some(id) = name.id().filter(|id| wanted(id)) else { continue };
+        if let ObjectName::Set(id) = &name {
+            sets.insert(id.clone());
+            continue;
+        }
         match found.get_mut(id) {
             Some(archive) => archive.add(&name, object),
             None => {
@@ -232,7 +249,7 @@ async fn survey(store: &Store, prefix: &str, filter: &Filter) -> Result<Vec<Foun
             }
         }
     }
-    Ok(found.into_values().filter(Found::is_archive).collect())
+    Ok((found.into_values().filter(Found::is_archive).collect(), sets))
 }
 
 impl Found {
@@ -254,6 +271,7 @@ impl Found {
             added_tags: Vec::new(),
             reports: 0,
             reported: None,
+            root: None,
         };
         Found { entry, manifest: None, start: Vec::new(), tags: Vec::new(), report: None }
     }
@@ -370,6 +388,7 @@ impl Found {
 
 impl Entry {
     fn describe(&mut self, manifest: Manifest) {
+        self.root = Some(manifest.root());
         self.profile = Some(match manifest.profile {
             Profile::Native(_) => ProfileName::Native,
             Profile::Openssl(_) => ProfileName::Openssl,

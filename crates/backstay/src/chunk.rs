@@ -3,6 +3,9 @@
 //! A producer that dies may still close its output properly. PostgreSQL's dumps end in a line that says so; other
 //! producers can be held to a pattern.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use regex::bytes::Regex;
 
 use crate::error::{Error, Result};
@@ -33,6 +36,21 @@ pub struct Announced {
     pub tail: String,
 }
 
+/// What somebody found out about a content, by name: it goes to the sealed part of the manifest.
+pub type Facts = BTreeMap<String, serde_json::Value>;
+
+/// Somebody who knows a format, and looks at the content as it passes.
+pub trait Watch: fmt::Debug + Send {
+    /// Takes the next bytes, whatever their number. It holds the backup up, so it had better be quick.
+    fn see(&mut self, bytes: &[u8]);
+
+    /// The content has ended. Gives what was found out.
+    ///
+    /// # Errors
+    /// Why the content cannot be whole, as one sentence; it is then not committed, unless no end marker is wanted.
+    fn end(&mut self) -> std::result::Result<Facts, String>;
+}
+
 /// What the content must be before it may be committed.
 #[derive(Debug, Clone, Default)]
 pub struct Checks {
@@ -58,11 +76,26 @@ pub(crate) struct Witness {
     head: Vec<u8>,
     tail: Vec<u8>,
     told_empty: bool,
+    watch: Option<Box<dyn Watch>>,
+    facts: Facts,
 }
 
 impl Witness {
+    /// A witness who has somebody at the side.
+    pub(crate) fn with(watch: Option<Box<dyn Watch>>) -> Witness {
+        Witness { watch, ..Witness::default() }
+    }
+
+    /// What was found out, once the content was judged.
+    pub(crate) fn facts(&mut self) -> Facts {
+        std::mem::take(&mut self.facts)
+    }
+
     pub(crate) fn see(&mut self, chunk: &[u8]) {
         self.length += chunk.len() as u64;
+        if let Some(watch) = &mut self.watch {
+            watch.see(chunk);
+        }
         let missing = HEAD.saturating_sub(self.head.len()).min(chunk.len());
         self.head.extend_from_slice(&chunk[..missing]);
         if chunk.len() >= TAIL {
@@ -88,6 +121,13 @@ impl Witness {
         }
         if self.length < checks.min_size {
             return Err(Error::SourceTooSmall { found: self.length, expected: checks.min_size });
+        }
+        match self.watch.take().map(|mut watch| watch.end()) {
+            Some(Ok(facts)) => self.facts = facts,
+            Some(Err(expected)) if !matches!(checks.end, EndMarker::None) => {
+                return Err(Error::SourceTrailer { expected });
+            }
+            Some(Err(_)) | None => {}
         }
         match &checks.end {
             EndMarker::None => Ok(Verdict::Good),

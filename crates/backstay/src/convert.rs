@@ -9,7 +9,6 @@
 //! very end, as one of the openssl profile can only do, leaves parts without a manifest. These cannot be continued, since the secret that they
 //! were sealed with is gone.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -27,8 +26,8 @@ use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc as relay;
 
 use crate::archive::{Archive, Committed, Lines, Located, Object, Objects, first_bytes};
-use crate::backup::{Anew, BackupOptions, Facts, Format, Padding, Receipt, rfc3339, write};
-use crate::chunk::Checks;
+use crate::backup::{Anew, BackupOptions, Format, Inherited, Padding, Receipt, rfc3339, write};
+use crate::chunk::{Checks, Facts};
 use crate::context::Context;
 use crate::copy::{CopyOptions, copy};
 use crate::decode::Decoder;
@@ -250,7 +249,7 @@ impl Old {
     }
 
     /// The facts that only the key's holder may read.
-    fn private(&self, archive: &Archive) -> Result<BTreeMap<String, serde_json::Value>> {
+    fn private(&self, archive: &Archive) -> Result<Facts> {
         let mut facts = match (archive, self.manifest.as_ref().and_then(|manifest| manifest.private.as_ref())) {
             (Archive::Native(native), Some(private)) => {
                 let object = self.id.manifest();
@@ -260,7 +259,7 @@ impl Old {
                     why: format!("its private details are not what they should be: {error}"),
                 })?
             }
-            _ => BTreeMap::new(),
+            _ => Facts::new(),
         };
         if let Some(document) = &self.document {
             facts.insert("document".to_owned(), to_base64(document).into());
@@ -269,7 +268,7 @@ impl Old {
     }
 
     /// What the new manifest takes over.
-    fn facts(&self, root: [u8; 32], private: BTreeMap<String, serde_json::Value>, context: &Context) -> Result<Facts> {
+    fn facts(&self, root: [u8; 32], private: Facts, context: &Context) -> Result<Inherited> {
         let converted = manifest::Converted {
             profile: self.profile.to_string(),
             root,
@@ -278,7 +277,7 @@ impl Old {
             at: rfc3339(context.now()),
         };
         Ok(match &self.manifest {
-            Some(old) => Facts {
+            Some(old) => Inherited {
                 created: old.created.clone(),
                 finished: old.finished.clone(),
                 source: old.source.clone(),
@@ -292,7 +291,7 @@ impl Old {
                 let created = jiff::Timestamp::from_millisecond(millis)
                     .map_err(|error| Error::Internal { why: error.to_string() })?;
                 let (finished, source, name, tags) = (None, None, None, Vec::new());
-                Facts { created: rfc3339(created), finished, source, name, tags, private, converted }
+                Inherited { created: rfc3339(created), finished, source, name, tags, private, converted }
             }
         })
     }
@@ -306,8 +305,8 @@ impl Old {
         fetcher: &Fetcher,
         memory: u64,
         mut relay: Relay,
-        facts: &OnceLock<Facts>,
-        private: BTreeMap<String, serde_json::Value>,
+        facts: &OnceLock<Inherited>,
+        private: Facts,
         context: &Context,
     ) -> Result<()> {
         let (feed, pieces) = mpsc::channel(1);

@@ -338,7 +338,7 @@ impl Group {
                 self.parts.push(Object { n, name, size });
             }
             ObjectName::Keybox(..) => self.keyboxes.push((name, size)),
-            ObjectName::Single(_) | ObjectName::Unknown(_) => self.untouchable = true,
+            ObjectName::Single(_) | ObjectName::Set(_) | ObjectName::Unknown(_) => self.untouchable = true,
             ObjectName::Sidecar(_, word, _) => self.untouchable |= word == Word::Hold,
             ObjectName::Foreign => {}
         }

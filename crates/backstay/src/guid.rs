@@ -36,6 +36,15 @@ pub fn from_name(name: &str) -> Result<Guid> {
     Ok(Uuid::new_v5(&NAMESPACE, name.as_bytes()).hyphenated().to_string().parse()?)
 }
 
+/// The guid of a member of the sets of this source: the version 5 UUID of the member's name in the namespace of the set's guid.
+///
+/// # Errors
+/// None for a guid that was parsed; `internal` otherwise.
+pub fn of_member(set: &Guid, name: &str) -> Result<Guid> {
+    let namespace = Uuid::parse_str(set.as_str()).map_err(|error| Error::Internal { why: error.to_string() })?;
+    Ok(Uuid::new_v5(&namespace, name.as_bytes()).hyphenated().to_string().parse()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +55,13 @@ mod tests {
         assert_eq!(guid, from_name("pg-main").unwrap());
         assert_ne!(guid, from_name("pg-main2").unwrap());
         assert_eq!(guid.as_str(), "a5ccaebc-1fd3-5e3a-8b45-b04103c48c7e");
+    }
+
+    #[test]
+    fn each_member_of_each_set_has_a_guid_of_its_own() {
+        let (one, two) = (from_name("pg-main").unwrap(), from_name("pg-main2").unwrap());
+        assert_eq!(of_member(&one, "shop").unwrap().as_str(), "c9afd0e6-1365-57a2-8cf1-29d26386ef92");
+        assert_ne!(of_member(&one, "shop").unwrap(), of_member(&two, "shop").unwrap());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How an archive is locked: recipients, a passphrase, a raw key, or not at all.
 
+use std::sync::Arc;
+
 use age::secrecy::SecretString;
 use backstay_format::key;
 use backstay_format::schedule::Secret;
@@ -25,6 +27,8 @@ pub enum Encryption {
     Raw(Secret),
     /// Everybody.
     Open,
+    /// The same for several archives, each of which draws a secret of its own.
+    Shared(Arc<Encryption>),
 }
 
 impl std::fmt::Debug for Encryption {
@@ -40,6 +44,7 @@ impl std::fmt::Debug for Encryption {
             }
             Encryption::Raw(_) => f.write_str("Raw(..)"),
             Encryption::Open => f.write_str("Open"),
+            Encryption::Shared(shared) => shared.fmt(f),
         }
     }
 }
@@ -56,10 +61,20 @@ pub(crate) struct Locked {
 }
 
 impl Encryption {
+    /// Whether recipients or a passphrase open it.
+    pub(crate) fn has_slots(&self) -> bool {
+        match self {
+            Encryption::Slots { .. } => true,
+            Encryption::Raw(_) | Encryption::Open => false,
+            Encryption::Shared(shared) => shared.has_slots(),
+        }
+    }
+
     /// Draws a secret for one archive and wraps it.
     pub(crate) fn lock(&self, context: &Context) -> Result<Locked> {
         let fresh = || Secret(context.random());
         Ok(match self {
+            Encryption::Shared(shared) => shared.lock(context)?,
             Encryption::Open => Locked { secret: fresh(), attached: Vec::new(), detached: Vec::new(), open: true },
             Encryption::Raw(secret) => {
                 Locked { secret: secret.clone(), attached: Vec::new(), detached: Vec::new(), open: false }

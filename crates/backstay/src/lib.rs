@@ -44,6 +44,7 @@ pub mod retention;
 pub mod rewrap;
 pub mod salvage;
 mod scan;
+pub mod set;
 mod shelf;
 pub mod source;
 mod spool;

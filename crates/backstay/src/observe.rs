@@ -78,6 +78,8 @@ pub struct Progress {
     pub stored: u64,
     /// Parts done.
     pub parts: u32,
+    /// About how many bytes of content there will be, where somebody has an idea of it.
+    pub about_content: Option<u64>,
     /// Stored bytes in all, where that is known.
     pub total_stored: Option<u64>,
     /// Parts in all, where that is known.

@@ -24,6 +24,7 @@ mod rewrap;
 mod roles;
 mod round_trip;
 mod salvage;
+mod set;
 mod source;
 mod spool;
 mod verify;

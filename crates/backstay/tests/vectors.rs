@@ -14,7 +14,7 @@ use backstay::policy::ProfileName;
 use backstay::restore::Target;
 use backstay::salvage::{SalvageOptions, salvage};
 use backstay::verify::{Depth, verify};
-use backstay::{RestoreOptions, Silent, restore};
+use backstay::{RestoreOptions, Silent, restore, set};
 use backstay_format::key::{Keyring, raw_key};
 use backstay_format::openssl::{self, Digest, Kdf, Password};
 use backstay_format::schedule::sha256;
@@ -59,6 +59,20 @@ fn run(path: &Path) -> Result<(), String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(vector.check())
+}
+
+/// A JSON string that has no character beyond ASCII.
+fn ascii(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in serde_json::Value::from(text).to_string().chars() {
+        match character.is_ascii() {
+            true => escaped.push(character),
+            false => character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }),
+        }
+    }
+    escaped
 }
 
 /// One vector.
@@ -224,6 +238,21 @@ impl Vector {
                     Err(error) => self.judge(error.code(), &error.to_string(), &[]),
                 };
             }
+            "set" => {
+                let policy = &self.options.policy;
+                let members = async {
+                    let opened = set::open(&store, &id, &self.keyring, policy).await?;
+                    set::demand_complete(&store, &opened.set, &context).await?;
+                    let line = |member: &set::Member| {
+                        format!("{} {} {}\n", member.id, to_hex(&member.root), ascii(&member.name))
+                    };
+                    Ok::<_, backstay::Error>(opened.set.members.iter().map(line).collect::<String>())
+                };
+                return match members.await {
+                    Ok(lines) => self.judge("ok", "", lines.as_bytes()),
+                    Err(error) => self.judge(error.code(), &error.to_string(), &[]),
+                };
+            }
             "verify quick" => Depth::Quick,
             "verify full" => Depth::Full,
             "verify deep" => Depth::Deep,
@@ -244,7 +273,7 @@ impl Vector {
             let _ = write!(wrong, "expected {:?}, got {code}: {text}; ", self.expect);
         }
         let is_told = self.content_length.is_some() && self.command == "salvage";
-        if is_told || (code == "ok" && self.command == "restore") {
+        if is_told || (code == "ok" && matches!(self.command.as_str(), "restore" | "set")) {
             if self.content_length.is_none_or(|length| length != content.len() as u64) {
                 let _ = write!(wrong, "{} bytes came out, not {:?}; ", content.len(), self.content_length);
             }

@@ -94,6 +94,21 @@ impl From<backstay::Error> for Failure {
     }
 }
 
+impl From<backstay_postgres::Error> for Failure {
+    fn from(error: backstay_postgres::Error) -> Failure {
+        if let backstay_postgres::Error::Run(error) = error {
+            return error.into();
+        }
+        let mut causes = Vec::new();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        Failure { code: error.code(), message: error.to_string(), causes, hint: error.hint(), silent: false }
+    }
+}
+
 impl From<backstay_format::Error> for Failure {
     fn from(error: backstay_format::Error) -> Failure {
         backstay::Error::from(error).into()

@@ -51,6 +51,12 @@ pub enum Error {
     ReportInvalid { object: String, why: String },
     #[error("{object} cannot be read: {why}")]
     RemarkInvalid { object: String, why: String },
+    #[error("{object} is not valid: {why}")]
+    SetInvalid { object: String, why: String },
+    #[error("the seal of {object} does not fit: {why}")]
+    SetSeal { object: String, why: &'static str },
+    #[error("the set {id} lacks its member {name}: {why}")]
+    SetIncomplete { id: String, name: String, why: String },
     #[error("{object} needs something that this version does not know: {what}")]
     FormatUnsupported { object: String, what: String },
     #[error("no key, identity or passphrase was given that {id} could be opened with")]
@@ -116,6 +122,9 @@ impl Error {
             Error::ManifestSeal { .. } => "manifest.seal",
             Error::ManifestRoot { .. } => "manifest.root",
             Error::ReportInvalid { .. } | Error::RemarkInvalid { .. } => "report.invalid",
+            Error::SetInvalid { .. } => "set.invalid",
+            Error::SetSeal { .. } => "set.seal",
+            Error::SetIncomplete { .. } => "set.incomplete",
             Error::FormatUnsupported { .. } => "format.unsupported",
             Error::KeyNotFound { .. } | Error::KeyUnusable { .. } => "key.not-found",
             Error::KeyPassphrase { .. } => "key.passphrase",

@@ -91,7 +91,28 @@ pub struct Common {
     pub signature: Option<Signature>,
 }
 
+/// What leads to the secret of an archive or a set: the slots, and what shows that a secret is the right one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// 32 random bytes.
+    pub salt: [u8; 32],
+    /// The key commitment.
+    pub commit: [u8; 32],
+    /// Key slots: complete age files.
+    pub keys: Vec<Vec<u8>>,
+    /// The secret itself, where it is published.
+    pub open: Option<[u8; 32]>,
+    /// Who wrote it.
+    pub signature: Option<Signature>,
+}
+
 impl Common {
+    /// What leads to the archive's secret.
+    pub fn lock(&self) -> Lock {
+        let Common { salt, commit, keys, open, signature, .. } = self;
+        Lock { salt: *salt, commit: *commit, keys: keys.clone(), open: *open, signature: *signature }
+    }
+
     /// The fields as the bytes of `rest`, in the writer's order.
     pub fn encode(&self) -> String {
         let keys: Vec<String> = self.keys.iter().map(|key| format!("\"{}\"", to_base64(key))).collect();
@@ -520,7 +541,7 @@ pub(crate) fn base64(json: &mut Json<'_>) -> std::result::Result<Vec<u8>, Fault>
     }
 }
 
-fn array<const N: usize>(json: &mut Json<'_>) -> std::result::Result<[u8; N], Fault> {
+pub(crate) fn array<const N: usize>(json: &mut Json<'_>) -> std::result::Result<[u8; N], Fault> {
     match base64(json)?.try_into() {
         Ok(bytes) => Ok(bytes),
         Err(_) => json.fault("base64 of another length is expected"),

@@ -125,6 +125,11 @@ impl ArchiveId {
         format!("{}.json", self.text)
     }
 
+    /// The name of the backup set with this id.
+    pub fn set(&self) -> String {
+        format!("{}.set.json", self.text)
+    }
+
     /// The name of keybox `m`.
     pub fn keybox(&self, m: u32) -> String {
         format!("{}.key.{m}", self.text)
@@ -204,6 +209,8 @@ pub enum ObjectName {
     Manifest(ArchiveId),
     /// `<id>`: the whole archive in one object, openssl profile only.
     Single(ArchiveId),
+    /// `<id>.set.json`: a backup set, whose id is that of no archive.
+    Set(ArchiveId),
     /// `<id>.key.<m>`.
     Keybox(ArchiveId, u32),
     /// `<id>.word` or `<id>.word.digits` with another reserved word, and the number, if there is one.
@@ -231,8 +238,10 @@ impl ObjectName {
             };
         }
         let Some(sidecar) = rest.strip_prefix('.') else { return ObjectName::Foreign };
-        if sidecar == "json" {
-            return ObjectName::Manifest(id);
+        match sidecar {
+            "json" => return ObjectName::Manifest(id),
+            "set.json" => return ObjectName::Set(id),
+            _ => {}
         }
         let (word, digits) = sidecar.split_once('.').map_or((sidecar, None), |(word, digits)| (word, Some(digits)));
         let value = match digits {
@@ -260,6 +269,7 @@ impl ObjectName {
             ObjectName::Part { id, .. }
             | ObjectName::Manifest(id)
             | ObjectName::Single(id)
+            | ObjectName::Set(id)
             | ObjectName::Keybox(id, _)
             | ObjectName::Sidecar(id, ..)
             | ObjectName::Unknown(id) => Some(id),
@@ -325,6 +335,7 @@ mod tests {
         assert_eq!(parse("-007"), ObjectName::Part { id: archive.clone(), n: 7, padded: true });
         assert_eq!(parse(".json"), ObjectName::Manifest(archive.clone()));
         assert_eq!(parse(""), ObjectName::Single(archive.clone()));
+        assert_eq!(parse(".set.json"), ObjectName::Set(archive.clone()));
         assert_eq!(parse(".key.0"), ObjectName::Keybox(archive.clone(), 0));
         let sidecar = |word, number| ObjectName::Sidecar(archive.clone(), word, number);
         assert_eq!(parse(".verified.1740130000123"), sidecar(Word::Verified, Some(1_740_130_000_123)));

@@ -79,7 +79,12 @@ impl Keys {
         expand(&self.prk, &[b"backstay/1 report"])
     }
 
-    /// The key of the manifest's `private`.
+    /// The key of a backup set's `seal.mac`.
+    pub fn set(&self) -> [u8; 32] {
+        expand(&self.prk, &[b"backstay/1 set"])
+    }
+
+    /// The key of the `private` of a manifest or a set.
     pub fn private(&self) -> [u8; 32] {
         expand(&self.prk, &[b"backstay/1 private"])
     }

@@ -15,6 +15,8 @@ use crate::text::{from_base64, from_hex, to_base64, to_hex};
 pub(crate) enum Sealed {
     /// A manifest; it always has a MAC.
     Archive,
+    /// A backup set; it always has a MAC.
+    Set,
     /// A report of a verification; it has a MAC, a signature, or both.
     Report,
 }
@@ -23,6 +25,7 @@ impl Sealed {
     fn as_str(self) -> &'static str {
         match self {
             Sealed::Archive => "archive",
+            Sealed::Set => "set",
             Sealed::Report => "report",
         }
     }
@@ -108,7 +111,7 @@ fn parse(line: &str, what: Sealed) -> Option<Seal> {
         let (by, sig) = rest.strip_prefix(",\"by\":\"")?.strip_suffix('"')?.split_once("\",\"sig\":\"")?;
         Some(Signature { by: from_base64(by)?.try_into().ok()?, sig: from_base64(sig)?.try_into().ok()? })
     };
-    if mac.is_none() && (what == Sealed::Archive || signature.is_none()) {
+    if mac.is_none() && (what != Sealed::Report || signature.is_none()) {
         return None;
     }
     Some(Seal { sha256: from_hex(digest)?, mac, signature, what })

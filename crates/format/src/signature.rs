@@ -3,6 +3,8 @@
 //! Strict RFC 8032: canonical S (the library's rule), and no public key of small order or of non-canonical form, since
 //! such keys verify signatures over anything.
 
+use std::sync::Arc;
+
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
 use crate::error::{Error, Result};
@@ -63,7 +65,8 @@ impl Signature {
 }
 
 /// A private key to sign with.
-pub struct SigningKey(Ed25519KeyPair);
+#[derive(Clone)]
+pub struct SigningKey(Arc<Ed25519KeyPair>);
 
 impl SigningKey {
     /// The key with this 32-byte seed (RFC 8032 §5.1.5).
@@ -71,7 +74,7 @@ impl SigningKey {
     /// # Errors
     /// `usage.recipient` when the library refuses it.
     pub fn from_seed(seed: &[u8; 32]) -> Result<SigningKey> {
-        Ed25519KeyPair::from_seed_unchecked(seed).map(SigningKey).map_err(|_| Error::Recipient {
+        Ed25519KeyPair::from_seed_unchecked(seed).map(|pair| SigningKey(Arc::new(pair))).map_err(|_| Error::Recipient {
             given: "signing key".to_owned(),
             why: "it is not an Ed25519 seed".to_owned(),
         })

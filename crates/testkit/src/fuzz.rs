@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use age::secrecy::SecretString;
 use backstay_format::codec::{gzip, zstd};
-use backstay_format::header::{self, Codec, Common, Header, Kind, Reference};
+use backstay_format::header::{self, Codec, Common, Header, Kind, Lock, Reference};
 use backstay_format::key::{Keyring, parse_recipient, parse_recipients, raw_key};
 use backstay_format::manifest::{Document, Manifest};
 use backstay_format::openssl::{self, Candidates, Digest, Kdf, Password, Preamble, Salt};
@@ -19,6 +19,7 @@ use backstay_format::part::{PartOpener, Place, Sealer};
 use backstay_format::salvage::{PartRescue, Stated};
 use backstay_format::schedule::{Keys, Secret};
 use backstay_format::segment::Aead;
+use backstay_format::set::{Member, Set};
 use backstay_format::signature::Signer;
 use backstay_format::{ArchiveId, ObjectName};
 
@@ -142,6 +143,7 @@ pub fn targets() -> Vec<Target> {
     vec![
         Target { name: "header", seeds: vec![header], run: header_line },
         Target { name: "manifest", seeds: vec![manifest], run: manifest_document },
+        Target { name: "set", seeds: vec![set()], run: set_document },
         Target { name: "name", seeds: names.into(), run: object_name },
         Target { name: "slot", seeds: slots(), run: key_slot },
         Target {
@@ -188,11 +190,50 @@ fn manifest_document(bytes: &[u8]) {
     }
 }
 
+/// A small set.
+fn set() -> Vec<u8> {
+    let keys = Keys::derive(&secret(), &[1; 32]);
+    let later: ArchiveId = "de2fe9e4-6535-423d-8709-dca87df7985c-1740130000999".parse().unwrap();
+    let members =
+        vec![Member { name: "a \"b\"\n".to_owned(), id: later, root: [2; 32], role: Some("database".to_owned()) }];
+    let lock = Lock { salt: [1; 32], commit: keys.commit(), keys: vec![vec![3; 9]], open: None, signature: None };
+    let set = Set {
+        id: id(),
+        created: "2026-01-31T02:00:00Z".to_owned(),
+        finished: None,
+        lock,
+        source: Some("pg_dumpall".to_owned()),
+        name: None,
+        tags: vec!["nightly".to_owned()],
+        members,
+        private: Some(vec![4; 30]),
+    };
+    set.encode(&keys.set(), None).0
+}
+
+fn set_document(bytes: &[u8]) {
+    let read = |bytes: &[u8]| {
+        if let Ok(sealed) = Set::parse(bytes, &id()) {
+            let (again, _) = sealed.set.encode(&[0; 32], None);
+            assert_eq!(Set::parse(&again, &id()).expect("what was read cannot be written").set, sealed.set);
+        }
+    };
+    read(bytes);
+    // As with manifests: most changes break the digest.
+    if let Some(at) = bytes.windows(8).rposition(|window| window == b"\"seal\":{") {
+        let mut resealed = bytes[..at].to_vec();
+        let digest = backstay_format::text::to_hex(&backstay_format::schedule::sha256(&resealed));
+        resealed.extend(format!("\"seal\":{{\"sha256\":\"{digest}\",\"mac\":\"{}\"}}}}\n", "0".repeat(64)).bytes());
+        read(&resealed);
+    }
+}
+
 fn object_name(bytes: &[u8]) {
     let Ok(name) = std::str::from_utf8(bytes) else { return };
     match ObjectName::parse(name) {
         ObjectName::Part { id, n, padded: false } => assert_eq!(id.part(n), name),
         ObjectName::Manifest(id) => assert_eq!(id.manifest(), name),
+        ObjectName::Set(id) => assert_eq!(id.set(), name),
         ObjectName::Keybox(id, m) => assert_eq!(id.keybox(m), name),
         ObjectName::Single(id) => assert_eq!(id.as_str(), name),
         _ => {}

@@ -44,7 +44,7 @@ def vector(
     archive=ID,
 ):
     """One file. `content` is what a restore that ends well gives; `released` bounds what one that fails may have given."""
-    if expect == "ok" and command == "restore":
+    if expect == "ok" and command in ("restore", "set"):
         assert content is not None, name
     assert name not in written, name
     lines = [

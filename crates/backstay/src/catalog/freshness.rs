@@ -1,7 +1,8 @@
 //! How old the newest good archive of each source is, and whether it is as large as usual: a dump that is cut short, or that finds an empty
-//! database, shows in its size first. One listing, and for each source a bounded number of manifests, so that a monitor can ask often.
+//! database, shows in its size first. The archives of backup sets do not count by themselves: a set is as good as all its members.
+//!  One listing, and for each source a bounded number of manifests, so that a monitor can ask often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use backstay_format::header::Kind;
@@ -11,9 +12,11 @@ use backstay_store::Store;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use super::{Filter, Found, MANIFESTS, State, survey};
+use super::sets::load_all;
+use super::{Filter, Found, MANIFESTS, SetEntry, State, survey};
 use crate::error::Result;
 use crate::guid;
+use crate::set::{SetState, states};
 
 /// Archives that are looked at for each source, good or not.
 pub const LOOKED_AT: usize = 12;
@@ -106,28 +109,35 @@ impl Source {
 
 /// The sources of a store, in the order of their guids. One that a filter names and that has no archive is not among them.
 ///
-/// One listing; for each source at most [`LOOKED_AT`] small reads.
+/// One listing; for each source at most [`LOOKED_AT`] small reads, one for each backup set, and those of the members of the newest sets.
 ///
 /// # Errors
 /// `store.*`. Nothing is decrypted, and seals are not checked: whoever can create objects can pretend to make backups.
 pub async fn freshness(store: &Store, filter: &Filter, now: Timestamp) -> Result<Vec<Source>> {
     let prefix = filter.guid.as_ref().map(|guid| format!("{guid}-")).unwrap_or_default();
     let derived = filter.name.as_deref().and_then(|name| guid::from_name(name).ok());
-    let mut by_guid: BTreeMap<String, Vec<Found>> = BTreeMap::new();
-    for found in survey(store, &prefix, filter).await? {
-        by_guid.entry(found.entry.id.guid().to_string()).or_default().push(found);
+    let (archives, sets) = survey(store, &prefix, filter).await?;
+    let unfiltered = Filter { name: None, tag: None, ..filter.clone() };
+    let sets = load_all(store, sets, &unfiltered).await?;
+    let members = sets.iter().filter_map(|entry| entry.set.as_ref()).flat_map(|set| &set.members);
+    let members: BTreeSet<Guid> = members.map(|member| member.id.guid()).collect();
+    let mut by_guid: BTreeMap<Guid, Vec<Kept>> = BTreeMap::new();
+    for set in sets {
+        by_guid.entry(set.id.guid()).or_default().push(Kept::Set(Box::new(set)));
+    }
+    for found in archives.into_iter().filter(|found| !members.contains(&found.entry.id.guid())) {
+        by_guid.entry(found.entry.id.guid()).or_default().push(Kept::Archive(Box::new(found)));
     }
     let mut sources = Vec::new();
-    for mut archives in by_guid.into_values() {
-        archives.sort_unstable_by_key(|found| std::cmp::Reverse(found.entry.id.millis()));
-        let guid = archives[0].entry.id.guid();
+    for (guid, mut archives) in by_guid {
+        archives.sort_unstable_by_key(|kept| std::cmp::Reverse(kept.id().millis()));
         let named = derived.as_ref().is_some_and(|derived| *derived == guid);
         let mut source = Source { guid, name: None, points: Vec::new(), passed_over: Vec::new() };
-        for found in archives.into_iter().take(LOOKED_AT) {
+        for kept in archives.into_iter().take(LOOKED_AT) {
             if source.points.len() == COMPARED {
                 break;
             }
-            source.look_at(store, found, now).await?;
+            source.look_at(store, kept, now).await?;
             // Somebody else's; one manifest was enough to see that.
             if filter.name.is_some() && !named && source.name.is_some() && source.name != filter.name {
                 break;
@@ -140,24 +150,61 @@ pub async fn freshness(store: &Store, filter: &Filter, now: Timestamp) -> Result
     Ok(sources)
 }
 
+/// What may be a backup of a source.
+enum Kept {
+    Archive(Box<Found>),
+    Set(Box<SetEntry>),
+}
+
+impl Kept {
+    fn id(&self) -> &ArchiveId {
+        match self {
+            Kept::Archive(found) => &found.entry.id,
+            Kept::Set(entry) => &entry.id,
+        }
+    }
+}
+
 impl Source {
-    async fn look_at(&mut self, store: &Store, found: Found, now: Timestamp) -> Result<()> {
-        let id = found.entry.id.clone();
+    async fn look_at(&mut self, store: &Store, kept: Kept, now: Timestamp) -> Result<()> {
+        let id = kept.id().clone();
         let begun = i64::try_from(id.millis()).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
         let latest = now.checked_add(FUTURE).unwrap_or(now);
         let Some(begun) = begun.filter(|begun| *begun <= latest) else {
             self.passed_over.push((id, "its time is in the future"));
             return Ok(());
         };
-        let looked_at = match found.manifest {
-            Some(_) => self.with_manifest(store, found, begun).await?,
-            None => without_manifest(store, found, begun).await?,
+        let looked_at = match kept {
+            Kept::Set(entry) => self.set(store, *entry, begun, now).await?,
+            Kept::Archive(found) if found.manifest.is_some() => self.with_manifest(store, *found, begun).await?,
+            Kept::Archive(found) => without_manifest(store, *found, begun).await?,
         };
         match looked_at {
             Ok(point) => self.points.push(point),
             Err(why) => self.passed_over.push((id, why)),
         }
         Ok(())
+    }
+
+    /// A set is good when all of its members are what it says.
+    async fn set(
+        &mut self,
+        store: &Store,
+        mut entry: SetEntry,
+        begun: Timestamp,
+        now: Timestamp,
+    ) -> Result<std::result::Result<Point, &'static str>> {
+        let Some(set) = entry.set.take() else { return Ok(Err("it is damaged")) };
+        if self.name.is_none() {
+            self.name.clone_from(&set.name);
+        }
+        entry.measure(&states(store, &set, now.into()).await?);
+        if entry.state != Some(SetState::Completed) {
+            return Ok(Err("a member of the set is missing or another one"));
+        }
+        let took = took(&set.created, set.finished.as_deref());
+        let SetEntry { id, content, stored, .. } = entry;
+        Ok(Ok(Point { id, begun, took, content, stored, kind: Kind::Full }))
     }
 
     async fn with_manifest(
@@ -189,12 +236,15 @@ impl Source {
         if (manifest.parts.len(), stored) != (found.entry.parts as usize, found.entry.stored) {
             return Ok(Err("its parts are not those of its manifest"));
         }
-        let finished: Option<Timestamp> = manifest.finished.as_deref().and_then(|time| time.parse().ok());
-        let created: Option<Timestamp> = manifest.created.parse().ok();
-        // By the manifest's own times: that in the id may have been moved to be the latest.
-        let took = finished.zip(created).and_then(|(end, begun)| Duration::try_from(end.duration_since(begun)).ok());
+        let took = took(&manifest.created, manifest.finished.as_deref());
         Ok(Ok(Point { id, begun, took, content: manifest.content, stored, kind: manifest.kind }))
     }
+}
+
+/// How long it took by its own times: that in the id may have been moved to be the latest.
+fn took(created: &str, finished: Option<&str>) -> Option<Duration> {
+    let (created, finished): (Timestamp, Timestamp) = (created.parse().ok()?, finished?.parse().ok()?);
+    Duration::try_from(finished.duration_since(created)).ok()
 }
 
 /// An archive of the openssl profile needs no manifest: that it is one is all that can be told.

@@ -161,11 +161,8 @@ impl Group {
 
     fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
         let modified = stored_at(object.modified);
-        if sets::id_of(&object.name).is_some() {
-            self.set = Some(object.name);
-            return;
-        }
         match name {
+            ObjectName::Set(_) => self.set = Some(object.name),
             ObjectName::Manifest(_) => self.manifest = Some((object.size, modified)),
             ObjectName::Part { n, padded, .. } => {
                 self.parts.push((*n, object.size));

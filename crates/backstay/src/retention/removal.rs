@@ -63,7 +63,7 @@ impl Remaining {
                 ObjectName::Keybox(..) => remaining.keyboxes.push(object.name),
                 ObjectName::Part { n, .. } => remaining.parts.push((n, object.name)),
                 ObjectName::Single(_) => remaining.parts.push((0, object.name)),
-                ObjectName::Unknown(_) => remaining.unknown = true,
+                ObjectName::Set(_) | ObjectName::Unknown(_) => remaining.unknown = true,
                 ObjectName::Foreign => {}
             }
             remaining.newest = remaining.newest.max(Some(modified));

@@ -1,12 +1,8 @@
 //! Backup sets, as far as retention has to know them: which archives each one holds.
 
 use backstay_format::ArchiveId;
+pub(super) use backstay_format::set::MAX_SET;
 use serde::Deserialize;
-
-/// What follows a set's id in the name of its object.
-const ENDING: &str = ".set.json";
-/// The largest set that is read.
-pub(super) const MAX_SET: u64 = 16 << 20;
 
 /// The members, and nothing else of it.
 #[derive(Deserialize)]
@@ -21,11 +17,6 @@ struct Document {
 #[derive(Deserialize)]
 struct Member {
     id: String,
-}
-
-/// The set that an object is, by its name.
-pub(super) fn id_of(object: &str) -> Option<ArchiveId> {
-    object.strip_suffix(ENDING)?.parse().ok()
 }
 
 /// The members of a set; `None` when it cannot be read for certain. Whether it is sealed is not asked: a set only ever keeps.
@@ -45,7 +36,7 @@ mod tests {
     #[test]
     fn a_set_is_read_whole_or_not_at_all() {
         let guid = "de2fe9e4-6535-423d-8709-dca87df7985c";
-        let set = id_of(&format!("{guid}-1740130000.set.json")).unwrap();
+        let set: ArchiveId = format!("{guid}-1740130000").parse().unwrap();
         let read = |text: String| members(text.as_bytes(), &set);
         let member = format!("{guid}-1740130001");
         let whole = format!(
@@ -61,7 +52,5 @@ mod tests {
         ] {
             assert_eq!(read(whole.replace(from, to)), None, "{from}");
         }
-        assert_eq!(id_of(&format!("{guid}-1740130000.json")), None);
-        assert_eq!(id_of("README.set.json"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Which archive, or which archives.
 
-use backstay::catalog::Filter;
+use backstay::catalog::{self, Filter};
 use backstay_format::{ArchiveId, Guid};
 use backstay_store::Store;
 use clap::Args;
@@ -50,7 +50,7 @@ impl Narrow {
 /// One archive.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Selected {
-    /// The archive: its id, the beginning of it, `latest`, `latest~1` for the one before, NAME or NAME~1
+    /// The archive or backup set: its id, the beginning of it, `latest`, `latest~1` for the one before, NAME or NAME~1
     #[arg(value_name = "ARCHIVE")]
     pub(crate) archive: String,
     #[command(flatten)]
@@ -60,6 +60,11 @@ pub(crate) struct Selected {
 impl Selected {
     /// Finds it.
     pub(crate) async fn find(&self, store: &Store) -> Result<ArchiveId> {
-        Ok(backstay::catalog::select(store, &self.archive, &self.narrow.filter(false)?).await?)
+        Ok(catalog::select(store, &self.archive, &self.narrow.filter(false)?).await?)
+    }
+
+    /// Finds it, where a backup set will do too.
+    pub(crate) async fn find_any(&self, store: &Store) -> Result<catalog::Selected> {
+        Ok(catalog::select_any(store, &self.archive, &self.narrow.filter(false)?).await?)
     }
 }

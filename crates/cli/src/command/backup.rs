@@ -1,4 +1,6 @@
-//! `backup`: a stream becomes an archive.
+//! `backup`: a stream becomes an archive, a PostgreSQL server a backup set.
+
+mod postgres;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,7 +11,7 @@ use std::time::Duration;
 
 use age::secrecy::ExposeSecret as _;
 use backstay::backup::{Also, BackupOptions, Format, Missed, Padding, Receipt};
-use backstay::chunk::{Checks, EndMarker};
+use backstay::chunk::{Checks, EndMarker, Facts};
 use backstay::copy::CopyOptions;
 use backstay::effort::Level;
 use backstay::keys::Encryption;
@@ -23,6 +25,7 @@ use backstay_format::key::raw_key;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::segment::Aead;
 use backstay_format::text::to_hex;
+use backstay_postgres::source::dump_database;
 use backstay_store::Store;
 use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
@@ -50,6 +53,7 @@ Examples:
   backstay backup -s s3://bucket/pg -R keys.txt --name shop -- pg_dump -Fc shop
   tar -c /etc | backstay backup -s /srv/backups --passphrase-file pass.txt --name etc
   backstay backup -s /srv/backups --also s3://bucket/pg -R keys.txt -- pg_dumpall
+  backstay backup -s s3://bucket/pg -R keys.txt --name shop --pg-dumpall
 
 The form with `-- COMMAND` is the better one: Backstay then sees whether the command succeeded, which
 a pipe hides. What is printed at the end is the receipt: id, root, seal and stored bytes. Keep it:
@@ -66,6 +70,8 @@ pub(crate) struct Backup {
     /// The command to back up; its exit status must be 0
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+    #[command(flatten)]
+    postgres: postgres::Dumps,
 
     /// The source's name, which people read [default: the host's name]
     #[arg(long, value_name = "NAME", help_heading = "Source")]
@@ -210,7 +216,8 @@ impl Backup {
             Some(guid) => guid.clone(),
             None => backstay::guid::from_name(&name)?,
         };
-        if self.command.is_empty() && io::stdin().is_terminal() {
+        self.postgres.check(session)?;
+        if self.command.is_empty() && !self.postgres.are_wanted() && io::stdin().is_terminal() {
             let failure = Failure::new("usage.terminal", "the backup would be read from the terminal");
             return Err(failure.with_hint("give the command that produces the data after `--`, or pipe the data in"));
         }
@@ -218,6 +225,9 @@ impl Backup {
             Some(FormatName::Openssl) => self.openssl(session)?,
             Some(FormatName::Native) | None => self.native(session)?,
         };
+        if self.postgres.all() {
+            return self.whole_server(guid, name, format, session).await;
+        }
         let mut options = BackupOptions {
             guid,
             name,
@@ -241,6 +251,9 @@ impl Backup {
             stall: STALL,
             also: None,
             spool: None,
+            source: None,
+            facts: Facts::new(),
+            watch: Some(Box::<backstay_postgres::custom::Watcher>::default()),
         };
         let source = if self.command.is_empty() { Source::Stdin } else { Source::Command(self.command) };
         let store = session.store().await?;
@@ -258,7 +271,13 @@ impl Backup {
         } else if session.settings.is_spelled_out("spool_size") {
             return Err(Failure::usage("--spool-size needs a spool: give its directory with --spool"));
         }
-        let receipt = backstay::backup(&store, source, options, &session.context, session.observer()).await?;
+        let receipt = match &self.postgres.pg_dump {
+            Some(database) => {
+                let (dump, context) = (self.postgres.options(), &session.context);
+                dump_database(&store, database, options, &dump, context, session.observer()).await?
+            }
+            None => backstay::backup(&store, source, options, &session.context, session.observer()).await?,
+        };
         session.output.end();
         session.output.note(&summary(&receipt));
         if receipt.unconfirmed {

@@ -4,10 +4,11 @@ mod anew;
 
 use std::fmt;
 
-use backstay::catalog::Filter;
+use backstay::catalog::{self, Filter, Selected};
 use backstay::copy::{Copied, CopyOptions};
 use backstay::layout::UPLOADS;
 use backstay::repair::Repaired;
+use backstay::set::{CopiedSet, copy_set, repair_set};
 use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
@@ -47,10 +48,10 @@ converted again; one archive that was interrupted begins again with --restart.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Copy {
-    /// The archive: its id, the beginning of it, `latest`, `latest~1` for the one before, NAME or NAME~1
+    /// The archive or backup set: its id, the beginning of it, `latest`, `latest~1` for the one before, NAME or NAME~1
     #[arg(value_name = "ARCHIVE", required_unless_present = "all", conflicts_with = "all")]
     archive: Option<String>,
-    /// Every archive that is committed, oldest first
+    /// Every archive that is committed, oldest first, and every backup set
     #[arg(long)]
     all: bool,
     /// The store to copy to: its URL, or the name of a [profile.NAME] of the configuration, whose store, server, region and
@@ -83,20 +84,36 @@ impl Copy {
             return self.repair(&from, &filter, &options, session).await;
         };
         let to = session.second(to, &from).await?;
-        let ids = match &self.archive {
-            Some(archive) => vec![backstay::catalog::select(&from, archive, &filter).await?],
-            None => backstay::catalog::list(&from, &filter, false).await?.into_iter().map(|entry| entry.id).collect(),
+        let (ids, sets) = match &self.archive {
+            Some(archive) => match catalog::select_any(&from, archive, &filter).await? {
+                Selected::Archive(id) => (vec![id], Vec::new()),
+                Selected::Set(id) => (Vec::new(), vec![id]),
+            },
+            None => {
+                let (archives, sets) = catalog::list_all(&from, &filter, false, &session.context).await?;
+                (archives.into_iter().map(|entry| entry.id).collect(), sets.into_iter().map(|entry| entry.id).collect())
+            }
         };
         if anew {
+            if !sets.is_empty() && self.archive.is_some() {
+                return Err(Failure::usage(
+                    "a backup set states what its members are, so it is copied byte for byte only",
+                ));
+            }
             return self.anew.run(&from, &to, ids, self.uploads, session).await;
         }
-        let mut archives = Vec::new();
+        let (mut archives, mut copied_sets) = (Vec::new(), Vec::new());
         for id in ids {
             let copied = backstay::copy(&from, &to, &id, &options, &session.context, session.observer()).await?;
             archives.push(Printed::from(&copied));
         }
+        // After the archives: a set brings those of its members along that the filter left out.
+        for id in sets {
+            let copied = copy_set(&from, &to, &id, &options, &session.context, session.observer()).await?;
+            copied_sets.push(PrintedSet::from(&copied));
+        }
         session.output.end();
-        session.output.result("copied", &All { to: to.url().to_owned(), archives })?;
+        session.output.result("copied", &All { to: to.url().to_owned(), archives, sets: copied_sets })?;
         Ok(0)
     }
 }
@@ -104,16 +121,26 @@ impl Copy {
 impl Copy {
     async fn repair(self, store: &Store, filter: &Filter, options: &CopyOptions, session: &Session) -> Result<Status> {
         let replica = session.second(self.repair.as_deref().unwrap_or_default(), store).await?;
-        let ids = match &self.archive {
+        let (ids, sets) = match &self.archive {
             // The replica is the better catalog: in the store the archive may look like one that was never finished.
-            Some(archive) => vec![backstay::catalog::select(&replica, archive, filter).await?],
-            None => backstay::catalog::list(&replica, filter, false).await?.into_iter().map(|entry| entry.id).collect(),
+            Some(archive) => match catalog::select_any(&replica, archive, filter).await? {
+                Selected::Archive(id) => (vec![id], Vec::new()),
+                Selected::Set(id) => (Vec::new(), vec![id]),
+            },
+            None => {
+                let (archives, sets) = catalog::list_all(&replica, filter, false, &session.context).await?;
+                (archives.into_iter().map(|entry| entry.id).collect(), sets.into_iter().map(|entry| entry.id).collect())
+            }
         };
         let mut archives = Vec::new();
         for id in ids {
             let repaired =
                 backstay::repair(store, &replica, &id, options, &session.context, session.observer()).await?;
             archives.push(Mended::from(&repaired));
+        }
+        for id in sets {
+            let repaired = repair_set(store, &replica, &id, options, &session.context, session.observer()).await?;
+            archives.extend(repaired.iter().map(Mended::from));
         }
         session.output.end();
         session.output.result("repaired", &AllMended { from: replica.url().to_owned(), archives })?;
@@ -178,6 +205,20 @@ impl fmt::Display for AllMended {
 struct All {
     to: String,
     archives: Vec<Printed>,
+    sets: Vec<PrintedSet>,
+}
+
+/// One backup set.
+#[derive(Debug, Serialize)]
+struct PrintedSet {
+    id: String,
+    members: Vec<Printed>,
+}
+
+impl From<&CopiedSet> for PrintedSet {
+    fn from(copied: &CopiedSet) -> PrintedSet {
+        PrintedSet { id: copied.id.to_string(), members: copied.members.iter().map(Printed::from).collect() }
+    }
 }
 
 /// One archive.
@@ -209,7 +250,8 @@ impl From<&Copied> for Printed {
 
 impl fmt::Display for All {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for archive in &self.archives {
+        let of_sets = self.sets.iter().flat_map(|set| &set.members);
+        for archive in self.archives.iter().chain(of_sets) {
             let Printed { id, parts, stored, sent, checked, elapsed, .. } = archive;
             write!(f, "{id}: {} with {} in {}", count(u64::from(*parts), "part"), Size(*stored), self.to)?;
             match sent {
@@ -219,7 +261,10 @@ impl fmt::Display for All {
             }
             writeln!(f, "{}", if *checked { "" } else { "; no manifest vouches for what was read" })?;
         }
-        if self.archives.is_empty() {
+        for set in &self.sets {
+            writeln!(f, "{}: the set of {} in {}", set.id, count(set.members.len() as u64, "member"), self.to)?;
+        }
+        if self.archives.is_empty() && self.sets.is_empty() {
             writeln!(f, "there is nothing to copy")?;
         }
         Ok(())

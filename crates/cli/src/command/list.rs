@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use backstay::catalog::{Entry, Filter, State, Verified};
+use backstay::catalog::{Entry, Filter, SetEntry, State, Verified};
 use backstay::policy::ProfileName;
+use backstay::set::SetState;
+use backstay_format::ArchiveId;
 use backstay_format::header::Kind;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -28,9 +30,9 @@ Examples:
   backstay list --verified never --min-stored 1GiB
   backstay list --json | jq -r '.archives[].id'";
 
-/// List the archives of a store, the oldest first
+/// List the archives and backup sets of a store, the oldest first
 ///
-/// One line for each archive. Names, tags and content sizes stand in the archives' manifests, so one small object is read
+/// One line for each archive and each set, whose members are archives too. Names, tags and content sizes stand in the archives' manifests, so one small object is read
 /// for each archive; --short leaves those columns out and only lists the store.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -96,9 +98,12 @@ impl List {
             ..self.narrow.filter(self.incomplete)?
         };
         let read_manifests = !self.short || filter.name.is_some() || filter.tag.is_some();
-        let entries = backstay::catalog::list(&store, &filter, read_manifests).await?;
+        let (entries, sets) = backstay::catalog::list_all(&store, &filter, read_manifests, &session.context).await?;
         let archives = entries.iter().map(Row::from).collect();
-        session.output.result("list", &Rows { store: store.url().to_owned(), archives, short: !read_manifests })?;
+        let sets = sets.iter().map(SetRow::from).collect();
+        session
+            .output
+            .result("list", &Rows { store: store.url().to_owned(), archives, sets, short: !read_manifests })?;
         Ok(0)
     }
 
@@ -171,10 +176,9 @@ fn printed(time: SystemTime) -> Option<String> {
 
 impl From<&Entry> for Row {
     fn from(entry: &Entry) -> Row {
-        let begun = i64::try_from(entry.id.millis()).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
         Row {
             id: entry.id.to_string(),
-            time: begun.map(|time| format!("{time:.0}")).unwrap_or_default(),
+            time: begun(&entry.id),
             state: match entry.state {
                 State::Committed => "committed",
                 State::Incomplete => "incomplete",
@@ -202,6 +206,45 @@ impl From<&Entry> for Row {
     }
 }
 
+/// When an archive or a set was begun.
+pub(super) fn begun(id: &ArchiveId) -> String {
+    let begun = i64::try_from(id.millis()).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    begun.map(|time| format!("{time:.0}")).unwrap_or_default()
+}
+
+/// One backup set as it is printed.
+#[derive(Debug, Serialize)]
+pub(super) struct SetRow {
+    pub(super) id: String,
+    pub(super) time: String,
+    /// `None` where nobody looked at the members.
+    pub(super) state: Option<&'static str>,
+    pub(super) name: Option<String>,
+    pub(super) tags: Vec<String>,
+    pub(super) source: Option<String>,
+    /// The archives of the set; empty where it cannot be read.
+    pub(super) members: Vec<String>,
+    pub(super) stored: u64,
+    pub(super) content: Option<u64>,
+}
+
+impl From<&SetEntry> for SetRow {
+    fn from(entry: &SetEntry) -> SetRow {
+        let set = entry.set.as_ref();
+        SetRow {
+            id: entry.id.to_string(),
+            time: begun(&entry.id),
+            state: entry.state.map(SetState::as_str),
+            name: set.and_then(|set| set.name.clone()),
+            tags: set.map(|set| set.tags.clone()).unwrap_or_default(),
+            source: set.and_then(|set| set.source.clone()),
+            members: set.into_iter().flat_map(|set| &set.members).map(|member| member.id.to_string()).collect(),
+            stored: entry.stored,
+            content: entry.content,
+        }
+    }
+}
+
 pub(super) fn profile_name(name: ProfileName) -> &'static str {
     match name {
         ProfileName::Native => "native",
@@ -214,17 +257,17 @@ pub(super) fn profile_name(name: ProfileName) -> &'static str {
 struct Rows {
     store: String,
     archives: Vec<Row>,
+    sets: Vec<SetRow>,
     #[serde(skip)]
     short: bool,
 }
 
 impl fmt::Display for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rows = vec![
-            ["ARCHIVE", "BEGUN", "STATE", "FORMAT", "PARTS", "STORED", "CONTENT", "NAME", "TAGS", "MARKS"]
-                .map(str::to_owned)
-                .to_vec(),
-        ];
+        let head = ["ARCHIVE", "BEGUN", "STATE", "FORMAT", "PARTS", "STORED", "CONTENT", "NAME", "TAGS", "MARKS"]
+            .map(str::to_owned)
+            .to_vec();
+        let mut rows = Vec::new();
         for row in &self.archives {
             rows.push(vec![
                 row.id.clone(),
@@ -239,12 +282,30 @@ impl fmt::Display for Rows {
                 row.marks(),
             ]);
         }
+        for set in &self.sets {
+            let known = |text: String| if set.state.is_some() { text } else { String::new() };
+            rows.push(vec![
+                set.id.clone(),
+                set.time.clone(),
+                set.state.unwrap_or("committed").to_owned(),
+                format!("set of {}", set.members.len()),
+                String::new(),
+                known(Size(set.stored).to_string()),
+                set.content.map(|content| known(Size(content).to_string())).unwrap_or_default(),
+                set.name.clone().unwrap_or_default(),
+                set.tags.join(","),
+                String::new(),
+            ]);
+        }
+        // A set stands before its members: it was begun before them.
+        rows.sort_by_cached_key(|row| row[0].parse::<ArchiveId>().ok());
+        rows.insert(0, head);
         if self.short {
             for row in &mut rows {
                 row.truncate(6);
             }
         }
         // A store without archives is told as such, on no line at all: scripts count lines.
-        if self.archives.is_empty() { Ok(()) } else { f.write_str(&table(&rows, &[4, 5, 6])) }
+        if rows.len() == 1 { Ok(()) } else { f.write_str(&table(&rows, &[4, 5, 6])) }
     }
 }

@@ -1,16 +1,19 @@
-//! `restore`: an archive's content into a file, a command or a database.
+//! `restore`: an archive's content into a file, a command or a database, those of a backup set into a directory.
 
 mod to_database;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use backstay::catalog;
 use backstay::policy::ReadPolicy;
 use backstay::restore::{RestoreOptions, Restored, Target};
+use backstay::set::{RestoredSet, restore_set};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
+use backstay_postgres::table::{Taken, take_tables};
 use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
@@ -36,20 +39,26 @@ Examples:
   backstay restore latest -i key.txt -- psql -X -v ON_ERROR_STOP=1 postgres
   backstay restore pg-main~1 -i key.txt --atomic -- pg_restore -d shop
   backstay restore latest -i key.txt --to-db postgresql://postgres@scratch/postgres
+  backstay restore shop/orders -i key.txt --pg-table public.items -o items.dump
+  backstay restore cluster -i key.txt -o dumps/      a backup set: globals.sql and one .dump for each database
 
 FILE is complete when it has its name: until then it is called FILE.partial. When COMMAND fails, restore fails.
 --to-db takes what pg_dump and pg_dumpall write, as text or for pg_restore, and fails when the server refuses
 any of it. Passwords come from ~/.pgpass, PGPASSFILE, PGSERVICE or PGPASSWORD.";
 
-/// Write an archive's content to a file, into a command or into a database
+/// Write an archive's content to a file, into a command or into a database, or a backup set's into a directory
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Restore {
     #[command(flatten)]
     selected: Selected,
-    /// The file to write
+    /// The file to write; for a backup set the directory, in which each member gets a file
     #[arg(short, long, value_name = "FILE", conflicts_with = "command")]
     output: Option<PathBuf>,
+    /// Only the data of this table of a dump in PostgreSQL's custom format, and the dump's whole table of contents, as a dump for
+    /// pg_restore; can be given several times. No more is fetched than that
+    #[arg(long, value_name = "SCHEMA.TABLE", requires = "output", conflicts_with_all = ["range", "raw", "atomic", "command"])]
+    pg_table: Vec<String>,
     #[command(flatten)]
     database: ToDatabase,
     /// The command that reads the content from its standard input
@@ -123,8 +132,15 @@ impl Restore {
             }
         }
         if let Some(path) = self.output {
-            let restored = self.reading.restore(&self.selected, Target::File(path), session).await?;
-            session.output.done("restored", &restored)?;
+            if !self.pg_table.is_empty() {
+                let taken = self.reading.take_tables(&self.selected, &self.pg_table, &path, session).await?;
+                session.output.done("tables", &taken)?;
+                return Ok(0);
+            }
+            match self.reading.restore_any(&self.selected, path, session).await? {
+                Outcome::Archive(restored) => session.output.done("restored", &restored)?,
+                Outcome::Set(restored) => session.output.done("restored_set", &restored)?,
+            }
         } else if !self.command.is_empty() {
             let restored = self.reading.restore(&self.selected, Target::Command(self.command), session).await?;
             session.output.result_beside_data("restored", &restored);
@@ -137,7 +153,48 @@ impl Restore {
     }
 }
 
+/// What was restored.
+enum Outcome {
+    Archive(Printed),
+    Set(PrintedSet),
+}
+
 impl Reading {
+    /// Selects an archive and writes the data of some of its tables.
+    async fn take_tables(
+        &self,
+        selected: &Selected,
+        tables: &[String],
+        path: &Path,
+        session: &Session,
+    ) -> Result<PrintedTables> {
+        let Found { store, id, keyring, options } = self.find(selected, session).await?;
+        let (context, observer) = (&session.context, session.observer());
+        let taken = take_tables(&store, &id, &keyring, tables, path, &options, context, observer).await?;
+        session.output.end();
+        Ok(PrintedTables::of(&taken, path))
+    }
+
+    /// Selects an archive or a backup set and writes it to a file or into a directory.
+    async fn restore_any(&self, selected: &Selected, path: PathBuf, session: &Session) -> Result<Outcome> {
+        let (store, keyring, options) = self.prepare(session).await?;
+        let (context, observer) = (&session.context, session.observer());
+        let outcome = match selected.find_any(&store).await? {
+            catalog::Selected::Archive(id) => {
+                let target = Target::File(path);
+                let restored = backstay::restore(&store, &id, &keyring, target, &options, context, observer).await?;
+                Outcome::Archive(Printed::from(&restored))
+            }
+            catalog::Selected::Set(id) => {
+                let name = backstay_postgres::member_file;
+                let restored = restore_set(&store, &id, &keyring, &path, name, &options, context, observer).await?;
+                Outcome::Set(PrintedSet::from(&restored))
+            }
+        };
+        session.output.end();
+        Ok(outcome)
+    }
+
     /// Selects an archive and writes it to the target.
     pub(crate) async fn restore(&self, selected: &Selected, target: Target, session: &Session) -> Result<Printed> {
         let Found { store, id, keyring, options } = self.find(selected, session).await?;
@@ -149,14 +206,19 @@ impl Reading {
 
     /// Selects an archive.
     async fn find(&self, selected: &Selected, session: &Session) -> Result<Found> {
-        // What does not fit together is said before anything is asked or fetched.
+        let (store, keyring, options) = self.prepare(session).await?;
+        let id = selected.find(&store).await?;
+        Ok(Found { store, id, keyring, options })
+    }
+
+    /// The store, the keys and the options. What does not fit together is said before anything is asked or fetched.
+    async fn prepare(&self, session: &Session) -> Result<(Store, Keyring, RestoreOptions)> {
         let mut policy = self.trust.policy(&self.format)?;
         policy.no_manifest = self.no_manifest;
         let keyring = keys::keyring(&self.unlock, &session.output)?;
         let store = session.store().await?;
-        let id = selected.find(&store).await?;
         let options = self.options(policy, session.global.memory);
-        Ok(Found { store, id, keyring, options })
+        Ok((store, keyring, options))
     }
 
     fn options(&self, policy: ReadPolicy, memory: u64) -> RestoreOptions {
@@ -220,6 +282,103 @@ impl fmt::Display for Printed {
             Size(self.stored),
             self.elapsed
         )
+    }
+}
+
+/// What was taken of a dump, as it is printed.
+#[derive(Debug, Serialize)]
+struct PrintedTables {
+    id: String,
+    file: PathBuf,
+    tables: Vec<PrintedTable>,
+    written: u64,
+    stored: u64,
+    indexed: bool,
+    authentic: bool,
+}
+
+/// One table.
+#[derive(Debug, Serialize)]
+struct PrintedTable {
+    name: String,
+    size: u64,
+}
+
+impl PrintedTables {
+    fn of(taken: &Taken, file: &Path) -> PrintedTables {
+        let table = |(name, size): &(String, u64)| PrintedTable { name: name.clone(), size: *size };
+        PrintedTables {
+            id: taken.id.to_string(),
+            file: file.to_owned(),
+            tables: taken.tables.iter().map(table).collect(),
+            written: taken.written,
+            stored: taken.stored,
+            indexed: taken.indexed,
+            authentic: taken.authentic,
+        }
+    }
+}
+
+impl fmt::Display for PrintedTables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for PrintedTable { name, size } in &self.tables {
+            writeln!(f, "{name}: {} of data", Size(*size))?;
+        }
+        let how = if self.indexed { "" } else { "; the backup has noted no places, so all of it was read" };
+        let proof = if self.authentic { "" } else { ", not authenticated" };
+        writeln!(f, "{} were read of {} for {}{proof}{how}", Size(self.stored), self.id, self.file.display())?;
+        writeln!(
+            f,
+            "restore them with `pg_restore -n SCHEMA -t TABLE`: of everything else the file has definitions, and no data"
+        )
+    }
+}
+
+/// What was restored of a set, as it is printed.
+#[derive(Debug, Serialize)]
+struct PrintedSet {
+    id: String,
+    members: Vec<PrintedMember>,
+    elapsed_ms: u64,
+    #[serde(skip)]
+    elapsed: Elapsed,
+}
+
+/// One member and its file.
+#[derive(Debug, Serialize)]
+struct PrintedMember {
+    name: String,
+    role: Option<String>,
+    file: PathBuf,
+    #[serde(flatten)]
+    restored: Printed,
+}
+
+impl From<&RestoredSet> for PrintedSet {
+    fn from(restored: &RestoredSet) -> PrintedSet {
+        let member = |(member, file, restored): &(backstay::set::Member, PathBuf, Restored)| PrintedMember {
+            name: member.name.clone(),
+            role: member.role.clone(),
+            file: file.clone(),
+            restored: Printed::from(restored),
+        };
+        PrintedSet {
+            id: restored.id.to_string(),
+            members: restored.members.iter().map(member).collect(),
+            elapsed_ms: u64::try_from(restored.elapsed.as_millis()).unwrap_or(u64::MAX),
+            elapsed: Elapsed(restored.elapsed),
+        }
+    }
+}
+
+impl fmt::Display for PrintedSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for member in &self.members {
+            let file = member.file.display();
+            writeln!(f, "{file}: {} of content from {}", Size(member.restored.content), member.restored.id)?;
+        }
+        let members = count(self.members.len() as u64, "member");
+        writeln!(f, "the set {} is restored: {members}, {}", self.id, self.elapsed)
     }
 }
 

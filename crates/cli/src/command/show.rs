@@ -1,9 +1,11 @@
-//! `show`: one archive in full.
+//! `show`: one archive or backup set in full.
+
+mod set;
 
 use std::fmt;
 use std::io::{self, Write as _};
 
-use backstay::catalog::Details;
+use backstay::catalog::{Details, Selected as Found};
 use backstay_format::ObjectName;
 use backstay_format::manifest::{Manifest, Profile};
 use backstay_format::remark::Remark;
@@ -30,7 +32,7 @@ Examples:
   backstay show latest --json | jq -r .receipt
   backstay show latest -i key.txt --document       what another backup manager wrote beside it, byte for byte";
 
-/// Show one archive in full
+/// Show one archive or backup set in full
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Show {
@@ -51,7 +53,10 @@ impl Show {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let keyring = keys::keyring(&self.unlock, &session.output)?;
         let store = session.store().await?;
-        let id = self.selected.find(&store).await?;
+        let id = match self.selected.find_any(&store).await? {
+            Found::Archive(id) => id,
+            Found::Set(id) => return set::show(&store, &id, &keyring, session).await,
+        };
         let details = backstay::catalog::show(&store, &id, &keyring).await?;
         if self.document {
             return write_document(&details);
@@ -332,7 +337,8 @@ impl fmt::Display for Shown {
             line("private", "sealed; the key shows it (-i)")?;
         }
         if let Some(private) = &self.private {
-            writeln!(f, "{:<10} {}", "private", indented(&serde_json::to_string_pretty(private).unwrap_or_default()))?;
+            let private = without_places(private);
+            writeln!(f, "{:<10} {}", "private", indented(&serde_json::to_string_pretty(&private).unwrap_or_default()))?;
         }
         if let Some(foreign) = &self.foreign {
             writeln!(f, "{:<10} {}", "foreign", indented(foreign.trim_end()))?;
@@ -344,6 +350,16 @@ impl fmt::Display for Shown {
         }
         Ok(())
     }
+}
+
+/// The facts as people read them: where each table of a dump lies is for programs.
+fn without_places(private: &Value) -> Value {
+    let mut private = private.clone();
+    if let Some(index) = private.get_mut(backstay_postgres::custom::FACT) {
+        let blocks = index.get("blocks").and_then(Value::as_array).map_or(0, Vec::len);
+        *index = Value::from(format!("the places of {}", count(blocks as u64, "block")));
+    }
+    private
 }
 
 fn indented(text: &str) -> String {

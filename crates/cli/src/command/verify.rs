@@ -1,11 +1,15 @@
-//! `verify`: is an archive whole, unchanged and readable.
+//! `verify`: is an archive, or each member of a backup set, whole, unchanged and readable.
 
 use std::fmt;
 use std::path::PathBuf;
 
+use backstay::catalog::Selected as Found;
 use backstay::codes;
 use backstay::report::Findings;
+use backstay::set::{SetReport, verify_set};
 use backstay::verify::{Depth, Finding, Report};
+use backstay_format::key::Keyring;
+use backstay_store::Store;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -30,7 +34,7 @@ Examples:
 The report lists every problem. The exit status is that of the worst one: 20 for damage, 21 for
 missing parts.";
 
-/// Check that an archive is whole, unchanged and readable
+/// Check that an archive, or each member of a backup set, is whole, unchanged and readable
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Verify {
@@ -72,50 +76,142 @@ impl Verify {
         let policy = self.trust.policy(&self.format)?;
         let keyring = keys::keyring(&self.unlock, &session.output)?;
         let store = session.store().await?;
-        let id = self.selected.find(&store).await?;
+        let id = match self.selected.find_any(&store).await? {
+            Found::Archive(id) => id,
+            Found::Set(id) if self.sums => {
+                let failure = Failure::usage(format!("{id} is a backup set, and --sums prints those of one archive"));
+                return Err(failure.with_hint("`backstay show` lists its members"));
+            }
+            Found::Set(id) => {
+                let (depth, context) = (self.depth(&keyring), &session.context);
+                let observer = session.observer();
+                let report = verify_set(&store, &id, &keyring, depth, &policy, context, observer).await?;
+                session.output.end();
+                let mut printed = PrintedSet::from(&report);
+                let mut unrecorded = None;
+                for ((_, report), member) in report.members.iter().zip(&mut printed.members) {
+                    match self.recorded(&store, report, member.report.good, &keyring, session).await {
+                        Ok(name) => member.report.recorded = name,
+                        Err(failure) => unrecorded = Some(failure),
+                    }
+                }
+                session.output.result("verify_set", &printed)?;
+                let members = report.members.iter().flat_map(|(_, report)| &report.findings);
+                let findings: Vec<Finding> = report.findings.iter().chain(members).cloned().collect();
+                return judge(&id.to_string(), &findings, unrecorded);
+            }
+        };
         if self.sums {
             let sums = backstay::verify::sums(&store, &id).await?;
             session.output.result("sums", &Sums::read(&sums))?;
             return Ok(0);
         }
-        let depth = match self.depth {
+        let depth = self.depth(&keyring);
+        let report =
+            backstay::verify(&store, &id, &keyring, depth, &policy, &session.context, session.observer()).await?;
+        session.output.end();
+        let mut printed = Printed::from(&report);
+        // What was found is worth more than that it could not be kept.
+        let unrecorded = match self.recorded(&store, &report, printed.good, &keyring, session).await {
+            Ok(name) => {
+                printed.recorded = name;
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        session.output.result("verify", &printed)?;
+        judge(&id.to_string(), &report.findings, unrecorded)
+    }
+
+    fn depth(&self, keyring: &Keyring) -> Depth {
+        match self.depth {
             Some(DepthName::Quick) => Depth::Quick,
             Some(DepthName::Full) => Depth::Full,
             Some(DepthName::Deep) => Depth::Deep,
             None if keyring.is_empty() && !self.trust.allow_open => Depth::Full,
             None => Depth::Deep,
-        };
-        let report =
-            backstay::verify(&store, &id, &keyring, depth, &policy, &session.context, session.observer()).await?;
-        session.output.end();
-        let mut printed = Printed::from(&report);
-        let mut unrecorded = None;
-        if self.record {
-            let signing_key = self.sign_key.as_deref().map(keys::signing::read).transpose()?;
-            let findings = Findings::of(&report, printed.good, host());
-            let recorded =
-                backstay::report::record(&store, &id, &findings, &keyring, signing_key.as_ref(), &session.context)
-                    .await;
-            // What was found is worth more than that it could not be kept.
-            match recorded {
-                Ok(name) => printed.recorded = Some(name),
-                Err(error) => unrecorded = Some(error),
-            }
         }
-        session.output.result("verify", &printed)?;
-        match worst(&report.findings) {
-            Some(code) if codes::exit(code) != 0 => {
-                let problems = report.findings.iter().filter(|finding| codes::exit(finding.code) != 0).count() as u64;
-                Err(Failure::new(code, format!("{id} has {}", count(problems, "problem"))))
-            }
-            _ => unrecorded.map_or(Ok(0), |error| Err(error.into())),
+    }
+
+    /// Keeps what was found, if that is wanted, and gives the object's name.
+    async fn recorded(
+        &self,
+        store: &Store,
+        report: &Report,
+        good: bool,
+        keyring: &Keyring,
+        session: &Session,
+    ) -> Result<Option<String>> {
+        if !self.record {
+            return Ok(None);
         }
+        let signing_key = self.sign_key.as_deref().map(keys::signing::read).transpose()?;
+        let findings = Findings::of(report, good, host());
+        let context = &session.context;
+        let name =
+            backstay::report::record(store, &report.id, &findings, keyring, signing_key.as_ref(), context).await?;
+        Ok(Some(name))
     }
 }
 
 /// Who says so in a report: this machine's name.
 pub(super) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// How verify ends: with the worst of what it found.
+fn judge(id: &str, findings: &[Finding], unrecorded: Option<Failure>) -> Result<Status> {
+    match worst(findings) {
+        Some(code) if codes::exit(code) != 0 => {
+            let problems = findings.iter().filter(|finding| codes::exit(finding.code) != 0).count() as u64;
+            Err(Failure::new(code, format!("{id} has {}", count(problems, "problem"))))
+        }
+        _ => unrecorded.map_or(Ok(0), Err),
+    }
+}
+
+/// The report about a set as it is printed.
+#[derive(Debug, Serialize)]
+struct PrintedSet {
+    id: String,
+    good: bool,
+    authentic: bool,
+    findings: Vec<PrintedFinding>,
+    members: Vec<PrintedMember>,
+}
+
+/// What was found about one member.
+#[derive(Debug, Serialize)]
+struct PrintedMember {
+    name: String,
+    #[serde(flatten)]
+    report: Printed,
+}
+
+impl From<&SetReport> for PrintedSet {
+    fn from(report: &SetReport) -> PrintedSet {
+        let member =
+            |(name, report): &(String, Report)| PrintedMember { name: name.clone(), report: Printed::from(report) };
+        PrintedSet {
+            id: report.id.to_string(),
+            good: report.is_good(),
+            authentic: report.authentic,
+            findings: report.findings.iter().map(PrintedFinding::from).collect(),
+            members: report.members.iter().map(member).collect(),
+        }
+    }
+}
+
+impl fmt::Display for PrintedSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))?;
+        for member in &self.members {
+            writeln!(f, "{:?}:", member.name)?;
+            write!(f, "{}", member.report)?;
+        }
+        let verdict = if self.good { "good" } else { "NOT GOOD" };
+        writeln!(f, "the set {} is {verdict}: {}", self.id, count(self.members.len() as u64, "member"))
+    }
 }
 
 /// The code of the worst finding: the first one of the highest severity.

@@ -71,6 +71,7 @@ pub(super) fn progress(kind: &str, totals: &Progress) -> String {
         ("stored", totals.stored.into()),
         ("parts", totals.parts.into()),
         ("total_stored", totals.total_stored.into()),
+        ("about_content", totals.about_content.into()),
         ("total_parts", totals.total_parts.into()),
     ];
     event(kind, &fields)

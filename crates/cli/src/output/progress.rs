@@ -178,10 +178,13 @@ impl State {
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is shown to one digit")]
     fn text(&self, now: Instant, width: usize) -> String {
-        let Progress { content, stored, parts, total_stored, total_parts } = self.totals;
+        let Progress { content, stored, parts, about_content, total_stored, total_parts } = self.totals;
         let elapsed = now.saturating_duration_since(self.began);
         // In the order of the line, each with its weight: what weighs least goes first where the line is too long.
-        let mut facts = vec![(9, format!("{} content", Size(content)))];
+        let mut facts = vec![match about_content {
+            Some(about) => (9, format!("{} of about {}", Size(content), Size(about))),
+            None => (9, format!("{} content", Size(content))),
+        }];
         facts.push(match total_stored {
             Some(total) => (7, format!("{} stored of {}", Size(stored), Size(total))),
             None => (7, format!("{} stored", Size(stored))),
@@ -201,8 +204,10 @@ impl State {
             more => facts.push((6, format!("{more} retries"))),
         }
         facts.push((3, Elapsed(elapsed).to_string()));
-        if let Some(left) = total_stored.and_then(|total| left(elapsed, stored, total)) {
-            facts.push((8, format!("{} left", Elapsed(left))));
+        let by_content = || about_content.and_then(|total| left(elapsed, content, total));
+        if let Some(left) = total_stored.and_then(|total| left(elapsed, stored, total)).or_else(by_content) {
+            let about = if total_stored.is_none() { "about " } else { "" };
+            facts.push((8, format!("{about}{} left", Elapsed(left))));
         }
         loop {
             let line = facts.iter().map(|(_, fact)| fact.as_str()).collect::<Vec<_>>().join(", ");
@@ -261,10 +266,23 @@ mod tests {
             parts: 1,
             total_stored: Some(40 << 20),
             total_parts: Some(4),
+            ..Progress::default()
         });
         let line = said(&display, 60).unwrap();
         assert!(line.contains("10.0 MiB stored of 40.0 MiB") && line.contains("part 1 of 4"), "{line}");
         assert!(line.ends_with("3 min 0 s left"), "{line}");
+    }
+
+    #[test]
+    fn what_a_database_takes_on_disk_tells_about_how_long_its_dump_takes() {
+        let display = Display::plain();
+        let totals = Progress { content: 30 << 20, stored: 10 << 20, parts: 1, ..Progress::default() };
+        display.update(Progress { about_content: Some(90 << 20), ..totals });
+        let line = said(&display, 60).unwrap();
+        assert!(line.starts_with("30.0 MiB of about 90.0 MiB, ") && line.ends_with("about 2 min 0 s left"), "{line}");
+        // A dump can be larger than that.
+        display.update(Progress { about_content: Some(20 << 20), ..totals });
+        assert!(!said(&display, 120).unwrap().contains("left"));
     }
 
     #[test]
@@ -304,6 +322,7 @@ mod tests {
             parts: 1,
             total_stored: Some(40 << 20),
             total_parts: Some(4),
+            ..Progress::default()
         };
         let now = state.began + Duration::from_secs(60);
         let whole = "30.0 MiB content, 10.0 MiB stored of 40.0 MiB, ratio 3.0, 512.0 KiB/s, part 1 of 4, 1 min 0 s, 3 min 0 s left";

@@ -1,0 +1,163 @@
+//! A set as a whole: into a directory, and into another store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backstay_format::ArchiveId;
+use backstay_format::key::Keyring;
+use backstay_format::schedule::sha256;
+use backstay_format::set::{MAX_SET, SealedSet, Set};
+use backstay_store::{Error as StoreError, Store};
+
+use super::{Member, demand_complete, keyboxes, load, open};
+use crate::archive::KEYBOX_FETCH;
+use crate::context::Context;
+use crate::copy::{Copied, CopyOptions, copy};
+use crate::error::{Error, Result};
+use crate::observe::Observer;
+use crate::output::Target;
+use crate::repair::{Repaired, repair};
+use crate::restore::{RestoreOptions, Restored, restore};
+
+/// What was restored of a set.
+#[derive(Debug)]
+pub struct RestoredSet {
+    /// The set.
+    pub id: ArchiveId,
+    /// Each member with its file.
+    pub members: Vec<(Member, PathBuf, Restored)>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Restores each member to a file of the directory, which is made if it is not there. `file_name` says what the file of a member
+/// is called: a plain name, which is never that of a file that is there already.
+///
+/// # Errors
+/// Those of [`open`], `set.incomplete` before the first byte is written, and those of [`restore`]. Files that were finished before
+/// an error stay.
+#[allow(clippy::too_many_arguments, reason = "what restore takes, and how files are called")]
+pub async fn restore_set(
+    store: &Store,
+    id: &ArchiveId,
+    keyring: &Keyring,
+    directory: &Path,
+    file_name: impl Fn(&Member) -> String,
+    options: &RestoreOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<RestoredSet> {
+    let begun = Instant::now();
+    if options.range.is_some() || options.raw {
+        let why = "a range or the raw stream is that of one archive: name a member of the set".to_owned();
+        return Err(Error::Usage { why });
+    }
+    let opened = open(store, id, keyring, &options.policy).await?;
+    demand_complete(store, &opened.set, context).await?;
+    let failed = |what: String| move |source| Error::Io { what, source };
+    tokio::fs::create_dir_all(directory)
+        .await
+        .map_err(failed(format!("the directory {} cannot be made", directory.display())))?;
+    let mut files = Vec::new();
+    for (member, policy) in opened.members(&options.policy) {
+        let path = directory.join(file_name(member));
+        let taken = files.iter().any(|(_, _, file)| *file == path);
+        if taken || tokio::fs::try_exists(&path).await.unwrap_or(true) {
+            let why = format!("{} exists already: restore a set into an empty directory", path.display());
+            return Err(Error::Usage { why });
+        }
+        files.push((member, policy, path));
+    }
+    let mut members = Vec::new();
+    for (member, policy, path) in files {
+        let options = RestoreOptions { policy, ..options.clone() };
+        let target = Target::File(path.clone());
+        let restored = restore(store, &member.id, keyring, target, &options, context, Arc::clone(&observer)).await?;
+        members.push((member.clone(), path, restored));
+    }
+    Ok(RestoredSet { id: id.clone(), members, elapsed: begun.elapsed() })
+}
+
+/// What was copied of a set.
+#[derive(Debug)]
+pub struct CopiedSet {
+    /// The set.
+    pub id: ArchiveId,
+    /// Its members.
+    pub members: Vec<Copied>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Copies the members of a set and then the set, so that the copy too exists only when it is whole.
+///
+/// # Errors
+/// Those of [`load`] and [`copy`]; `set.incomplete`; `name.taken`.
+pub async fn copy_set(
+    from: &Store,
+    to: &Store,
+    id: &ArchiveId,
+    options: &CopyOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<CopiedSet> {
+    let begun = Instant::now();
+    let sealed = load(from, id).await?;
+    demand_complete(from, &sealed.set, context).await?;
+    let mut members = Vec::new();
+    for member in &sealed.set.members {
+        members.push(copy(from, to, &member.id, options, context, Arc::clone(&observer)).await?);
+    }
+    document(from, to, &sealed).await?;
+    Ok(CopiedSet { id: id.clone(), members, elapsed: begun.elapsed() })
+}
+
+/// Makes a set whole again: what is missing or damaged of its members comes back from the replica, and then the set itself, if it is gone.
+///
+/// # Errors
+/// Those of [`load`] in the replica and of [`repair`]; `name.taken` if the store has another document under the set's name.
+pub async fn repair_set(
+    store: &Store,
+    replica: &Store,
+    id: &ArchiveId,
+    options: &CopyOptions,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<Vec<Repaired>> {
+    let sealed = load(replica, id).await?;
+    let mut members = Vec::new();
+    for member in &sealed.set.members {
+        members.push(repair(store, replica, &member.id, options, context, Arc::clone(&observer)).await?);
+    }
+    demand_complete(store, &sealed.set, context).await?;
+    document(replica, store, &sealed).await?;
+    Ok(members)
+}
+
+/// Creates the set's keyboxes and then the set in another store, where they may be already.
+async fn document(from: &Store, to: &Store, sealed: &SealedSet) -> Result<()> {
+    let id = &sealed.set.id;
+    // The bytes that were judged, whatever the store answers the second time.
+    let bytes = from.get(&id.set(), MAX_SET).await?.unwrap_or_default();
+    if Set::parse(&bytes, id)? != *sealed {
+        let why = "it changed while the set was copied".to_owned();
+        return Err(backstay_format::Error::SetInvalid { object: id.set(), why }.into());
+    }
+    let mut objects = Vec::new();
+    for m in keyboxes(from, id).await? {
+        objects.extend(from.get(&id.keybox(m), KEYBOX_FETCH).await?.map(|bytes| (id.keybox(m), bytes)));
+    }
+    objects.push((id.set(), bytes));
+    for (name, bytes) in objects {
+        let digest = sha256(&bytes);
+        match to.create(&name, bytes, digest).await {
+            Ok(_) => {}
+            Err(StoreError::NameTaken { .. }) => {
+                return Err(Error::CopyDiffers { name, store: to.url().to_owned() });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
