@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Two months of one source, a day for each second or less: a backup every night to a server that checks signatures and their time, a replica, an old manager's
-# bucket that is taken over, a key that is changed, a part that rots. The clocks of the program and of the server are set to the day, and
-# so are the times of what is stored.
+# Two months of one source, a day for each second or less: a backup every night to a server that checks signatures and their time, a replica, retention, an old
+# manager's bucket that is taken over, a key that is changed, a part that rots. The clocks of the program and of the server are set to the day,
+# and so are the times of what is stored.
 # shellcheck source=tests/e2e/harness.sh
 . "$(dirname "$0")/harness.sh"
 
@@ -13,10 +13,12 @@ S3_SERVER=$(dirname "$BACKSTAY")/s3-server
 SHIM=$SCRATCH/faults.so
 cc -shared -fPIC -O1 -Wall -Werror -o "$SHIM" "$E2E/faults.c" -ldl
 DAYS=60
+# Noon of today, so that no midnight is near.
+NOON=$(($(date +%s) / 86400 * 86400 + 43200))
 
 # morning DAY: it is this day now, at the same hour, for the program and the server.
 morning() {
-    SHIFT=$((($1 - DAYS) * 86400))
+    SHIFT=$((NOON + ($1 - DAYS) * 86400 - $(date +%s)))
     if ((${#PIDS[@]} > 0)); then
         kill "${PIDS[0]}"
         wait "${PIDS[0]}" 2> /dev/null || true
@@ -35,10 +37,13 @@ evening() { find objects replica -type f -newer today -exec touch -d "@$(($(date
 
 today() { env LD_PRELOAD="$SHIM" CLOCK_SHIFT="$SHIFT" "$BACKSTAY" "$@"; }
 
+# date_of DAY
+date_of() { date -u -d "@$((NOON + ($1 - DAYS) * 86400))" +%F; }
+
 content_of() { noise 120000 "day $1"; }
 
 it_keeps_two_months_of_a_source_through_all_that_happens_to_it() {
-    local day id old=de2fe9e4-6535-423d-8709-dca87df7985c-1740130000 part ids new
+    local day id old=de2fe9e4-6535-423d-8709-dca87df7985c-1740130000 part new
     mkdir -p objects/backups old replica
     export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=AKIATESTKIT AWS_SECRET_ACCESS_KEY=testkit-secret
     export BACKSTAY_STORE=s3://backups/pg
@@ -65,9 +70,10 @@ it_keeps_two_months_of_a_source_through_all_that_happens_to_it() {
                 [[ $(find objects/backups/pg -name '*.key.0' | wc -l) -eq $((day + 2)) ]] || fail "not every archive was rewrapped"
                 RECIPIENT=$new
                 ;;
+            5) exits 0 today hold shop~2 --reason 'as it was before the migration' ;;
             30)
                 # A part rots, and another is lost: found by the nightly check, brought back from the replica.
-                id=$(today list --name shop --json | jq -r '.archives[12].id')
+                id=$(today list --name shop --json | jq -r --arg day "$(date_of 12)" '.archives[] | select(.time | startswith($day)).id')
                 part=objects/backups/pg/$id-1
                 printf '\x00\xff' | dd of="$part" bs=1 seek=2000 conv=notrunc status=none
                 refuses part.digest today verify "$id" --depth full
@@ -79,27 +85,35 @@ it_keeps_two_months_of_a_source_through_all_that_happens_to_it() {
         esac
         exits 0 today -q copy shop --to replica
         exits 0 today check --max-age 26h --name shop
+        exits 0 today -q prune --name shop --keep-daily 20 --keep-weekly 6 --yes
         evening
     done
 
+    # What the rules keep is there, one of a day and whole, and so is what is held; the rest went, day by day.
     exits 0 today list --name shop --json
-    [[ $(jq '.archives | length' out) -eq $DAYS ]] || fail "there are not $DAYS archives: $(cat out)"
-    # One of each day, in their order.
-    [[ $(jq -r '.archives[].time[:10]' out | uniq | wc -l) -eq $DAYS ]] || fail "not one a day: $(jq -r '.archives[].time' out)"
-    ids=$(jq -r '.archives[].id' out)
-    day=0
-    for id in $ids; do
+    cp out listed
+    jq -r '.archives[].time[:10]' listed > days
+    diff <(sort -u days) days
+    for day in 3 $(seq $((DAYS - 20)) $((DAYS - 1))); do
+        grep -qx "$(date_of "$day")" days || fail "the archive of day $day is gone: $(cat days)"
+    done
+    (($(wc -l < days) >= 23 && $(wc -l < days) <= 30)) || fail "the rules were not kept: $(cat days)"
+    for ((day = 0; day < DAYS; day++)); do
+        id=$(jq -r --arg day "$(date_of "$day")" '.archives[] | select(.time | startswith($day)).id' listed)
+        [[ -n $id ]] || continue
         exits 0 today cat "$id" -i new.txt
         content_of "$day" | cmp - out
-        day=$((day + 1))
     done
+    # Of what is gone nothing is left but the newest tombstone.
+    ls objects/backups/pg > objects-left
+    [[ $(grep -o '^.*-[0-9]\{13\}' objects-left | sort -u | wc -l) -le $(($(wc -l < days) + 4)) ]] || fail "leftovers: $(cat objects-left)"
     exits 0 today cat "$old" -i new.txt
     content_of old | cmp - out
     exits 0 today show "$old" -i new.txt --document
     same "old/$old.json" out
     # The first key opens what it opened, and nothing that came after it.
     exits 3 today key audit -i key.txt --json
-    [[ $(jq .not_opened out) -eq $((DAYS - 21)) ]] || fail "the audit says: $(jq '.archives = null' out)"
+    [[ $(jq .not_opened out) -eq $(awk -v first="$(date_of 21)" '$0 >= first' days | wc -l) ]] || fail "the audit says: $(jq '.archives = null' out)"
     # Two nights without a backup are noticed.
     morning $((DAYS + 1))
     exits 22 today check --max-age 26h --name shop

@@ -41,7 +41,7 @@ pub(super) struct Rewrap {
     #[arg(long)]
     all: bool,
     /// With --all: go on behind this archive
-    #[arg(long, value_name = "ID", requires = "all")]
+    #[arg(long, value_name = "ID")]
     after_id: Option<ArchiveId>,
     #[command(flatten)]
     narrow: Narrow,
@@ -64,6 +64,9 @@ pub(super) struct Rewrap {
 
 impl Rewrap {
     pub(super) async fn run(self, session: &Session) -> Result<Status> {
+        if self.after_id.is_some() && !self.all {
+            return Err(Failure::usage("--after-id needs --all: a single archive has none before it"));
+        }
         let recipients = keys::recipients(&self.recipient, &self.recipients_file, &session.output)?;
         let passphrase = self.new_passphrase_file.as_deref().map(keys::passphrase_in).transpose()?;
         if recipients.is_empty() && passphrase.is_none() {
