@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two months of one source, a day for each second or less: a backup every night to a server that checks signatures and their time, a replica, retention, an old
-# manager's bucket that is taken over, a key that is changed, a part that rots. The clocks of the program and of the server are set to the day,
+# manager's bucket that is taken over, a key that is changed, a part that rots, drills. The clocks of the program and of the server are set to the day,
 # and so are the times of what is stored.
 # shellcheck source=tests/e2e/harness.sh
 . "$(dirname "$0")/harness.sh"
@@ -40,7 +40,11 @@ today() { env LD_PRELOAD="$SHIM" CLOCK_SHIFT="$SHIFT" "$BACKSTAY" "$@"; }
 # date_of DAY
 date_of() { date -u -d "@$((NOON + ($1 - DAYS) * 86400))" +%F; }
 
-content_of() { noise 120000 "day $1"; }
+# The one of day 45 is a dump, so that it can be restored into a server.
+DUMPED=45
+content_of() {
+    if [[ $1 == "$DUMPED" ]]; then cat "$E2E/../../crates/postgres/testdata/pg_dumpall-15.20.sql"; else noise 120000 "day $1"; fi
+}
 
 it_keeps_two_months_of_a_source_through_all_that_happens_to_it() {
     local day id old=de2fe9e4-6535-423d-8709-dca87df7985c-1740130000 part new
@@ -82,9 +86,22 @@ it_keeps_two_months_of_a_source_through_all_that_happens_to_it() {
                 exits 0 today copy "$id" --repair replica
                 exits 0 today verify "$id" -i new.txt
                 ;;
+            "$DUMPED")
+                # The drill that passes, by a server that is made for it, and one whose question has another answer. Both are kept.
+                mkdir -p -m 1777 scratch
+                exits 0 today drill shop -i new.txt --scratch-dir scratch --assert "SELECT count(*) FROM pg_roles WHERE rolname = 'postgres'" --expect 1
+                exits 3 today drill shop -i new.txt --scratch-dir scratch --assert 'SELECT 1' --expect 2
+                ;;
+            $((DUMPED + 1)))
+                # What is no dump is not loaded; a command can look at it nevertheless.
+                refuses target.not-a-dump today drill shop -i new.txt --scratch-dir scratch
+                exits 0 today drill shop -i new.txt -- cmp - "$PWD/content"
+                refuses target.failed today drill shop -i new.txt -- cmp - "$PWD/today"
+                ;;
         esac
         exits 0 today -q copy shop --to replica
-        exits 0 today check --max-age 26h --name shop
+        # The dump is far smaller than what was stored before, and that looks like a source that broke.
+        exits "$((day == DUMPED ? 3 : 0))" today check --max-age 26h --name shop
         exits 0 today -q prune --name shop --keep-daily 20 --keep-weekly 6 --yes
         evening
     done

@@ -95,10 +95,14 @@ impl Copy {
             }
         };
         if anew {
-            if !sets.is_empty() && self.archive.is_some() {
-                return Err(Failure::usage(
-                    "a backup set states what its members are, so it is copied byte for byte only",
-                ));
+            if let Some(set) = sets.first() {
+                let why = "a backup set states the roots of its members, which would be others";
+                if self.archive.is_some() {
+                    let failure = Failure::usage(format!("{set} cannot be written anew: {why}"));
+                    return Err(failure.with_hint("its members can, one by one; or copy it byte for byte"));
+                }
+                let left_out = count(sets.len() as u64, "backup set");
+                session.output.warning(None, &format!("{left_out} left out, the members are not: {why}"));
             }
             return self.anew.run(&from, &to, ids, self.uploads, session).await;
         }
