@@ -181,15 +181,18 @@ async fn folders_and_foreign_files_are_not_objects() {
 
 /// Runs one ignored test of this file in a process with other rights or another file system; `false` if that cannot be had here.
 fn run_inner(test: &str, directory: &Path, command: &[&str]) -> bool {
-    let status = std::process::Command::new(command[0])
+    let run = std::process::Command::new(command[0])
         .args(&command[1..])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
+        .args(["--exact", &format!("local::{test}"), "--ignored", "--nocapture"])
         .env("BACKSTAY_TEST_DIRECTORY", directory)
-        .status();
-    match status.map(|status| status.code()) {
-        Ok(Some(0)) => true,
-        Ok(Some(101)) => panic!("{test} failed"),
+        .output();
+    match run.map(|run| (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned())) {
+        Ok((Some(0), said)) => {
+            assert!(said.contains("1 passed"), "{test} did not run: {said}");
+            true
+        }
+        Ok((Some(101), said)) => panic!("{test} failed: {said}"),
         other => {
             eprintln!("skipped: {} does not run here: {other:?}", command[0]);
             false
@@ -334,7 +337,7 @@ fn a_killed_writer_leaves_whole_objects_and_nothing_that_looks_like_one() {
     let directory = tempfile::tempdir().unwrap();
     for round in 0..5 {
         let mut writer = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "killed_inner", "--ignored"])
+            .args(["--exact", "local::killed_inner", "--ignored"])
             .env("BACKSTAY_TEST_DIRECTORY", directory.path())
             .env("BACKSTAY_TEST_ROUND", round.to_string())
             .stdout(std::process::Stdio::null())
@@ -342,6 +345,7 @@ fn a_killed_writer_leaves_whole_objects_and_nothing_that_looks_like_one() {
             .unwrap();
         let first = directory.path().join(format!("x-{round}-0"));
         while !first.exists() {
+            assert!(writer.try_wait().unwrap().is_none(), "the writer ended by itself");
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_millis(7 * round));
