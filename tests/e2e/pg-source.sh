@@ -79,6 +79,32 @@ it_dumps_an_odd_server_into_a_set_and_restores_it_into_a_fresh_one() {
     cmp out files/%2Drf.dump
 }
 
+it_restores_a_set_into_a_server_and_drills_it() {
+    local into=(pg_on "$PWD/fresh" "$BACKSTAY" restore -s store cluster -i key.txt --to-db dbname=postgres) members
+    new_key
+    exits 0 backed_up "$ODD" --pg-dumpall --row-counts
+    read -r id _ _ members _ < out
+    pg_start "$PWD/fresh"
+    exits 0 "${into[@]}"
+    says err "the set $id, $members members, is in PostgreSQL"
+    pg_dump_of "$PWD/fresh" > restored.sql
+    same "$SCRATCH/odd.sql" restored.sql
+    refuses target.not-empty "${into[@]}"
+    # Each member is kept as proved, and the rows of every database are counted again.
+    mkdir scratch
+    chmod 1777 scratch
+    exits 0 backstay drill -s store cluster -i key.txt --scratch-dir scratch --db shop --assert 'SELECT count(*) > 0 FROM orders' --json
+    [[ $(jq '.recorded | length' out) -eq $members ]] || fail "kept: $(jq -c .recorded out)"
+    [[ $(jq '[.checks[] | select(.name | startswith("rows of each table"))] | length' out) -ge 2 ]] || fail "$(jq -c .checks out)"
+    [[ -z $(find scratch -mindepth 1) ]] || fail "left: $(find scratch)"
+    exits 3 backstay drill -s store cluster -i key.txt --scratch-dir scratch --no-record --assert 'SELECT false'
+    refuses usage.arguments backstay drill -s store cluster -i key.txt -- cat
+    # A set of which something is missing is none.
+    rm "store/$(backstay list -s store --json | jq -r '.archives[0].id').json"
+    refuses set.incomplete backstay drill -s store cluster -i key.txt --scratch-dir scratch
+    refuses set.incomplete "${into[@]}" --into-used
+}
+
 it_dumps_a_database_whose_name_pg_dumpall_itself_refuses() {
     local name=$'two\nlines'
     new_key

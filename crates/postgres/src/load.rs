@@ -35,6 +35,24 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Whoever wants to hear the messages as they come. Called from another thread, and must not block.
 pub type Listener = Arc<dyn Fn(&Message, Verdict) + Send + Sync>;
 
+/// The database that a dump goes into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// That of the connection.
+    Connected,
+    /// Another one that is there.
+    Database(&'a str),
+    /// One that is created as the dump says; for archives of pg_restore.
+    Created,
+}
+
+impl<'a> Place<'a> {
+    /// For a member of a dump of a whole server: two databases are there from the beginning.
+    pub fn of_database(name: &'a str) -> Place<'a> {
+        if matches!(name, "postgres" | "template1") { Place::Database(name) } else { Place::Created }
+    }
+}
+
 /// A dump that is being loaded.
 #[derive(Debug)]
 pub struct Load {
@@ -72,7 +90,13 @@ impl Load {
     ///
     /// # Errors
     /// `target.failed` when a program does not start.
-    pub fn start(psql: &Psql, kind: Kind, judge: &Judge, listener: &Listener) -> Result<(Load, Feed)> {
+    pub fn start(
+        psql: &Psql,
+        kind: Kind,
+        place: Place<'_>,
+        judge: &Judge,
+        listener: &Listener,
+    ) -> Result<(Load, Feed)> {
         let spawned = |program: &'static str, child: io::Result<Child>| {
             child
                 .map_err(|error| Fault::Failed { program: program.to_owned(), how: format!("does not start: {error}") })
@@ -81,7 +105,10 @@ impl Load {
             let program = program.to_owned();
             move || Fault::Failed { program, how: "has no pipe".to_owned() }
         };
-        let mut loader = psql.psql();
+        let mut loader = match place {
+            Place::Database(name) => psql.psql_in(name),
+            Place::Connected | Place::Created => psql.psql(),
+        };
         loader
             .args(["-v", "ON_ERROR_STOP=0", "-v", "ECHO=errors", "-o", "/dev/null"])
             .stdout(Stdio::null())
@@ -89,6 +116,9 @@ impl Load {
         let mut restore = None;
         if kind == Kind::Archive {
             let mut command = psql.command("pg_restore");
+            if place == Place::Created {
+                command.arg("--create");
+            }
             command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut child = spawned("pg_restore", command.spawn())?;
             let script = child.stdout.take().and_then(|pipe| pipe.into_owned_fd().ok());

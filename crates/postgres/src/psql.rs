@@ -64,13 +64,25 @@ impl Psql {
 
     /// psql that reads its standard input.
     pub(crate) fn psql(&self) -> Command {
+        let mut command = self.connected();
+        command.args(["-f", "-"]);
+        command
+    }
+
+    /// The same in another database of the server.
+    pub(crate) fn psql_in(&self, database: &str) -> Command {
+        let mut command = self.connected();
+        command.args(["-c", connect(database).trim_end(), "-f", "-"]);
+        command
+    }
+
+    fn connected(&self) -> Command {
         let mut command = self.command("psql");
         command.args(["-X", "-q", "-w", "-v", "VERBOSITY=verbose", "-v", "SHOW_CONTEXT=errors"]);
         // An empty one would be the name of a database.
         if !self.dsn.as_str().is_empty() {
             command.args(["-d", self.dsn.as_str()]);
         }
-        command.args(["-f", "-"]);
         command
     }
 

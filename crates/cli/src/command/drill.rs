@@ -10,20 +10,22 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use backstay::codes;
+use backstay::catalog::{Details, Selected as Found};
 use backstay::report::Findings;
 use backstay::restore::{RestoreOptions, Restored, Target};
+use backstay::{codes, set};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_format::report::Level;
 use backstay_format::text::to_hex;
-use backstay_postgres::Dsn;
 use backstay_postgres::head::{Head, Kind};
 use backstay_postgres::judge::Judge;
+use backstay_postgres::load::Place;
 use backstay_postgres::programs::{CLIENT, CLIENT_OF_ARCHIVES, Programs, SERVER};
 use backstay_postgres::psql::{Psql, RunAs};
 use backstay_postgres::scratch::{Scratch, ScratchOptions, sweep};
 use backstay_postgres::target::{Facts, oldest_programs};
+use backstay_postgres::{DATABASE, Dsn};
 use backstay_store::Store;
 use clap::Args;
 
@@ -36,6 +38,7 @@ use crate::args::unlock::{Trust, Unlock};
 use crate::args::value::parse_some_duration;
 use crate::failure::{Failure, Result};
 use crate::keys;
+use crate::output::human::count;
 use crate::run::{DEGRADED, Status};
 use crate::session::Session;
 use checks::{Check, millis};
@@ -151,16 +154,32 @@ fn parse_setting(text: &str) -> std::result::Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// An archive under drill.
+/// What is under drill: an archive, or a backup set.
 struct Subject<'a> {
     store: &'a Store,
     id: &'a ArchiveId,
     keyring: &'a Keyring,
-    options: RestoreOptions,
+    /// The archive, or the members of the set in the order in which they are restored.
+    archives: Vec<Part>,
+    is_set: bool,
     checks: &'a [Check],
+    session: &'a Session,
+}
+
+/// One archive.
+struct Part {
+    id: ArchiveId,
+    options: RestoreOptions,
+    /// The database that it is, as a member of a set.
+    database: Option<String>,
     /// What was counted in the backup.
     rows: Vec<TableRows>,
-    session: &'a Session,
+}
+
+impl Part {
+    fn place(&self) -> Place<'_> {
+        self.database.as_deref().map_or(Place::Connected, Place::of_database)
+    }
 }
 
 impl Drill {
@@ -175,13 +194,20 @@ impl Drill {
         let signing_key = self.keeping.sign_key.as_deref().map(keys::signing::read).transpose()?;
         let keyring = keys::keyring(&self.unlock, &session.output)?;
         let store = session.store().await?;
-        let id = self.selected.find(&store).await?;
         let options =
             RestoreOptions { policy, memory: session.global.memory, fetches: FETCHES, ..RestoreOptions::default() };
+        let found = self.selected.find_any(&store).await?;
+        let (Found::Archive(id) | Found::Set(id)) = &found;
+        let is_set = matches!(found, Found::Set(_));
+        if is_set && !self.command.is_empty() {
+            let failure =
+                Failure::usage(format!("{id} is a backup set, and a command takes the content of one archive"));
+            return Err(failure.with_hint("name a member, as in NAME/MEMBER"));
+        }
         let subject =
-            Subject { store: &store, id: &id, keyring: &keyring, options, checks: &checks, rows: Vec::new(), session };
-        let (mut protocol, rows) = subject.known().await;
-        let subject = Subject { rows, ..subject };
+            Subject { store: &store, id, keyring: &keyring, archives: Vec::new(), is_set, checks: &checks, session };
+        let (mut protocol, archives) = subject.known(options).await?;
+        let subject = Subject { archives, ..subject };
         protocol.rto_ms = self.checks.rto.map(millis);
         let begun = Instant::now();
         let held = self.hold(&subject, &mut protocol).await;
@@ -192,24 +218,28 @@ impl Drill {
         if !self.keeping.no_record && protocol.verdict != Verdict::Unknown {
             let (good, details) = (protocol.is_archive_good(), protocol.details());
             let findings = Findings { level: Level::Drill, good, by: host(), details };
-            match backstay::report::record(&store, &id, &findings, &keyring, signing_key.as_ref(), &session.context)
-                .await
-            {
-                Ok(name) => protocol.recorded = Some(name),
-                // What was found is worth more than that it could not be kept.
-                Err(error) => {
-                    unrecorded = Some(
-                        Failure::from(error)
-                            .with_hint("the drill itself is not in question; --no-record keeps no result in the store"),
-                    );
+            // Each member of a set was proved by what was proved of the set.
+            for archive in &subject.archives {
+                let (id, signer) = (&archive.id, signing_key.as_ref());
+                match backstay::report::record(&store, id, &findings, &keyring, signer, &session.context).await {
+                    Ok(name) => protocol.recorded.push(name),
+                    // What was found is worth more than that it could not be kept.
+                    Err(error) => {
+                        unrecorded = Some(Failure::from(error).with_hint(
+                            "the drill itself is not in question; --no-record keeps no result in the store",
+                        ));
+                        break;
+                    }
                 }
             }
         }
         if protocol.verdict != Verdict::Unknown {
             let measured = protocol.stored.zip(protocol.phases.restore).filter(|_| protocol.verdict == Verdict::Passed);
             // The report of this drill is among the earlier ones when it was kept.
-            let this = measured.filter(|_| protocol.recorded.is_none());
-            protocol.estimate = history::estimate(&store, &id, this).await;
+            let this = measured.filter(|_| protocol.recorded.is_empty());
+            if !is_set {
+                protocol.estimate = history::estimate(&store, id, this).await;
+            }
         }
         let written: Vec<_> = self.keeping.report.iter().map(|page| page.write(&protocol)).collect();
         session.output.result("drill", &protocol)?;
@@ -228,12 +258,17 @@ impl Drill {
         if !self.command.is_empty() {
             return subject.feed_command(&self.command, protocol).await;
         }
-        let loading = subject.loading();
-        let head = loading.head().await?;
-        protocol.dump = Some(super::restore::describe(&head));
+        let mut heads = Vec::new();
+        for archive in &subject.archives {
+            heads.push(subject.loading(archive).head().await?);
+        }
+        protocol.dump = match (subject.is_set, heads.as_slice()) {
+            (false, [head]) => Some(super::restore::describe(head)),
+            _ => Some(format!("a backup set of {}", count(heads.len() as u64, "dump"))),
+        };
         match &self.scratch.dsn {
-            Some(dsn) => self.fill_server(dsn, subject, &loading, &head, protocol).await,
-            None => self.fill_scratch(subject, &loading, &head, protocol).await,
+            Some(dsn) => self.fill_server(dsn, subject, &heads, protocol).await,
+            None => self.fill_scratch(subject, &heads, protocol).await,
         }
     }
 
@@ -242,28 +277,23 @@ impl Drill {
         &self,
         dsn: &str,
         subject: &Subject<'_>,
-        loading: &Loading<'_>,
-        head: &Head,
+        heads: &[Head],
         protocol: &mut Protocol,
     ) -> Result<()> {
         let dsn = Dsn::parse(dsn)?;
-        let wanted: &[&str] = if head.kind == Kind::Archive { &CLIENT_OF_ARCHIVES } else { &CLIENT };
-        let programs = Programs::find(self.scratch.pg_bin.as_deref(), wanted, oldest_programs(head)).await?;
+        let archives = heads.iter().any(|head| head.kind == Kind::Archive);
+        let wanted: &[&str] = if archives { &CLIENT_OF_ARCHIVES } else { &CLIENT };
+        let at_least = heads.iter().filter_map(oldest_programs).max();
+        let programs = Programs::find(self.scratch.pg_bin.as_deref(), wanted, at_least).await?;
         let psql = Psql { programs, dsn, alone: false, run_as: None };
         protocol.target = psql.dsn.to_string();
         let facts = Facts::of(&psql).await?;
         facts.demand_empty(&psql, true)?;
-        subject.load_and_check(&psql, facts, loading, head, protocol).await
+        subject.load_and_check(&psql, facts, heads, protocol).await
     }
 
     /// Into a server that is made now and thrown away.
-    async fn fill_scratch(
-        &self,
-        subject: &Subject<'_>,
-        loading: &Loading<'_>,
-        head: &Head,
-        protocol: &mut Protocol,
-    ) -> Result<()> {
+    async fn fill_scratch(&self, subject: &Subject<'_>, heads: &[Head], protocol: &mut Protocol) -> Result<()> {
         let context = &subject.session.context;
         let begun = Instant::now();
         let run_as = match rustix::process::geteuid().is_root() {
@@ -275,16 +305,17 @@ impl Drill {
             subject.session.output.note(&format!("removed what {swept} earlier drills left behind"));
         }
         // The server must understand the dump, and pg_restore its format.
-        let at_least = head.server.max(oldest_programs(head));
+        let at_least = heads.iter().filter_map(|head| head.server.max(oldest_programs(head))).max();
         let programs = Programs::find(self.scratch.pg_bin.as_deref(), &SERVER, at_least).await?;
         let (parent, settings) = (self.scratch.scratch_dir.clone(), self.scratch.pg_set.clone());
         let options = ScratchOptions { parent, run_as, settings };
         let scratch = Scratch::start(programs, &options, context.random(), &context.interrupt).await?;
         protocol.phases.prepare = Some(millis(begun.elapsed()));
-        let psql = if head.kind == Kind::Cluster { scratch.psql.clone() } else { scratch.psql_of_database() };
+        let whole_server = subject.is_set || heads.iter().any(|head| head.kind == Kind::Cluster);
+        let psql = if whole_server { scratch.psql.clone() } else { scratch.psql_of_database() };
         let held = async {
             let facts = Facts::of(&psql).await?;
-            subject.load_and_check(&psql, facts, loading, head, protocol).await
+            subject.load_and_check(&psql, facts, heads, protocol).await
         };
         let held = held.await;
         scratch.end().await;
@@ -293,22 +324,41 @@ impl Drill {
 }
 
 impl Subject<'_> {
-    fn loading(&self) -> Loading<'_> {
-        let options = self.options.clone();
-        Loading { store: self.store, id: self.id, keyring: self.keyring, options, session: self.session }
+    fn loading<'b>(&'b self, archive: &'b Part) -> Loading<'b> {
+        let options = archive.options.clone();
+        Loading { store: self.store, id: &archive.id, keyring: self.keyring, options, session: self.session }
     }
 
     /// What is known beforehand. A manifest that cannot be read is the restore's to complain about.
-    async fn known(&self) -> (Protocol, Vec<TableRows>) {
-        let details = backstay::catalog::show(self.store, self.id, self.keyring).await.ok();
-        let private = details.as_ref().and_then(|details| details.private.as_deref());
-        let rows = private.map(rows::recorded).unwrap_or_default();
-        let manifest = details.as_ref().and_then(|details| details.manifest.as_ref());
+    async fn known(&self, options: RestoreOptions) -> Result<(Protocol, Vec<Part>)> {
+        let mut archives = Vec::new();
+        let (name, created, root);
+        if self.is_set {
+            let opened = set::open(self.store, self.id, self.keyring, &options.policy).await?;
+            set::demand_complete(self.store, &opened.set, &self.session.context).await?;
+            for (member, policy) in opened.members(&options.policy) {
+                let database = member.name.clone();
+                archives.push(Part {
+                    id: member.id.clone(),
+                    options: RestoreOptions { policy, ..options.clone() },
+                    database: (member.role.as_deref() == Some(DATABASE)).then_some(database),
+                    rows: self.counted(&member.id).await.1,
+                });
+            }
+            (name, created, root) = (opened.set.name.clone(), Some(opened.set.created.clone()), None);
+        } else {
+            let (details, rows) = self.counted(self.id).await;
+            archives.push(Part { id: self.id.clone(), options, database: None, rows });
+            let manifest = details.as_ref().and_then(|details| details.manifest.as_ref());
+            name = manifest.and_then(|manifest| manifest.name.clone());
+            created = manifest.map(|manifest| manifest.created.clone());
+            root = manifest.map(|manifest| to_hex(&manifest.root()));
+        }
         let protocol = Protocol {
             id: self.id.to_string(),
-            name: manifest.and_then(|manifest| manifest.name.clone()),
-            created: manifest.map(|manifest| manifest.created.clone()),
-            root: manifest.map(|manifest| to_hex(&manifest.root())),
+            name,
+            created,
+            root,
             store: self.store.url().to_owned(),
             began: format!("{:.0}", self.session.context.now()),
             by: host(),
@@ -327,29 +377,37 @@ impl Subject<'_> {
             rto_ms: None,
             failure: None,
             estimate: None,
-            recorded: None,
+            recorded: Vec::new(),
         };
-        (protocol, rows)
+        Ok((protocol, archives))
     }
 
-    async fn load_and_check(
-        &self,
-        psql: &Psql,
-        facts: Facts,
-        loading: &Loading<'_>,
-        head: &Head,
-        protocol: &mut Protocol,
-    ) -> Result<()> {
+    /// What an archive says of itself, and the rows that were counted when it was made.
+    async fn counted(&self, id: &ArchiveId) -> (Option<Details>, Vec<TableRows>) {
+        let details = backstay::catalog::show(self.store, id, self.keyring).await.ok();
+        let private = details.as_ref().and_then(|details| details.private.as_deref());
+        let rows = private.map(rows::recorded).unwrap_or_default();
+        (details, rows)
+    }
+
+    async fn load_and_check(&self, psql: &Psql, facts: Facts, heads: &[Head], protocol: &mut Protocol) -> Result<()> {
         protocol.server = Some(facts.version.to_string());
         protocol.programs = Some(psql.programs.version.to_string());
-        facts.demand_version(head)?;
+        heads.iter().try_for_each(|head| facts.demand_version(head))?;
         // Nobody makes the roles of a database's dump for a drill.
-        let judge = Judge { roles: facts.roles, roles_may_be_missing: head.kind != Kind::Cluster };
-        let Loaded { restored, tally, waited, elapsed } = loading.load(psql, head, judge).await?;
-        protocol.take(&restored, elapsed);
-        protocol.phases.target = Some(millis(waited + elapsed.saturating_sub(restored.elapsed)));
-        let said = Said::from(&tally);
-        protocol.messages = Some(said.clone());
+        let whole_server = self.is_set || heads.iter().any(|head| head.kind == Kind::Cluster);
+        let judge = Judge { roles: facts.roles, roles_may_be_missing: !whole_server };
+        let mut said = Said::default();
+        let mut target = Duration::ZERO;
+        for (archive, head) in self.archives.iter().zip(heads) {
+            let loading = self.loading(archive);
+            let Loaded { restored, tally, waited, elapsed } = loading.load(psql, head, archive.place(), &judge).await?;
+            protocol.take(&restored, elapsed);
+            target += waited + elapsed.saturating_sub(restored.elapsed);
+            protocol.phases.target = Some(millis(target));
+            said.add(Said::from(&tally));
+            protocol.messages = Some(said.clone());
+        }
         self.check(psql, &facts.database, protocol).await?;
         said.failure().map_or(Ok(()), Err)
     }
@@ -360,8 +418,9 @@ impl Subject<'_> {
         let time = protocol.created.clone().unwrap_or_default();
         let variables = [("archive_id", self.id.as_str()), ("archive_time", time.as_str())];
         let all = async {
-            if !self.rows.is_empty() {
-                protocol.checks.push(rows::check(psql, database, &self.rows).await?);
+            for archive in self.archives.iter().filter(|archive| !archive.rows.is_empty()) {
+                let database = archive.database.as_deref().unwrap_or(database);
+                protocol.checks.push(rows::check(psql, database, &archive.rows).await?);
             }
             for check in self.checks {
                 protocol.checks.push(check.make(psql, &variables, database).await?);
@@ -388,8 +447,11 @@ impl Subject<'_> {
         }
         let (context, observer) = (&self.session.context, self.session.observer());
         let target = Target::Command(command.to_vec());
-        let restored =
-            backstay::restore(self.store, self.id, self.keyring, target, &self.options, context, observer).await?;
+        let [archive] = self.archives.as_slice() else {
+            return Err(Failure::usage("a command takes the content of one archive"));
+        };
+        let (id, options) = (&archive.id, &archive.options);
+        let restored = backstay::restore(self.store, id, self.keyring, target, options, context, observer).await?;
         self.session.output.end();
         protocol.take(&restored, restored.elapsed);
         Ok(())
@@ -398,9 +460,12 @@ impl Subject<'_> {
 
 impl Protocol {
     fn take(&mut self, restored: &Restored, elapsed: Duration) {
-        (self.content, self.stored) = (Some(restored.content), Some(restored.stored));
-        self.authentic = restored.authentic;
-        self.phases.restore = Some(millis(elapsed));
+        // Of a set all members, one after another.
+        let first = self.content.is_none();
+        self.content = Some(self.content.unwrap_or_default() + restored.content);
+        self.stored = Some(self.stored.unwrap_or_default() + restored.stored);
+        self.authentic = restored.authentic && (first || self.authentic);
+        self.phases.restore = Some(self.phases.restore.unwrap_or_default() + millis(elapsed));
     }
 }
 

@@ -16,7 +16,7 @@ use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_postgres::head::{self, Head};
 use backstay_postgres::judge::{Judge, Tally, Verdict};
-use backstay_postgres::load::{Listener, Load};
+use backstay_postgres::load::{Listener, Load, Place};
 use backstay_postgres::message::Message;
 use backstay_postgres::psql::Psql;
 use backstay_store::Store;
@@ -66,10 +66,10 @@ impl Loading<'_> {
     }
 
     /// Loads the content. Statements that the server refuses are in the tally and are no failure here.
-    pub(super) async fn load(&self, psql: &Psql, head: &Head, judge: Judge) -> Result<Loaded> {
+    pub(super) async fn load(&self, psql: &Psql, head: &Head, place: Place<'_>, judge: &Judge) -> Result<Loaded> {
         let begun = Instant::now();
         let interrupt = &self.session.context.interrupt;
-        let (mut load, feed) = Load::start(psql, head.kind, &judge, &listener(self.session))?;
+        let (mut load, feed) = Load::start(psql, head.kind, place, judge, &listener(self.session))?;
         let target = Target::Writer(Box::new(feed));
         let (context, observer) = (&self.session.context, self.session.observer());
         let restoring = backstay::restore(self.store, self.id, self.keyring, target, &self.options, context, observer);
@@ -183,6 +183,19 @@ impl From<&Tally> for Said {
 }
 
 impl Said {
+    /// Takes in what was said of another dump.
+    pub(super) fn add(&mut self, other: Said) {
+        self.errors += other.errors;
+        self.benign += other.benign;
+        self.remarks += other.remarks;
+        for (why, number) in other.reasons {
+            *self.reasons.entry(why).or_default() += number;
+        }
+        for (code, number) in other.codes {
+            *self.codes.entry(code).or_default() += number;
+        }
+    }
+
     /// The failure that refused statements are.
     pub(super) fn failure(&self) -> Option<Failure> {
         let codes: Vec<_> = self.codes.iter().map(|(code, number)| format!("{code} ({number})")).collect();

@@ -55,7 +55,8 @@ pub(super) struct Protocol {
     pub(super) rto_ms: Option<u64>,
     pub(super) failure: Option<Ending>,
     pub(super) estimate: Option<Estimate>,
-    pub(super) recorded: Option<String>,
+    /// The reports that are kept in the store, by name: one, or one for each member of a set.
+    pub(super) recorded: Vec<String>,
 }
 
 /// Milliseconds of each part of a drill.
@@ -169,7 +170,7 @@ impl Protocol {
                 format!("{}: {}{causes}", fault.code, fault.message)
             }),
         );
-        add("recorded as", self.recorded.clone());
+        add("recorded as", (!self.recorded.is_empty()).then(|| self.recorded.join(", ")));
         facts
     }
 

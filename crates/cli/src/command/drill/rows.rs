@@ -39,7 +39,7 @@ pub(super) async fn check(psql: &Psql, database: &str, recorded: &[TableRows]) -
     for table in recorded {
         let _ = writeln!(sql, "SELECT count(*) FROM ONLY {}.{};", quoted(&table.schema), quoted(&table.table));
     }
-    let asking = Asking { read_only: true, ..Asking::default() };
+    let asking = Asking { database: Some(database), read_only: true, ..Asking::default() };
     let actual = match psql.ask(&sql, asking).await {
         Ok(answer) => compare(recorded, &answer),
         Err(Fault::Query { said, .. }) => Err(said),

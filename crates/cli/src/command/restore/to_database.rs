@@ -2,52 +2,115 @@
 
 use std::fmt;
 
+use backstay::catalog::Selected;
+use backstay::restore::RestoreOptions;
+use backstay::set;
 use backstay_postgres::head::Kind;
 use backstay_postgres::judge::Judge;
+use backstay_postgres::load::Place;
 use backstay_postgres::programs::{CLIENT, CLIENT_OF_ARCHIVES, Programs};
 use backstay_postgres::psql::Psql;
 use backstay_postgres::target::{Facts, oldest_programs};
-use backstay_postgres::{Dsn, Head};
+use backstay_postgres::{DATABASE, Dsn, Head, Version};
 use serde::Serialize;
 
 use super::super::into_database::{Loading, Said};
-use super::{Found, Printed, Restore};
+use super::{Printed, Restore};
 use crate::failure::Result;
 use crate::output::Output;
+use crate::output::human::count;
 use crate::run::Status;
 use crate::session::Session;
 
 impl Restore {
     pub(super) async fn restore_to_database(self, dsn: &str, session: &Session) -> Result<Status> {
         let dsn = Dsn::parse(dsn)?;
-        let Found { store, id, keyring, options } = self.reading.find(&self.selected, session).await?;
-        let loading = Loading { store: &store, id: &id, keyring: &keyring, options, session };
-        let head = loading.head().await?;
-        let wanted: &[&str] = if head.kind == Kind::Archive { &CLIENT_OF_ARCHIVES } else { &CLIENT };
-        let programs = Programs::find(self.database.pg_bin.as_deref(), wanted, oldest_programs(&head)).await?;
+        let (store, keyring, options) = self.reading.prepare(session).await?;
+        let loading = |id, options| Loading { store: &store, id, keyring: &keyring, options, session };
+        match self.selected.find_any(&store).await? {
+            Selected::Archive(id) => {
+                let loading = loading(&id, options);
+                let head = loading.head().await?;
+                let target = self.target(dsn, &[&head], head.kind == Kind::Cluster, session).await?;
+                let loaded = loading.load(&target.psql, &head, Place::Connected, &target.judge).await?;
+                let printed = Loaded {
+                    restored: Printed::from(&loaded.restored),
+                    database: target.database.clone(),
+                    target: target.psql.dsn.to_string(),
+                    server: target.server.to_string(),
+                    dump: describe(&head),
+                    messages: Said::from(&loaded.tally),
+                };
+                session.output.done("restored", &printed)?;
+                printed.messages.failure().map_or(Ok(0), Err)
+            }
+            Selected::Set(id) => {
+                let opened = set::open(&store, &id, &keyring, &options.policy).await?;
+                set::demand_complete(&store, &opened.set, &session.context).await?;
+                // What does not fit is said before anything is loaded.
+                let mut parts = Vec::new();
+                for (member, policy) in opened.members(&options.policy) {
+                    let loading = loading(&member.id, RestoreOptions { policy, ..options.clone() });
+                    let head = loading.head().await?;
+                    parts.push((member, loading, head));
+                }
+                let heads: Vec<&Head> = parts.iter().map(|(_, _, head)| head).collect();
+                let target = self.target(dsn, &heads, true, session).await?;
+                let mut printed = LoadedSet {
+                    id: id.to_string(),
+                    members: Vec::new(),
+                    target: target.psql.dsn.to_string(),
+                    server: target.server.to_string(),
+                    messages: Said::default(),
+                };
+                for (member, loading, head) in &parts {
+                    let place = match member.role.as_deref() {
+                        Some(DATABASE) => Place::of_database(&member.name),
+                        _ => Place::Connected,
+                    };
+                    let loaded = loading.load(&target.psql, head, place, &target.judge).await?;
+                    let messages = Said::from(&loaded.tally);
+                    printed.messages.add(messages.clone());
+                    let restored = Printed::from(&loaded.restored);
+                    printed.members.push(LoadedMember { name: member.name.clone(), restored, messages });
+                }
+                session.output.done("restored_set", &printed)?;
+                printed.messages.failure().map_or(Ok(0), Err)
+            }
+        }
+    }
+
+    /// Finds the programs and looks at the server: whether it is empty and can take these dumps.
+    async fn target(&self, dsn: Dsn, heads: &[&Head], whole_server: bool, session: &Session) -> Result<Server> {
+        let archives = heads.iter().any(|head| head.kind == Kind::Archive);
+        let wanted: &[&str] = if archives { &CLIENT_OF_ARCHIVES } else { &CLIENT };
+        let at_least = heads.iter().filter_map(|head| oldest_programs(head)).max();
+        let programs = Programs::find(self.database.pg_bin.as_deref(), wanted, at_least).await?;
         let psql = Psql { programs, dsn, alone: false, run_as: None };
         let facts = Facts::of(&psql).await?;
         if !self.database.into_used {
-            facts.demand_empty(&psql, head.kind == Kind::Cluster)?;
+            facts.demand_empty(&psql, whole_server)?;
         }
-        match facts.demand_version(&head) {
-            Err(older) if self.database.any_version => session.output.warning(Some(older.code()), &older.to_string()),
-            checked => checked?,
+        for head in heads {
+            match facts.demand_version(head) {
+                Err(older) if self.database.any_version => {
+                    session.output.warning(Some(older.code()), &older.to_string());
+                }
+                checked => checked?,
+            }
         }
         warn_of_older_programs(&psql, &facts, &session.output);
-        let judge = Judge { roles: facts.roles.clone(), roles_may_be_missing: self.database.no_owner };
-        let loaded = loading.load(&psql, &head, judge).await?;
-        let printed = Loaded {
-            restored: Printed::from(&loaded.restored),
-            database: facts.database.clone(),
-            target: psql.dsn.to_string(),
-            server: facts.version.to_string(),
-            dump: describe(&head),
-            messages: Said::from(&loaded.tally),
-        };
-        session.output.done("restored", &printed)?;
-        printed.messages.failure().map_or(Ok(0), Err)
+        let judge = Judge { roles: facts.roles, roles_may_be_missing: self.database.no_owner };
+        Ok(Server { psql, judge, database: facts.database, server: facts.version })
     }
+}
+
+/// A server that can take what is to be loaded.
+struct Server {
+    psql: Psql,
+    judge: Judge,
+    database: String,
+    server: Version,
 }
 
 /// What a dump is, and of which version.
@@ -86,5 +149,34 @@ impl fmt::Display for Loaded {
             "{} is in the database `{}` of PostgreSQL {}: {}",
             self.dump, self.database, self.server, self.messages
         )
+    }
+}
+
+/// A backup set that was restored into a server, as it is printed.
+#[derive(Debug, Serialize)]
+struct LoadedSet {
+    id: String,
+    members: Vec<LoadedMember>,
+    target: String,
+    server: String,
+    messages: Said,
+}
+
+/// One of its members.
+#[derive(Debug, Serialize)]
+struct LoadedMember {
+    name: String,
+    #[serde(flatten)]
+    restored: Printed,
+    messages: Said,
+}
+
+impl fmt::Display for LoadedSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for member in &self.members {
+            write!(f, "{}: {}", member.name, member.restored)?;
+        }
+        let members = count(self.members.len() as u64, "member");
+        writeln!(f, "the set {}, {members}, is in PostgreSQL {}: {}", self.id, self.server, self.messages)
     }
 }
