@@ -116,7 +116,7 @@ struct Checks {
     /// The database that --assert asks [default: the one that was restored into]
     #[arg(long, value_name = "NAME")]
     db: Option<String>,
-    /// A file of checks, each a [[check]] with name, db, sql, and expect, at-least or at-most. Can be given several times
+    /// A TOML file of checks: of each its name, db, sql, and expect, at-least or at-most. Can be given several times
     #[arg(long, value_name = "FILE")]
     check: Vec<PathBuf>,
     /// The longest time that the restore may take
