@@ -22,7 +22,7 @@ fn a_command_decides_and_the_result_is_kept() {
     let done = place.run(["--json", "drill", &id, "-i", "key.txt", "--", "sh", "-c", "cat > got"]).good().json("drill");
     assert_eq!(place.read("got"), content);
     assert_eq!((&done["verdict"], &done["content"]), (&"passed".into(), &content.len().into()));
-    let name = done["recorded"].as_str().unwrap().to_owned();
+    let name = done["recorded"][0].as_str().unwrap().to_owned();
     let report = String::from_utf8(place.read(&format!("store/{name}"))).unwrap();
     assert!(report.contains("\"level\":\"drill\",\"result\":\"good\"") && report.contains("\"phases_ms\""), "{report}");
     let fails = place.run(["drill", &id, "-i", "key.txt", "--", "sh", "-c", "cat > /dev/null; exit 9"]);
