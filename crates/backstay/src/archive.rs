@@ -687,7 +687,7 @@ pub(crate) async fn unlock(
 }
 
 /// The keyboxes in order of their number. One that is gone or too long counts as empty, so as damaged.
-async fn keyboxes(id: &ArchiveId, boxes: &[u32], store: &Store) -> Result<Vec<Vec<u8>>> {
+pub(crate) async fn keyboxes(id: &ArchiveId, boxes: &[u32], store: &Store) -> Result<Vec<Vec<u8>>> {
     let mut keyboxes = Vec::new();
     for m in boxes.iter().take(17) {
         match store.get(&id.keybox(*m), KEYBOX_FETCH).await {

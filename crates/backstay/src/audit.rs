@@ -1,18 +1,20 @@
-//! `key audit`: which key opens what. Nothing of the content is read: the manifest or the first header line tells the slots, and a key that is given is
-//! tried on them.
+//! `key audit`: which key opens what. Nothing of the content is read: the manifest, the set's object or the first header line tells the slots, and a key that
+//! is given is tried on them.
 //!
 //! A slot does not say whose it is, so that nobody who looks at the store learns that either: only its kind is known, and for SSH keys a short tag. Whether
 //! a key opens an archive is found by trying it.
 
 use backstay_format::ArchiveId;
-use backstay_format::header::Common;
+use backstay_format::header::Lock as Head;
 use backstay_format::key::{Keyring, stanzas};
 use backstay_store::Store;
 use futures::{StreamExt as _, stream};
 
-use crate::archive::Located;
+use crate::archive::{Located, keyboxes};
+use crate::catalog::Selected;
 use crate::error::{Error, Result};
 use crate::policy::{OpensslReading, ProfileName, ReadPolicy};
+use crate::set;
 use crate::verify::Finding;
 
 /// Archives that are asked for ahead.
@@ -30,8 +32,8 @@ pub struct Key {
 /// Where a slot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In every part: it cannot be removed.
-    Parts,
+    /// In every part, or in the set's object: it cannot be removed.
+    Attached,
     /// In the keybox of this number.
     Keybox(u32),
 }
@@ -45,7 +47,7 @@ pub struct Slot {
     pub kinds: Vec<String>,
 }
 
-/// How an archive is locked.
+/// How an archive or a set is locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lock {
     /// Not at all: everybody can read it.
@@ -60,11 +62,11 @@ pub enum Lock {
     Unknown(Finding),
 }
 
-/// What is known of an archive's keys.
+/// What is known of the keys of an archive or a set.
 #[derive(Debug, Clone)]
 pub struct Audited {
-    /// The archive.
-    pub id: ArchiveId,
+    /// Which one. Of a set these are its own keys, for what only they show; its members have theirs.
+    pub of: Selected,
     /// How it is locked.
     pub lock: Lock,
     /// Which of the keys that were given open it, by their place among them.
@@ -89,23 +91,30 @@ impl Audited {
     }
 }
 
-/// Looks at the keys of these archives, in their order.
+/// Looks at the keys of these archives and sets, in their order.
 ///
 /// # Errors
-/// `store.*`, when the store is not reached. What is wrong with one archive is in its place.
-pub async fn audit(store: &Store, ids: Vec<ArchiveId>, keys: &[Key], openssl: OpensslReading) -> Result<Vec<Audited>> {
+/// `store.*`, when the store is not reached. What is wrong with one of them is in its place.
+pub async fn audit(store: &Store, of: Vec<Selected>, keys: &[Key], openssl: OpensslReading) -> Result<Vec<Audited>> {
     let mut audited = Vec::new();
-    let mut found = stream::iter(ids)
-        .map(|id| async move {
-            let found = find(store, &id).await;
-            (id, found)
+    let mut found = stream::iter(of)
+        .map(|of| async move {
+            let found = match &of {
+                Selected::Archive(id) => find(store, id).await,
+                Selected::Set(id) => find_set(store, id).await,
+            };
+            (of, found)
         })
         .buffered(REQUESTS);
-    while let Some((id, found)) = found.next().await {
+    while let Some((of, found)) = found.next().await {
         audited.push(match found {
-            Ok(found) => found.tried(store, keys, openssl).await?,
+            Ok(Found::Password(located)) => {
+                let (opened_by, not_tried) = try_passwords(&located, store, keys, openssl).await?;
+                Audited { of, lock: Lock::Password, opened_by, not_tried }
+            }
+            Ok(Found::Locked(slots)) => slots.tried(of, keys),
             Err(error) if error.ends_only_a_part() || matches!(error, Error::ArchiveNotFound { .. }) => {
-                Audited { id, lock: Lock::Unknown(Finding::of(&error)), opened_by: Vec::new(), not_tried: Vec::new() }
+                Audited { of, lock: Lock::Unknown(Finding::of(&error)), opened_by: Vec::new(), not_tried: Vec::new() }
             }
             Err(error) => return Err(error),
         });
@@ -113,11 +122,18 @@ pub async fn audit(store: &Store, ids: Vec<ArchiveId>, keys: &[Key], openssl: Op
     Ok(audited)
 }
 
-/// An archive and its slots.
-struct Found {
-    located: Located,
-    /// What its header lines share, if it is native.
-    common: Option<Common>,
+/// How something is locked.
+enum Found {
+    /// An archive of the openssl profile.
+    Password(Box<Located>),
+    /// By slots, or by nothing.
+    Locked(Box<Slots>),
+}
+
+/// What is in the header lines or the set, and the keyboxes beside it, by number.
+struct Slots {
+    head: Head,
+    boxes: Vec<u32>,
     keyboxes: Vec<Vec<u8>>,
 }
 
@@ -125,57 +141,62 @@ async fn find(store: &Store, id: &ArchiveId) -> Result<Found> {
     // What is wrong with the parts is not asked here: a key that opens an archive opens a damaged one too.
     let policy = ReadPolicy { this_stream_only: true, ..ReadPolicy::default() };
     let (located, _) = Located::survey(store, id, &Keyring::default(), &policy).await?;
-    let common = match located.profile {
-        ProfileName::Openssl => None,
-        ProfileName::Native => match located.head() {
-            Some((head, _)) => Some(head.common.clone()),
-            None => Some(located.first_header(store).await?.common),
-        },
+    let head = match (located.profile, located.head()) {
+        (ProfileName::Openssl, _) => return Ok(Found::Password(Box::new(located))),
+        (ProfileName::Native, Some((head, _))) => head.common.lock(),
+        (ProfileName::Native, None) => located.first_header(store).await?.common.lock(),
     };
-    let keyboxes = if common.is_some() { located.keyboxes(store).await? } else { Vec::new() };
-    Ok(Found { located, common, keyboxes })
+    let keyboxes = located.keyboxes(store).await?;
+    Ok(Found::Locked(Box::new(Slots { head, boxes: located.objects.keyboxes, keyboxes })))
 }
 
-impl Found {
-    async fn tried(self, store: &Store, keys: &[Key], openssl: OpensslReading) -> Result<Audited> {
-        let id = self.located.id.clone();
+async fn find_set(store: &Store, id: &ArchiveId) -> Result<Found> {
+    let head = set::load(store, id).await?.set.lock;
+    let boxes = set::keyboxes(store, id).await?;
+    let keyboxes = keyboxes(id, &boxes, store).await?;
+    Ok(Found::Locked(Box::new(Slots { head, boxes, keyboxes })))
+}
+
+/// Keys that open, by their place, and those that could not be tried.
+type Tried = (Vec<usize>, Vec<(usize, Finding)>);
+
+async fn try_passwords(located: &Located, store: &Store, keys: &[Key], openssl: OpensslReading) -> Result<Tried> {
+    let (mut opened_by, mut not_tried) = (Vec::new(), Vec::new());
+    for (place, key) in keys.iter().enumerate().filter(|(_, key)| key.keyring.password().is_some()) {
+        let policy =
+            ReadPolicy { format: Some(ProfileName::Openssl), openssl, no_manifest: false, ..ReadPolicy::default() };
+        match located.unlock_openssl(store, &key.keyring, &policy).await {
+            Ok(_) => opened_by.push(place),
+            Err(Error::Format(_)) => {}
+            Err(error @ Error::Usage { .. }) => not_tried.push((place, Finding::of(&error))),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((opened_by, not_tried))
+}
+
+impl Slots {
+    fn tried(self, of: Selected, keys: &[Key]) -> Audited {
         let (mut opened_by, mut not_tried) = (Vec::new(), Vec::new());
-        let Some(common) = &self.common else {
-            for (place, key) in keys.iter().enumerate().filter(|(_, key)| key.keyring.password().is_some()) {
-                let policy = ReadPolicy {
-                    format: Some(ProfileName::Openssl),
-                    openssl,
-                    no_manifest: false,
-                    ..ReadPolicy::default()
-                };
-                match self.located.unlock_openssl(store, &key.keyring, &policy).await {
-                    Ok(_) => opened_by.push(place),
-                    Err(Error::Format(_)) => {}
-                    Err(error @ Error::Usage { .. }) => not_tried.push((place, Finding::of(&error))),
-                    Err(error) => return Err(error),
-                }
-            }
-            return Ok(Audited { id, lock: Lock::Password, opened_by, not_tried });
-        };
-        let lock = self.lock(common);
+        let (lock, head) = (self.lock(), &self.head);
         if lock != Lock::Open {
             for (place, key) in keys.iter().enumerate() {
-                match key.keyring.open(&id, &common.salt, &common.commit, &common.keys, &self.keyboxes) {
+                match key.keyring.open(of.id(), &head.salt, &head.commit, &head.keys, &self.keyboxes) {
                     Ok(_) => opened_by.push(place),
                     Err(backstay_format::Error::KeyNotFound { .. } | backstay_format::Error::KeyWrong { .. }) => {}
                     Err(error) => not_tried.push((place, Finding::of(&error.into()))),
                 }
             }
         }
-        Ok(Audited { id, lock, opened_by, not_tried })
+        Audited { of, lock, opened_by, not_tried }
     }
 
-    fn lock(&self, common: &Common) -> Lock {
-        if common.open.is_some() {
+    fn lock(&self) -> Lock {
+        if self.head.open.is_some() {
             return Lock::Open;
         }
-        let attached = common.keys.iter().map(|slot| Slot { place: Place::Parts, kinds: stanzas(slot) });
-        let boxes = self.located.objects.keyboxes.iter().zip(&self.keyboxes);
+        let attached = self.head.keys.iter().map(|slot| Slot { place: Place::Attached, kinds: stanzas(slot) });
+        let boxes = self.boxes.iter().zip(&self.keyboxes);
         let detached = boxes.map(|(m, slot)| Slot { place: Place::Keybox(*m), kinds: stanzas(slot) });
         let slots: Vec<Slot> = attached.chain(detached).collect();
         if slots.is_empty() { Lock::RawKey } else { Lock::Slots(slots) }

@@ -151,14 +151,14 @@ pub async fn list(store: &Store, filter: &Filter, read_manifests: bool) -> Resul
     Ok(archives.into_iter().map(|found| found.entry).collect())
 }
 
-/// The archives whose ids begin with `prefix`, oldest first, and the ids of the backup sets, which the filter's name and tag have not
-/// been held against.
+/// The archives whose ids begin with `prefix`, oldest first, and the backup sets, which the filter's name and tag have not been held
+/// against.
 async fn find(
     store: &Store,
     prefix: &str,
     filter: &Filter,
     read_manifests: bool,
-) -> Result<(Vec<Found>, BTreeSet<ArchiveId>)> {
+) -> Result<(Vec<Found>, Vec<FoundSet>)> {
     let read_all = read_manifests || filter.reads_everything();
     // A name usually tells the guid, and then the manifest need not be asked.
     let derived = filter.name.as_deref().and_then(|name| guid::from_name(name).ok());
@@ -224,8 +224,16 @@ struct Found {
     report: Option<(SystemTime, String)>,
 }
 
-/// Lists what begins with `prefix` and groups it by archive, oldest first. Beside the archives there are the ids of the sets.
-async fn survey(store: &Store, prefix: &str, filter: &Filter) -> Result<(Vec<Found>, BTreeSet<ArchiveId>)> {
+/// A backup set as far as the listing tells.
+struct FoundSet {
+    id: ArchiveId,
+    held: bool,
+    /// Objects with added labels.
+    tags: Vec<String>,
+}
+
+/// Lists what begins with `prefix` and groups it by archive, oldest first. Beside the archives there are the sets.
+async fn survey(store: &Store, prefix: &str, filter: &Filter) -> Result<(Vec<Found>, Vec<FoundSet>)> {
     let before = filter.before.map(|before| u64::try_from(before.as_millisecond()).unwrap_or(0));
     let wanted = |id: &ArchiveId| {
         before.is_none_or(|before| id.millis() < before) && filter.guid.as_ref().is_none_or(|guid| id.guid() == *guid)
@@ -249,6 +257,11 @@ async fn survey(store: &Store, prefix: &str, filter: &Filter) -> Result<(Vec<Fou
             }
         }
     }
+    let said = |id: ArchiveId| {
+        let (held, tags) = found.get(&id).map_or((false, Vec::new()), |said| (said.entry.held, said.tags.clone()));
+        FoundSet { id, held, tags }
+    };
+    let sets = sets.into_iter().map(said).collect();
     Ok((found.into_values().filter(Found::is_archive).collect(), sets))
 }
 
@@ -325,16 +338,7 @@ impl Found {
     /// Reads what was said of it later: of its reports only the newest.
     async fn hear(&mut self, store: &Store) -> Result<()> {
         let id = &self.entry.id;
-        for name in &self.tags {
-            match store.get(name, MAX_REMARK).await {
-                Ok(Some(bytes)) => {
-                    let remark = Remark::parse(&bytes, id, Word::Tag, name);
-                    self.entry.added_tags.extend(remark.into_iter().flat_map(|remark| remark.tags));
-                }
-                Ok(None) | Err(backstay_store::Error::TooLarge { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.entry.added_tags.extend(added_tags(store, id, &self.tags).await?);
         if let Some((at, name)) = &self.report
             && let Some(sealed) = report::read(store, id, name).await?
         {
@@ -384,6 +388,22 @@ impl Found {
         }
         Ok(())
     }
+}
+
+/// The labels in these objects.
+async fn added_tags(store: &Store, id: &ArchiveId, objects: &[String]) -> Result<Vec<String>> {
+    let mut tags = Vec::new();
+    for name in objects {
+        match store.get(name, MAX_REMARK).await {
+            Ok(Some(bytes)) => {
+                let remark = Remark::parse(&bytes, id, Word::Tag, name);
+                tags.extend(remark.into_iter().flat_map(|remark| remark.tags));
+            }
+            Ok(None) | Err(backstay_store::Error::TooLarge { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(tags)
 }
 
 impl Entry {

@@ -16,10 +16,10 @@ mod removal;
 mod rm;
 mod sets;
 
-pub use evidence::{Archive, Believed, Evidence, Mark, Need, Set, Standing};
+pub use evidence::{Archive, Believed, Evidence, Mark, Member, Need, Set, Standing};
 pub use gather::{Belief, gather};
 pub use plan::{Decision, Excess, Fate, Plan, Reason, SetDecision, plan};
 pub use policy::{Policy, Rule, Selection};
 pub use prune::{Deed, GRACE, PruneOptions, Pruned, Row, prune};
 pub use remarks::{hold, note, release, remarks, tag};
-pub use rm::{Removed, RmOptions, rm};
+pub use rm::{MemberFate, Removed, RemovedMember, RmOptions, rm};

@@ -1,4 +1,4 @@
-//! Keys of archives that exist already: more slots, the secret itself, and its destruction.
+//! Keys of archives and backup sets that exist already: more slots, the secret itself, and its destruction.
 //!
 //! Nothing is rewritten. A new slot is a new object beside the parts, a keybox; a slot that is inside the parts stays
 //! there, so only archives that were made with detached keys can lose them.
@@ -13,19 +13,21 @@ use backstay_store::{Error as StoreError, Setting, Store, probe_conditional_crea
 use bytes::Bytes;
 
 use crate::archive::{Archive, Committed, Lines, Objects};
+use crate::catalog::{self, Filter, Selected};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::gc::PROBE;
 use crate::keys::wrap;
 use crate::policy::ReadPolicy;
+use crate::set;
 
-/// What to add to archives.
+/// What to add to archives and sets.
 pub struct NewSlots<'a> {
     /// Who may open them.
     pub recipients: &'a [Box<dyn age::Recipient + Send + Sync>],
     /// A passphrase that may.
     pub passphrase: Option<&'a SecretString>,
-    /// Keys that tell whether it is done already: an archive that one of them opens by a slot of its own is left as it is. Nothing else could tell, since a
+    /// Keys that tell whether it is done already: an archive or a set that one of them opens by a slot of its own is left as it is. Nothing else could tell, since a
     /// slot does not say for whom it is.
     pub unless_opened_by: &'a Keyring,
 }
@@ -36,29 +38,43 @@ impl std::fmt::Debug for NewSlots<'_> {
     }
 }
 
-/// Adds slots to an archive, as new keyboxes. Gives their names; none when it is done already.
+/// Everything in a store that has slots of its own: the archives that are committed and the sets, oldest first.
 ///
 /// # Errors
-/// Those of opening the archive; `usage.arguments` for an archive that has no slots to add to, or has as many keyboxes as readers look at;
+/// `store.*`.
+pub async fn every(store: &Store, filter: &Filter, context: &Context) -> Result<Vec<Selected>> {
+    let (archives, sets) = catalog::list_all(store, filter, false, context).await?;
+    let archives = archives.into_iter().map(|entry| Selected::Archive(entry.id));
+    let mut all: Vec<Selected> = archives.chain(sets.into_iter().map(|entry| Selected::Set(entry.id))).collect();
+    all.sort_unstable_by(|one, other| one.id().cmp(other.id()));
+    Ok(all)
+}
+
+/// Adds slots to an archive or to a set, whose members have slots of their own, as new keyboxes. Gives their names; none when it is
+/// done already.
+///
+/// # Errors
+/// Those of opening it; `usage.arguments` for what has no slots to add to, or has as many keyboxes as readers look at;
 /// `store.condition-ignored`, and nothing is stored, when the store would overwrite another run's keybox.
 pub async fn rewrap(
     store: &Store,
-    id: &ArchiveId,
+    of: &Selected,
     keyring: &Keyring,
     new: &NewSlots<'_>,
     context: &Context,
 ) -> Result<Vec<String>> {
     if !new.unless_opened_by.is_empty() {
-        match export_secret(store, id, new.unless_opened_by).await {
+        match secret_of(store, of, new.unless_opened_by).await {
             Ok(_) => return Ok(Vec::new()),
             // Not by this key, or not yet.
             Err(Error::Format(_)) => {}
             Err(error) => return Err(error),
         }
     }
-    let secret = export_secret(store, id, keyring).await?;
+    let id = of.id();
+    let secret = secret_of(store, of, keyring).await?;
     let slots = wrap(&secret, new.recipients, new.passphrase)?;
-    let taken = Objects::list(store, id).await?.keyboxes;
+    let taken = set::keyboxes(store, id).await?;
     if taken.len() + slots.len() > MAX_KEYBOXES {
         let why = format!(
             "{id} has {} keyboxes, and readers look at the first {MAX_KEYBOXES} only: another one would open nothing",
@@ -88,13 +104,20 @@ pub async fn rewrap(
     Ok(names)
 }
 
-/// Finds out whether the store keeps conditions before anything relies on it: an object of the archive that is there is created once more, with its own
+async fn secret_of(store: &Store, of: &Selected, keyring: &Keyring) -> Result<Secret> {
+    match of {
+        Selected::Archive(id) => export_secret(store, id, keyring).await,
+        Selected::Set(id) => set::secret(store, id, keyring).await,
+    }
+}
+
+/// Finds out whether the store keeps conditions before anything relies on it: an object of the archive or set that is there is created once more, with its own
 /// bytes. A store that takes it has lost nothing by it.
 async fn keeps_conditions(store: &Store, id: &ArchiveId, keyboxes: &[u32], context: &Context) -> Result<()> {
     if store.keeps_conditions() {
         return Ok(());
     }
-    let names = keyboxes.first().map(|m| id.keybox(*m)).into_iter().chain([id.manifest()]);
+    let names = keyboxes.first().map(|m| id.keybox(*m)).into_iter().chain([id.manifest(), id.set()]);
     for name in names {
         let bytes = match store.get(&name, MAX_MANIFEST).await {
             Ok(Some(bytes)) => bytes,

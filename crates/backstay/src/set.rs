@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use backstay_format::key::Keyring;
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, open_private};
+use backstay_format::schedule::Secret;
 use backstay_format::set::{MAX_SET, SealedSet, Set};
 use backstay_format::{ArchiveId, Error as Fault, ObjectName};
 use backstay_store::Store;
@@ -116,6 +117,18 @@ pub async fn open(store: &Store, id: &ArchiveId, keyring: &Keyring, policy: &Rea
         set.tags.extend(facts.tags.unwrap_or_default());
     }
     Ok(OpenedSet { set, seal, private })
+}
+
+/// The secret of a set that a holder of its key sealed.
+///
+/// # Errors
+/// Those of [`load`]; `key.*`; `set.seal`.
+pub(crate) async fn secret(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<Secret> {
+    let sealed = load(store, id).await?;
+    let boxes = keyboxes(store, id).await?;
+    let unlocked = unlock(id, &sealed.set.lock, &boxes, store, keyring, &ReadPolicy::default()).await?;
+    sealed.check(&unlocked.keys.set())?;
+    Ok(unlocked.secret)
 }
 
 /// Refuses what can be demanded of one archive only.

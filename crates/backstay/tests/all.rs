@@ -25,6 +25,7 @@ mod roles;
 mod round_trip;
 mod salvage;
 mod set;
+mod set_retention;
 mod source;
 mod spool;
 mod verify;

@@ -1,13 +1,16 @@
 //! Which key opens what, found without reading any content.
 
-use crate::common::{add_slots, back_up, content, native, options, raw_keyring, recipient};
+use std::sync::Arc;
+
+use crate::common::{add_slots, back_up, content, context, native, options, raw_keyring, recipient, set_of};
 use age::secrecy::SecretString;
 use age::x25519::Identity;
 use backstay::audit::{Audited, Key, Lock, Place, audit};
 use backstay::backup::Format;
-use backstay::catalog::{Filter, list};
+use backstay::catalog::{Filter, Selected};
 use backstay::keys::Encryption;
 use backstay::policy::OpensslReading;
+use backstay::rewrap::every;
 use backstay_format::key::Keyring;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::Secret;
@@ -25,8 +28,8 @@ fn key(label: &str, keyring: Keyring) -> Key {
 }
 
 async fn audited(store: &Store, keys: &[Key]) -> Vec<Audited> {
-    let ids = list(store, &Filter::default(), false).await.unwrap().into_iter().map(|entry| entry.id).collect();
-    audit(store, ids, keys, OpensslReading::default()).await.unwrap()
+    let all = every(store, &Filter::default(), &context()).await.unwrap();
+    audit(store, all, keys, OpensslReading::default()).await.unwrap()
 }
 
 fn kinds(archive: &Audited) -> Vec<(Place, Vec<String>)> {
@@ -58,8 +61,8 @@ async fn each_archive_says_how_it_is_locked_and_each_key_what_it_opens() {
     let password = || Password::new(b"correct horse".to_vec());
     let format = Format::Openssl { kdf: Kdf::BytesToKey(Digest::Md5), password: password(), single: false };
     back_up(&store, &text, options(format)).await.unwrap();
-    let ids: Vec<_> =
-        list(&store, &Filter::default(), false).await.unwrap().into_iter().map(|entry| entry.id).collect();
+    let all = every(&store, &Filter::default(), &context()).await.unwrap();
+    let ids: Vec<_> = all.iter().map(|one| one.id().clone()).collect();
     add_slots(&store, &ids[2], &ring(&theirs), &[recipient(&mine)], None).await.unwrap();
 
     let mut passphrase = Keyring::default();
@@ -85,8 +88,8 @@ async fn each_archive_says_how_it_is_locked_and_each_key_what_it_opens() {
     let ways: Vec<Option<usize>> = found.iter().map(Audited::ways).collect();
     assert_eq!(ways, [Some(1), Some(3), Some(2), Some(1), None, Some(1)]);
     let x25519 = || vec!["X25519".to_owned()];
-    assert_eq!(kinds(&found[0]), [(Place::Parts, x25519())]);
-    assert_eq!(kinds(&found[1])[1], (Place::Parts, vec!["scrypt".to_owned()]));
+    assert_eq!(kinds(&found[0]), [(Place::Attached, x25519())]);
+    assert_eq!(kinds(&found[1])[1], (Place::Attached, vec!["scrypt".to_owned()]));
     assert_eq!(kinds(&found[2]), [(Place::Keybox(0), x25519()), (Place::Keybox(1), x25519())]);
     let locks: Vec<&Lock> = found[3..].iter().map(|archive| &archive.lock).collect();
     assert_eq!(locks, [&Lock::RawKey, &Lock::Open, &Lock::Password]);
@@ -112,7 +115,8 @@ async fn an_archive_that_cannot_be_looked_at_does_not_hide_the_others() {
     store.delete(&ids[2].keybox(0)).await.unwrap();
     let rubbish = b"rubbish".to_vec();
     store.create(&ids[2].keybox(0), rubbish.clone().into(), backstay_format::schedule::sha256(&rubbish)).await.unwrap();
-    let found = audit(&store, ids.clone(), &[key("mine", ring(&mine))], OpensslReading::default()).await.unwrap();
+    let all: Vec<Selected> = ids.iter().cloned().map(Selected::Archive).collect();
+    let found = audit(&store, all.clone(), &[key("mine", ring(&mine))], OpensslReading::default()).await.unwrap();
     assert!(matches!(&found[0].lock, Lock::Unknown(finding) if finding.code == "archive.not-found"));
     assert!(!found[0].is_opened() && found[1].is_opened() && found[2].is_opened());
     assert_eq!(kinds(&found[2])[1], (Place::Keybox(0), Vec::new()), "a slot that is none");
@@ -121,5 +125,28 @@ async fn an_archive_that_cannot_be_looked_at_does_not_hide_the_others() {
     let faults = Faults::new();
     faults.fail_all(Call::List, Failure::Denied);
     let denied = store.with_wrapper(|objects| faults.wrap(objects));
-    assert_eq!(audit(&denied, ids, &[], OpensslReading::default()).await.unwrap_err().code(), "store.denied");
+    assert_eq!(audit(&denied, all, &[], OpensslReading::default()).await.unwrap_err().code(), "store.denied");
+}
+
+#[tokio::test]
+async fn a_set_is_looked_at_beside_its_members() {
+    let (store, mine, theirs) = (Store::memory(), Identity::generate(), Identity::generate());
+    for detached in [false, true] {
+        let encryption = Encryption::Slots { recipients: vec![recipient(&mine)], passphrase: None, detached };
+        set_of(&store, &Arc::new(encryption), "shop", &["a", "b"], &context()).await;
+    }
+    let keys = [key("mine", ring(&mine)), key("theirs", ring(&theirs))];
+    let found = audited(&store, &keys).await;
+    let sets: Vec<&Audited> = found.iter().filter(|one| matches!(one.of, Selected::Set(_))).collect();
+    assert_eq!((found.len(), sets.len()), (6, 2));
+    assert!(found.iter().all(|one| one.opened_by == [0] && one.ways() == Some(1)));
+    let x25519 = || vec!["X25519".to_owned()];
+    assert_eq!(kinds(sets[0]), [(Place::Attached, x25519())]);
+    assert_eq!(kinds(sets[1]), [(Place::Keybox(0), x25519())]);
+    let id = sets[0].of.id();
+    store.delete(&id.set()).await.unwrap();
+    store.create(&id.set(), "{}".into(), backstay_format::schedule::sha256(b"{}")).await.unwrap();
+    let found = audited(&store, &keys).await;
+    let damaged = found.iter().find(|one| one.of == Selected::Set(id.clone())).unwrap();
+    assert!(matches!(&damaged.lock, Lock::Unknown(finding) if finding.code == "set.invalid"));
 }

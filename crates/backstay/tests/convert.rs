@@ -320,8 +320,21 @@ async fn a_document_that_cannot_be_kept_keeps_the_archive_from_being_converted()
 #[tokio::test]
 async fn a_conversion_that_dies_at_any_call_counts_for_nothing_and_begins_again() {
     let bytes = content(900_000, true);
-    let ((from, id), identity) = (old(&bytes).await, Identity::generate());
+    dies_everywhere(old(&bytes).await, password, false, &bytes).await;
+}
+
+#[tokio::test]
+async fn a_reencryption_that_dies_at_any_call_counts_for_nothing_and_begins_again() {
+    let (bytes, from) = (content(900_000, true), Store::memory());
+    let id = back_up(&from, &bytes, native(Encryption::Raw(Secret([7; 32])))).await.unwrap().id;
+    dies_everywhere((from, id), raw_keyring, true, &bytes).await;
+}
+
+/// Writes an archive anew again and again, and ends the process at its first call of either store, its second, and so on.
+async fn dies_everywhere((from, id): (Store, ArchiveId), key: fn() -> Keyring, reencrypt: bool, bytes: &[u8]) {
+    let identity = Identity::generate();
     let source = objects(&from).await;
+    let anew = |identity: &Identity| ConvertOptions { reencrypt, ..anew(identity) };
     let (from, id, identity) = (&from, &id, &identity);
     let mut interrupted = 0;
     for number in 1.. {
@@ -339,9 +352,9 @@ async fn a_conversion_that_dies_at_any_call_counts_for_nothing_and_begins_again(
             if let Format::Native { encryption, .. } = &mut options.format {
                 *encryption = detached;
             }
-            let password = password();
+            let key = key();
             got_through = tokio::select! {
-                done = convert_with(&reading, &writing, id, &password, options) => done.is_ok(),
+                done = convert_with(&reading, &writing, id, &key, options) => done.is_ok(),
                 () = faults.crashed() => false,
             };
             // What is listed is whole; the next run finishes, and says first if it has to clear something away.
@@ -351,7 +364,7 @@ async fn a_conversion_that_dies_at_any_call_counts_for_nothing_and_begins_again(
                 assert!(is_good(&to, &entry.id, identity).await);
             }
             let left = objects(&to).await;
-            match converted(from, &to, id, identity).await {
+            match convert_with(from, &to, id, &key, anew(identity)).await {
                 Ok(_) => {}
                 Err(error) => {
                     assert_eq!(error.code(), "name.taken", "{error}");
@@ -359,7 +372,7 @@ async fn a_conversion_that_dies_at_any_call_counts_for_nothing_and_begins_again(
                     assert_eq!(objects(&to).await, left);
                     interrupted += 1;
                     let restart = ConvertOptions { restart: true, ..anew(identity) };
-                    let done = convert_with(from, &to, id, &password, restart).await.unwrap();
+                    let done = convert_with(from, &to, id, &key, restart).await.unwrap();
                     assert_eq!(done.outcome, Outcome::Converted);
                 }
             }

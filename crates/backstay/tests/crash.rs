@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{add_slots, back_up, content, context, native, options, raw_keyring, read, recipient};
+use crate::common::{
+    add_slots, back_up, content, context, member_text, native, options, raw_keyring, read, recipient, set_of,
+};
 use backstay::backup::{Also, BackupOptions, Format};
 use backstay::catalog::{self, Filter, State};
 use backstay::copy::{CopyOptions, copy};
@@ -14,7 +16,8 @@ use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
 use backstay::reassemble::{ReassembleOptions, reassemble};
 use backstay::retention::{Belief, Policy, PruneOptions, RmOptions, hold, note, prune, rm};
-use backstay::rewrap::destroy_keys;
+use backstay::rewrap::{NewSlots, destroy_keys, every, rewrap};
+use backstay::set;
 use backstay::verify::{Depth, verify};
 use backstay::{RestoreOptions, Silent};
 use backstay_format::ArchiveId;
@@ -317,7 +320,7 @@ async fn an_rm_that_dies_at_any_call_leaves_no_half_of_an_archive_that_looks_who
         let id = back_up(&store, &text(0), options()).await.unwrap().id;
         let kept = Kept { id: back_up(&store, &text(1), options()).await.unwrap().id, content: text(1), keyring };
         let (id, kept) = (&id, &kept);
-        let removing = || RmOptions { delete: true, force: false, by: "x".to_owned() };
+        let removing = || RmOptions { delete: true, force: false, keep_members: false, by: "x".to_owned() };
         let calls = crash_everywhere(
             &objects(&store).await,
             |store| async move {
@@ -445,6 +448,65 @@ async fn a_rewrap_that_dies_at_any_call_loses_no_key() {
         },
     )
     .await;
+}
+
+/// A whole run over several archives and a set, as `key rewrap --all` makes it.
+async fn rewrap_all(store: &Store, old: &Keyring, new: &[Box<dyn age::Recipient + Send + Sync>], unless: &Keyring) {
+    let slots = NewSlots { recipients: new, passphrase: None, unless_opened_by: unless };
+    for one in every(store, &Filter::default(), &context()).await.unwrap() {
+        rewrap(store, &one, old, &slots, &context()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_rewrap_of_everything_that_dies_at_any_call_loses_no_key_and_the_next_one_completes_it() {
+    let store = Store::memory();
+    let (old, new) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
+    let slots = |detached| Encryption::Slots { recipients: vec![recipient(&old)], passphrase: None, detached };
+    let mut archives = Vec::new();
+    for (first, detached) in [(0, false), (1, true)] {
+        let id = back_up(&store, &text(first), small(native(slots(detached)))).await.unwrap().id;
+        archives.push((id, text(first)));
+    }
+    let set = set_of(&store, &Arc::new(slots(true)), "rewrapped", &["a"], &context()).await;
+    archives.push((set.members[0].id.clone(), member_text("a")));
+    let ring = |identity: &age::x25519::Identity| {
+        let mut keyring = Keyring::default();
+        keyring.add_identity(Box::new(identity.clone()));
+        keyring
+    };
+    let (old, by_new, new) = (&ring(&old), &ring(&new), &[recipient(&new)]);
+    let (set, archives) = (&set.id, &archives);
+    let opens = async |store: &Store, keyring: &Keyring| {
+        for (id, text) in archives {
+            assert!(read(store, id, keyring, &RestoreOptions::default()).await.unwrap() == *text, "{id}");
+        }
+        let opened = set::open(store, set, keyring, &ReadPolicy::default()).await.unwrap();
+        assert!(opened.private.unwrap().contains("15.4"), "the private facts of the set");
+    };
+    let opens = &opens;
+    let before = &objects(&store).await;
+    let calls = crash_everywhere(
+        before,
+        |store| async move { rewrap_all(&store, old, new, by_new).await },
+        |store, got_through| async move {
+            opens(&store, old).await;
+            if got_through {
+                opens(&store, by_new).await;
+            }
+            rewrap_all(&store, old, new, by_new).await;
+            opens(&store, old).await;
+            opens(&store, by_new).await;
+            // Nothing is done twice: one new slot each, and what was there is as it was.
+            let after = objects(&store).await;
+            assert_eq!(after.len(), before.len() + archives.len() + 1);
+            assert!(before.iter().all(|(name, bytes)| after[name] == *bytes));
+            rewrap_all(&store, old, new, by_new).await;
+            assert!(objects(&store).await == after);
+        },
+    )
+    .await;
+    assert!(calls >= 20, "{calls}");
 }
 
 #[tokio::test]

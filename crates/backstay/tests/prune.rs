@@ -14,12 +14,13 @@ use backstay::retention::{
     Belief, Deed, Policy, PruneOptions, Pruned, Reason, RmOptions, hold, note, prune, release, remarks, rm, tag,
 };
 use backstay::{BackupOptions, Context, Error};
-use backstay_format::header::Kind;
+use backstay_format::header::{Kind, Lock};
 use backstay_format::key::Keyring;
 use backstay_format::manifest::{Document, Manifest, Profile};
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::report::{Level, Report};
 use backstay_format::schedule::{Secret, sha256};
+use backstay_format::set::{Member, Set};
 use backstay_format::signature::SigningKey;
 use backstay_format::text::from_base64;
 use backstay_format::{ArchiveId, Guid, Word};
@@ -505,6 +506,49 @@ async fn a_manifest_with_its_needs_stripped_makes_prune_leave_the_source_alone()
     assert_eq!(archives(&store).await.len(), 3);
 }
 
+/// X11, by halves: the list names one of the two, and nothing in the first part says how many there were.
+#[tokio::test]
+async fn an_archive_of_which_only_some_needs_were_stripped_keeps_all_that_is_older() {
+    let (store, newest, ancestors) = chain().await;
+    let mut keyring = Keyring::default();
+    keyring.add_raw(Secret(std::array::from_fn(|at| u8::try_from(at).unwrap())));
+    let key = Belief { keyring, ..Belief::default() };
+    let mut options = PruneOptions { grace: Duration::ZERO, ..keeping(1) };
+    options.policy.trust_name_time = true;
+    let mut stripped = manifest(&store, &newest).await;
+    stripped.needs.retain(|need| need.id == ancestors[0]);
+    assert_eq!(stripped.needs.len(), 1);
+    store.delete(&newest.manifest()).await.unwrap();
+    put(&store, &newest.manifest(), &stripped.encode(&[9; 32], None).0).await;
+    let before = objects(&store).await;
+    let plan = prune(&store, &options, &Belief::default(), &context()).await.unwrap();
+    assert_eq!(reason(&plan, &ancestors[0]), Reason::NeededBy(newest.clone()));
+    assert_eq!(reason(&plan, &ancestors[1]), Reason::MayBeNeededBy(newest.clone()));
+    let plan = prune(&store, &options, &key, &context()).await.unwrap();
+    assert_eq!(plan.blocked.values().next(), Some(&Reason::Unreadable(newest.clone())));
+    let refused = rm(&store, &ancestors[1], &removing(), &Belief::default(), &context()).await.unwrap_err();
+    assert!(refused.code() == "retention.referenced" && refused.to_string().contains("may need it"), "{refused}");
+    assert_eq!(objects(&store).await, before);
+}
+
+/// The set's object is no reason not to look at the archive.
+#[tokio::test]
+async fn an_archive_with_a_set_planted_under_its_name_still_keeps_what_it_needs() {
+    let (store, newest, ancestors) = chain().await;
+    let member = ArchiveId::new(&newest.guid(), 1).unwrap();
+    put(&store, &newest.set(), &planted_set(newest.clone(), &[&member])).await;
+    let mut options = PruneOptions { grace: Duration::ZERO, ..keeping(1) };
+    options.policy.trust_name_time = true;
+    let before = objects(&store).await;
+    let plan = prune(&store, &options, &Belief::default(), &context()).await.unwrap();
+    assert_eq!(reason(&plan, &newest), Reason::UnknownSidecar);
+    assert!(ancestors.iter().all(|id| plan.rows.iter().any(|row| row.id == *id && row.deed == Deed::Kept)), "{plan:?}");
+    let error = rm(&store, &ancestors[0], &removing(), &Belief::default(), &context()).await.unwrap_err();
+    assert_eq!(error.code(), "retention.referenced");
+    let left = objects(&store).await;
+    assert!(before.keys().all(|name| left.contains_key(name)));
+}
+
 #[tokio::test]
 async fn a_manifest_that_cannot_be_read_or_is_of_a_later_version_keeps_its_source() {
     let (clock, store, context) = place();
@@ -545,22 +589,37 @@ async fn the_seal_of_another_key_keeps_the_source_and_an_archive_of_another_key_
     assert_eq!(plan.blocked.len(), 1);
 }
 
+/// A set that somebody else makes, sealed with a key of theirs.
+fn planted_set(id: ArchiveId, members: &[&ArchiveId]) -> Vec<u8> {
+    let members =
+        members.iter().map(|id| Member { name: id.to_string(), id: (*id).clone(), root: [0; 32], role: None });
+    let set = Set {
+        created: "2026-01-31T02:00:00Z".to_owned(),
+        finished: None,
+        lock: Lock { salt: [1; 32], commit: [2; 32], keys: Vec::new(), open: None, signature: None },
+        source: None,
+        name: None,
+        tags: Vec::new(),
+        members: members.collect(),
+        private: None,
+        id,
+    };
+    set.encode(&[9; 32], None).0
+}
+
 #[tokio::test]
 async fn members_of_a_set_go_together_and_an_unreadable_set_keeps_everything() {
     let (clock, store, context) = place();
     let ids = days(&clock, &store, &context, 4).await;
-    let guid = "22222222-0000-4000-8000-000000000000";
+    let guid: Guid = "22222222-0000-4000-8000-000000000000".parse().unwrap();
     let set = |time: u64, members: &[&ArchiveId]| {
-        let members: Vec<_> =
-            members.iter().map(|id| serde_json::json!({"name": "x", "id": id.as_str(), "root": ""})).collect();
-        let id = format!("{guid}-{time}");
-        let text = serde_json::json!({"backstay_set": 1, "id": id, "members": members}).to_string();
-        (format!("{id}.set.json"), text)
+        let id = ArchiveId::new(&guid, time).unwrap();
+        (id.set(), planted_set(id, members))
     };
     // The second shares a member with what is kept.
     let sets = [set(BEGIN, &[&ids[0], &ids[1]]), set(BEGIN + 1, &[&ids[2], &ids[3]])];
-    for (name, text) in &sets {
-        put(&store, name, text.as_bytes()).await;
+    for (name, bytes) in &sets {
+        put(&store, name, bytes).await;
     }
     let junk = format!("{guid}-{}.set.json", BEGIN + 2);
     put(&store, &junk, b"{}").await;
@@ -692,7 +751,7 @@ async fn a_plan_costs_one_listing_and_one_read_for_each_archive() {
 }
 
 fn removing() -> RmOptions {
-    RmOptions { delete: true, force: false, by: "test".to_owned() }
+    RmOptions { delete: true, force: false, keep_members: false, by: "test".to_owned() }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use backstay::retention::{
-    Archive, Believed, Decision, Evidence, Fate, Mark, Need, Plan, Policy, Reason, Set, Standing, plan,
+    Archive, Believed, Decision, Evidence, Fate, Mark, Member, Need, Plan, Policy, Reason, Set, Standing, plan,
 };
 use backstay_format::ArchiveId;
 use jiff::tz::TimeZone;
@@ -44,6 +44,7 @@ fn good(guid: usize, ago: i64) -> Archive {
         needs: Vec::new(),
         root: Some([7; 32]),
         claims_to_be_full: true,
+        needs_unproved: false,
         held: false,
         unknown_sidecar: false,
         tombstone: None,
@@ -56,6 +57,20 @@ fn good(guid: usize, ago: i64) -> Archive {
 
 fn evidence(archives: Vec<Archive>) -> Evidence {
     Evidence { archives, ..Evidence::default() }
+}
+
+/// A set of these archives.
+fn set(id: ArchiveId, members: impl IntoIterator<Item = ArchiveId>) -> Set {
+    Set {
+        object: id.set(),
+        id,
+        members: members.into_iter().map(|id| Member { id, root: [7; 32] }).collect(),
+        tags: Vec::new(),
+        held: false,
+        unknown_sidecar: false,
+        closed: false,
+        tombstone: None,
+    }
 }
 
 fn daily(number: u32) -> Policy {
@@ -230,23 +245,42 @@ fn an_incremental_keeps_all_that_it_needs_and_sets_are_kept_or_given_up_whole() 
     assert_eq!(expired(&chain, &daily(1)), [1, 3]);
     assert_eq!(decision(&chain, &daily(1), 4).reasons, [Reason::NeededBy(chain.archives[0].id.clone())]);
     // Through a set, and from there through a chain: all of it stays.
-    let set = |guid: usize, members: &[&Archive], held| Set {
-        id: good(guid, 5).id,
-        object: "x.set.json".to_owned(),
-        members: members.iter().map(|archive| archive.id.clone()).collect(),
-        held,
-    };
-    chain.sets = vec![set(2, &[&chain.archives[4], &chain.archives[3]], false)];
+    let of = |members: &[&Archive]| set(good(2, 5).id, members.iter().map(|archive| archive.id.clone()));
+    chain.sets = vec![of(&[&chain.archives[4], &chain.archives[3]])];
     assert_eq!(expired(&chain, &daily(1)), [1]);
     let members: Vec<Archive> = [1, 26, 27, 50, 51].map(|ago| good(1, ago)).into();
     let mut whole = evidence(members);
-    whole.sets = vec![
-        set(2, &[&whole.archives[1], &whole.archives[2]], false),
-        Set { held: true, ..set(2, &[&whole.archives[3]], true) },
-    ];
-    assert_eq!(expired(&whole, &daily(1)), [1, 2, 4]);
-    let plan = plan(&whole, &daily(1), now());
-    assert_eq!(plan.sets.iter().map(|set| set.expires).collect::<Vec<_>>(), [true, false]);
+    let kept = of(&[&whole.archives[3]]);
+    let tagged = Policy { tags: ["keep".to_owned()].into(), ..daily(1) };
+    for kept in [
+        Set { held: true, ..kept.clone() },
+        Set { unknown_sidecar: true, ..kept.clone() },
+        Set { closed: true, ..kept.clone() },
+        Set { tags: vec!["keep".into()], ..kept },
+    ] {
+        let closed = kept.closed;
+        whole.sets = vec![of(&[&whole.archives[1], &whole.archives[2]]), kept];
+        assert_eq!(expired(&whole, &tagged), [1, 2, 4]);
+        let plan = plan(&whole, &tagged, now());
+        assert_eq!(plan.sets.iter().map(|set| set.expires).collect::<Vec<_>>(), [true, false]);
+        let reason = if closed { Reason::InClosedSet } else { Reason::InSet };
+        assert_eq!(decision(&whole, &tagged, 3).reasons, [reason(good(2, 5).id)]);
+    }
+}
+
+/// A list of what is needed that nobody has checked may lack anything.
+#[test]
+fn what_needs_others_and_is_not_proved_keeps_all_that_is_older_of_its_source() {
+    let mut archives: Vec<Archive> = [1, 26, 50, 74].map(|ago| good(0, ago)).into();
+    archives.extend([1, 26, 50].map(|ago| good(1, ago)));
+    archives[1].needs = vec![Need { id: archives[3].id.clone(), root: [7; 32] }];
+    let mut chain = evidence(archives);
+    assert_eq!(expired(&chain, &daily(2)), [2, 6]);
+    chain.archives[1].needs_unproved = true;
+    assert_eq!(expired(&chain, &daily(2)), [6]);
+    assert_eq!(decision(&chain, &daily(2), 2).reasons, [Reason::MayBeNeededBy(chain.archives[1].id.clone())]);
+    // Once it goes itself, it needs nothing any more.
+    assert_eq!(expired(&chain, &daily(1)), [1, 2, 3, 5, 6]);
 }
 
 #[test]
@@ -374,24 +408,27 @@ fn any_archive() -> impl Strategy<Value = Archive> {
 
 fn any_evidence() -> impl Strategy<Value = Evidence> {
     let archives = prop::collection::vec(any_archive(), 0..40);
-    let links = prop::collection::vec((0_usize..40, 0_usize..40), 0..8);
+    let links = prop::collection::vec((0_usize..40, 0_usize..40, prop::bool::weighted(0.2)), 0..8);
     let sets = prop::collection::vec((prop::collection::vec(0_usize..40, 1..4), 0_u8..6), 0..3);
     (archives, links, sets).prop_map(|(mut archives, links, sets)| {
         archives.sort_by(|one, other| one.id.cmp(&other.id));
         archives.dedup_by(|one, other| one.id == other.id);
         let count = archives.len();
-        for (one, other) in links.into_iter().filter(|(one, other)| one < other && *other < count) {
+        for (one, other, unproved) in links.into_iter().filter(|(one, other, _)| one < other && *other < count) {
             if archives[one].id.guid() == archives[other].id.guid() && archives[one].root.is_some() {
                 let mut needs = archives[one].needs.clone();
                 needs.push(Need { id: archives[one].id.clone(), root: [7; 32] });
                 archives[other].needs = needs;
+                archives[other].needs_unproved = unproved;
             }
         }
-        let set = |(members, held): (Vec<usize>, u8)| Set {
-            id: good(2, i64::from(held)).id,
-            object: format!("{held}.set.json"),
-            members: members.into_iter().filter(|at| *at < count).map(|at| archives[at].id.clone()).collect(),
-            held: held == 0,
+        let set = |(members, how): (Vec<usize>, u8)| Set {
+            held: how == 0,
+            closed: how == 1,
+            ..set(
+                good(2, i64::from(how)).id,
+                members.into_iter().filter(|at| *at < count).map(|at| archives[at].id.clone()),
+            )
         };
         let sets = sets.into_iter().map(set).collect();
         Evidence { archives, sets, ..Evidence::default() }
@@ -502,12 +539,17 @@ proptest! {
                 for need in &archive.needs {
                     prop_assert!(!gone(&need.id), "{} is needed by {}", need.id, archive.id);
                 }
+                for older in evidence.archives.iter().filter(|older| {
+                    archive.needs_unproved && older.id.guid() == archive.id.guid() && older.id < archive.id
+                }) {
+                    prop_assert!(!gone(&older.id), "{} may be needed by {}", older.id, archive.id);
+                }
             }
         }
         for decision in &plan.sets {
             let set = &evidence.sets[decision.set];
-            let goes = set.members.iter().filter(|id| gone(id)).count();
-            prop_assert!(goes == 0 || goes == set.members.len() && decision.expires && !set.held);
+            let goes = set.members.iter().filter(|member| gone(&member.id)).count();
+            prop_assert!(goes == 0 || goes == set.members.len() && decision.expires && !set.stays());
         }
     }
 
@@ -569,6 +611,7 @@ proptest! {
         policy in any_policy(),
         fakes in prop::collection::vec((0_usize..2, -2000_i64..5000, 0_u8..3), 0..8),
         planted in prop::collection::vec(0_usize..40, 0..10),
+        sets in prop::collection::vec(prop::collection::vec(0_usize..48, 0..6), 0..4),
     ) {
         let before = fates(&evidence, &plan(&evidence, &policy, now()));
         let mut hostile = evidence;
@@ -590,6 +633,11 @@ proptest! {
             if let Some(archive) = hostile.archives.get_mut(at).filter(|archive| archive.standing != Standing::Unmarked) {
                 archive.tombstone.get_or_insert(now());
             }
+        }
+        for (number, members) in (0..).zip(sets) {
+            let ids = members.into_iter().filter_map(|at| hostile.archives.get(at)).map(|archive| archive.id.clone());
+            let planted = set(good(2, 100 + number).id, ids);
+            hostile.sets.push(planted);
         }
         let after = fates(&hostile, &plan(&hostile, &policy, now()));
         for (id, fate) in before.into_iter().filter(|(_, fate)| *fate != Fate::Expires) {

@@ -6,6 +6,7 @@ use crate::common::{add_slots, back_up, content, context, native, options, raw_k
 use age::secrecy::SecretString;
 use age::x25519::Identity;
 use backstay::backup::Format;
+use backstay::catalog::Selected;
 use backstay::keys::Encryption;
 use backstay::rewrap::{NewSlots, destroy_keys, rewrap};
 use backstay::{Error, RestoreOptions};
@@ -221,9 +222,10 @@ async fn an_archive_that_the_new_key_opens_already_is_left_as_it_is() {
     let id = made(&store, &old, false).await;
     let (recipients, ring_of_new) = ([recipient(&new)], ring(&new));
     let slots = NewSlots { recipients: &recipients, passphrase: None, unless_opened_by: &ring_of_new };
-    assert_eq!(rewrap(&store, &id, &ring(&old), &slots, &context()).await.unwrap(), [id.keybox(0)]);
+    let of = Selected::Archive(id.clone());
+    assert_eq!(rewrap(&store, &of, &ring(&old), &slots, &context()).await.unwrap(), [id.keybox(0)]);
     let before = objects(&store).await;
-    assert!(rewrap(&store, &id, &ring(&old), &slots, &context()).await.unwrap().is_empty());
+    assert!(rewrap(&store, &of, &ring(&old), &slots, &context()).await.unwrap().is_empty());
     assert!(objects(&store).await == before);
 }
 

@@ -40,6 +40,15 @@ pub enum Selected {
     Set(ArchiveId),
 }
 
+impl Selected {
+    /// Its id.
+    pub fn id(&self) -> &ArchiveId {
+        match self {
+            Selected::Archive(id) | Selected::Set(id) => id,
+        }
+    }
+}
+
 /// The one archive that `selector` means: a full id, the beginning of one, `latest`, `latest~N`, a source's name, `NAME~N`.
 ///
 /// Only committed archives that pass the filter are looked at, except for a full id.
@@ -109,8 +118,8 @@ impl Candidate {
 
 /// The archives and sets whose ids begin with `prefix`, oldest first.
 async fn candidates(store: &Store, prefix: &str, filter: &Filter, read_manifests: bool) -> Result<Vec<Candidate>> {
-    let (archives, ids) = find(store, prefix, filter, read_manifests).await?;
-    let sets = load_all(store, ids, filter).await?.into_iter().map(|set| Candidate::Set(Box::new(set)));
+    let (archives, sets) = find(store, prefix, filter, read_manifests).await?;
+    let sets = load_all(store, sets, filter).await?.into_iter().map(|set| Candidate::Set(Box::new(set)));
     let mut all: Vec<Candidate> =
         archives.into_iter().map(|found| Candidate::Archive(Box::new(found))).chain(sets).collect();
     all.sort_by(|a, b| a.id().cmp(b.id()));

@@ -41,9 +41,11 @@ pub struct Archive {
     pub root: Option<[u8; 32]>,
     /// Whether the manifest says that it stands alone and nobody has checked its seal: then its first part is asked, too.
     pub claims_to_be_full: bool,
+    /// Whether it needs others, and nobody has checked the seal of the list that says which: then it may need any that is older.
+    pub needs_unproved: bool,
     /// Whether a hold stands.
     pub held: bool,
-    /// Whether there is a sidecar that this version does not know.
+    /// Whether there is a sidecar that this version does not know, or a backup set under its own name, which no archive has.
     pub unknown_sidecar: bool,
     /// When its tombstone was stored.
     pub tombstone: Option<Timestamp>,
@@ -106,9 +108,33 @@ pub struct Set {
     /// Its object.
     pub object: String,
     /// Its members.
-    pub members: Vec<ArchiveId>,
-    /// Whether a hold stands on it, or a sidecar that this version does not know.
+    pub members: Vec<Member>,
+    /// Its labels, whether from the beginning or added later.
+    pub tags: Vec<Arc<str>>,
+    /// Whether a hold stands on it.
     pub held: bool,
+    /// Whether there is a sidecar that this version does not know, or an archive under its own name, which no set has.
+    pub unknown_sidecar: bool,
+    /// Whether keys were given and none of them is its key.
+    pub closed: bool,
+    /// When its tombstone was stored.
+    pub tombstone: Option<Timestamp>,
+}
+
+impl Set {
+    /// Whether it stays whatever becomes of its members, which then stay too.
+    pub fn stays(&self) -> bool {
+        self.held || self.unknown_sidecar || self.closed
+    }
+}
+
+/// A member of a backup set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The archive.
+    pub id: ArchiveId,
+    /// Its root: that of another archive under this id is another one.
+    pub root: [u8; 32],
 }
 
 /// A tombstone of which nothing else is left.

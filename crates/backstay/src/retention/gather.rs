@@ -64,11 +64,14 @@ pub async fn gather(store: &Store, belief: &Belief) -> Result<Evidence> {
     let gatherer = &gatherer;
     let mut found = groups(store).map_ok(|group| gatherer.look_at(group)).try_buffer_unordered(AT_ONCE);
     let mut evidence = Evidence::default();
-    while let Some(found) = found.try_next().await? {
+    while let Some((set, found)) = found.try_next().await? {
+        match set {
+            Some(FoundSet::Read(set)) => evidence.sets.push(*set),
+            Some(FoundSet::Unreadable(object)) => evidence.unreadable_sets.push(object),
+            None => {}
+        }
         match found {
             Found::Archive(archive) => evidence.archives.push(*archive),
-            Found::Set(set) => evidence.sets.push(set),
-            Found::UnreadableSet(object) => evidence.unreadable_sets.push(object),
             Found::Mark(mark) => evidence.marks.push(mark),
             Found::Nothing => {}
         }
@@ -76,11 +79,15 @@ pub async fn gather(store: &Store, belief: &Belief) -> Result<Evidence> {
     Ok(evidence)
 }
 
-/// What a group of objects is.
+/// A backup set, or what stands under the name of one.
+enum FoundSet {
+    Read(Box<Set>),
+    Unreadable(String),
+}
+
+/// What a group of objects is, beside a set.
 enum Found {
     Archive(Box<Archive>),
-    Set(Set),
-    UnreadableSet(String),
     Mark(Mark),
     /// Keyboxes or remarks of which the archive is gone, or never was.
     Nothing,
@@ -236,6 +243,11 @@ impl Group {
         Some("a part is missing, stands twice, or has another size")
     }
 
+    /// Whether there is an archive, or what is left of one. Keyboxes may be those of a set.
+    fn is_archive(&self) -> bool {
+        self.manifest.is_some() || !self.parts.is_empty() || self.single.is_some()
+    }
+
     fn bytes(&self) -> u64 {
         self.parts.iter().map(|(_, size)| size).sum::<u64>() + self.single.unwrap_or_default()
     }
@@ -272,12 +284,22 @@ impl Gatherer<'_> {
         }
     }
 
-    async fn look_at(&self, mut group: Group) -> Result<Found> {
-        if let Some(object) = group.set.take() {
-            return self.set(&group, object).await;
-        }
-        group.parts.sort_unstable();
+    async fn look_at(&self, mut group: Group) -> Result<(Option<FoundSet>, Found)> {
         group.keyboxes.sort_unstable();
+        let mut set = None;
+        if let Some(object) = group.set.take() {
+            set = self.set(&group, object).await?;
+            if !group.is_archive() {
+                return Ok((set, Found::Nothing));
+            }
+            // Somebody put it there: an archive must not be overlooked for it.
+            group.unknown = true;
+        }
+        Ok((set, self.archive(group).await?))
+    }
+
+    async fn archive(&self, mut group: Group) -> Result<Found> {
+        group.parts.sort_unstable();
         let Some((size, modified)) = group.manifest else { return self.without_manifest(group).await };
         let permits = u32::try_from(size.clamp(1, MANIFESTS as u64)).unwrap_or(1);
         let _held = self.held.acquire_many(permits).await.expect("the semaphore is never closed");
@@ -299,10 +321,10 @@ impl Gatherer<'_> {
                     None if manifest.unconfirmed => Standing::Unconfirmed,
                     None => Standing::Good,
                 };
-                archive.claims_to_be_full = manifest.kind == Kind::Full
-                    && matches!(manifest.profile, Profile::Native(_))
-                    && !matches!(keyed, Keyed::Opened { .. })
-                    && self.belief.signer.is_none();
+                let proved = matches!(keyed, Keyed::Opened { .. }) || self.belief.signer.is_some();
+                let native = matches!(manifest.profile, Profile::Native(_));
+                archive.claims_to_be_full = manifest.kind == Kind::Full && native && !proved;
+                archive.needs_unproved = manifest.kind != Kind::Full && !proved;
                 archive.name = manifest.name.as_deref().map(|name| self.text(name));
                 archive.tags = manifest.tags.iter().map(|tag| self.text(tag)).collect();
                 archive.needs =
@@ -405,19 +427,17 @@ impl Gatherer<'_> {
         }
     }
 
-    async fn set(&self, group: &Group, object: String) -> Result<Found> {
-        let bytes = match self.store.get(&object, sets::MAX_SET).await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(Found::Nothing),
-            Err(backstay_store::Error::TooLarge { .. }) => return Ok(Found::UnreadableSet(object)),
-            Err(error) => return Err(error.into()),
+    async fn set(&self, group: &Group, object: String) -> Result<Option<FoundSet>> {
+        let (members, tags, closed) = match sets::judge(self.store, &group.id, &group.keyboxes, self.belief).await? {
+            sets::Judged::Read { members, tags, closed } => (members, tags, closed),
+            sets::Judged::Unreadable => return Ok(Some(FoundSet::Unreadable(object))),
+            sets::Judged::Gone => return Ok(None),
         };
-        Ok(match sets::members(&bytes, &group.id) {
-            Some(members) => {
-                Found::Set(Set { id: group.id.clone(), object, members, held: group.held || group.unknown })
-            }
-            None => Found::UnreadableSet(object),
-        })
+        let mut tags: Vec<Arc<str>> = tags.iter().map(|tag| self.text(tag)).collect();
+        tags.extend(self.added_tags(group).await?);
+        let unknown_sidecar = group.unknown || group.is_archive();
+        let (id, held, tombstone) = (group.id.clone(), group.held, group.tombstone);
+        Ok(Some(FoundSet::Read(Box::new(Set { id, object, members, tags, held, unknown_sidecar, closed, tombstone }))))
     }
 
     /// The newest report that counts.
@@ -471,6 +491,7 @@ fn archive(group: &Group, standing: Standing, stored_at: Timestamp) -> Archive {
         needs: Vec::new(),
         root: None,
         claims_to_be_full: false,
+        needs_unproved: false,
         held: group.held,
         unknown_sidecar: group.unknown,
         tombstone: group.tombstone,

@@ -12,14 +12,14 @@ use std::time::Duration;
 use backstay_format::{ArchiveId, Guid};
 use jiff::{SignedDuration, Timestamp};
 
-use super::evidence::{Archive, Evidence, Standing};
+use super::evidence::{Archive, Evidence, Set, Standing};
 use super::policy::{Policy, Rule};
 use crate::guid;
 
 /// How far the time in a name and the store's may differ, and how far a name may be ahead of now.
 const LEEWAY: SignedDuration = SignedDuration::from_hours(24);
-/// An openssl stream that no document commits may still be written for so long.
-const MAY_BE_WRITTEN: SignedDuration = SignedDuration::from_hours(48);
+/// What nothing commits may still be written for so long.
+pub(super) const MAY_BE_WRITTEN: SignedDuration = SignedDuration::from_hours(48);
 
 /// What becomes of every archive.
 #[derive(Debug, Clone, Default)]
@@ -80,8 +80,12 @@ pub enum Reason {
     Held,
     /// This one needs it.
     NeededBy(ArchiveId),
+    /// This one needs others, and nobody has checked which.
+    MayBeNeededBy(ArchiveId),
     /// It belongs to this set, which is kept.
     InSet(ArchiveId),
+    /// It belongs to this set, which is of another key.
+    InClosedSet(ArchiveId),
     /// The policy is not for it.
     NotSelected,
     /// No rule keeps it.
@@ -142,7 +146,9 @@ impl fmt::Display for Reason {
             Reason::Floor => f.write_str("one of the newest good ones"),
             Reason::Held => f.write_str("held"),
             Reason::NeededBy(id) => write!(f, "needed by {id}"),
+            Reason::MayBeNeededBy(id) => write!(f, "{id} may need it: only its key (-i) or --signer proves what it needs"),
             Reason::InSet(id) => write!(f, "in the set {id}"),
+            Reason::InClosedSet(id) => write!(f, "in the set {id}, and none of the given keys is its key"),
             Reason::NotSelected => f.write_str("the rules are not for it"),
             Reason::NoRule => f.write_str("no rule keeps it"),
             Reason::HalfDeleted => f.write_str("its deletion was interrupted"),
@@ -167,7 +173,7 @@ impl fmt::Display for Reason {
             Reason::TimeDiffers => f.write_str("its time is not that of the store (--trust-name-time)"),
             Reason::FoundBad => f.write_str("found bad by a verification"),
             Reason::Unverified => f.write_str("not verified lately"),
-            Reason::UnknownSidecar => f.write_str("it has a sidecar that this version does not know"),
+            Reason::UnknownSidecar => f.write_str("something stands beside it that this version does not know, or a set under its name"),
             Reason::Unreadable(id) => write!(f, "{id} cannot be read, and may need it"),
             Reason::UnreadableSet(object) => write!(f, "the set {object} cannot be read, and may hold it"),
             Reason::TwoNames(one, other) => {
@@ -253,6 +259,39 @@ impl<'a> Source<'a> {
             reasons.push(Reason::Floor);
         }
         reasons
+    }
+}
+
+/// What there is of each source that has archives of which nobody knows for certain what they need, by age.
+pub(super) struct Older<'a>(HashMap<Guid, BTreeMap<&'a ArchiveId, usize>>);
+
+impl<'a> Older<'a> {
+    /// Of these archives, by their places.
+    pub(super) fn new(evidence: &'a Evidence, places: impl Iterator<Item = usize>) -> Older<'a> {
+        let archives = &evidence.archives;
+        let mut older = Older(HashMap::new());
+        for archive in archives.iter().filter(|archive| archive.needs_unproved) {
+            older.0.entry(archive.id.guid()).or_default();
+        }
+        if !older.0.is_empty() {
+            for at in places {
+                let id = &archives[at].id;
+                if let Some(found) = older.0.get_mut(&id.guid()) {
+                    found.insert(id, at);
+                }
+            }
+        }
+        older
+    }
+
+    /// Takes out those of its source that are older than this one.
+    pub(super) fn take(&mut self, id: &ArchiveId) -> impl Iterator<Item = usize> + use<'a> {
+        let found = self.0.get_mut(&id.guid());
+        let older = found.map_or_else(BTreeMap::new, |found| {
+            let newer = found.split_off(id);
+            std::mem::replace(found, newer)
+        });
+        older.into_values()
     }
 }
 
@@ -378,7 +417,11 @@ impl<'a> Planner<'a> {
                     }
                 }
                 Some(_) if begun_to_go => {
-                    reasons.extend(source.reasons(&archive.id));
+                    // Where nothing but keyboxes is left, of a set for example, the rules have nothing to keep.
+                    let only_keys = archive.parts == 0 && self.now.duration_since(archive.stored_at) >= MAY_BE_WRITTEN;
+                    if !only_keys {
+                        reasons.extend(source.reasons(&archive.id));
+                    }
                     if reasons.is_empty() {
                         self.passed_over[at] = None;
                         half_deleted.insert(at);
@@ -452,15 +495,18 @@ impl<'a> Planner<'a> {
         let (archives, sets) = (&self.evidence.archives, &self.evidence.sets);
         let mut sets_of: HashMap<usize, Vec<usize>> = HashMap::new();
         for (set, members) in sets.iter().map(|set| &set.members).enumerate() {
-            for at in members.iter().filter_map(|id| self.places.get(id)) {
+            for at in members.iter().filter_map(|member| self.places.get(&member.id)) {
                 sets_of.entry(*at).or_default().push(set);
             }
         }
+        let mut older = Older::new(self.evidence, open.iter().copied());
         let mut kept_sets = BTreeSet::new();
         // Only these can have an effect: almost all archives need nothing and are in no set.
         let has_effect = |at: &usize| !archives[*at].needs.is_empty() || sets_of.contains_key(at);
         let mut staying: Vec<usize> = (0..archives.len()).filter(|at| !open.contains(at)).filter(has_effect).collect();
-        let mut held: Vec<usize> = (0..sets.len()).filter(|set| sets[*set].held).collect();
+        let tagged = |set: &Set| set.tags.iter().any(|tag| self.policy.tags.contains(&**tag));
+        let stays = |set: &usize| sets[*set].stays() || tagged(&sets[*set]);
+        let mut held: Vec<usize> = (0..sets.len()).filter(stays).collect();
         loop {
             let mut keep = |at: usize, reason: Reason, staying: &mut Vec<usize>, kept: &mut Vec<Vec<Reason>>| {
                 if open.remove(&at) {
@@ -468,16 +514,23 @@ impl<'a> Planner<'a> {
                     staying.push(at);
                 }
             };
-            if let Some(set) = held.pop() {
-                if kept_sets.insert(set) {
-                    for at in sets[set].members.iter().filter_map(|id| self.places.get(id).copied()) {
-                        keep(at, Reason::InSet(sets[set].id.clone()), &mut staying, &mut self.kept);
+            if let Some(at) = held.pop() {
+                if kept_sets.insert(at) {
+                    let set = &sets[at];
+                    let reason = if set.closed { Reason::InClosedSet } else { Reason::InSet };
+                    for at in set.members.iter().filter_map(|member| self.places.get(&member.id).copied()) {
+                        keep(at, reason(set.id.clone()), &mut staying, &mut self.kept);
                     }
                 }
             } else if let Some(at) = staying.pop() {
                 for need in &archives[at].needs {
                     if let Some(needed) = self.places.get(&need.id).copied() {
                         keep(needed, Reason::NeededBy(archives[at].id.clone()), &mut staying, &mut self.kept);
+                    }
+                }
+                if archives[at].needs_unproved {
+                    for older in older.take(&archives[at].id) {
+                        keep(older, Reason::MayBeNeededBy(archives[at].id.clone()), &mut staying, &mut self.kept);
                     }
                 }
                 held.extend(sets_of.get(&at).into_iter().flatten());

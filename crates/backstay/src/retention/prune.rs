@@ -17,9 +17,9 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 
-use super::evidence::{Archive, Evidence, Mark, Standing};
+use super::evidence::{Archive, Evidence, Mark, Set, Standing};
 use super::gather::{Belief, gather, stored_at};
-use super::plan::{Decision, Excess, Fate, Plan, Reason, plan};
+use super::plan::{Decision, Excess, Fate, MAY_BE_WRITTEN, Older, Plan, Reason, plan};
 use super::policy::Policy;
 use super::removal::{Remaining, is_of_this_object};
 use crate::archive::{Object, read_header};
@@ -134,8 +134,7 @@ pub async fn prune(store: &Store, options: &PruneOptions, belief: &Belief, conte
         run = Run { expired, ..Run::new(store, options, store_now(store, context).await?, evidence) };
         run.ask_first_parts().await?;
     }
-    let due = run.due();
-    run.delete_sets(&due).await?;
+    let due = run.delete_sets(context).await?;
     run.delete_archives(due, context).await?;
     run.clear_marks().await?;
     Ok(run.told())
@@ -209,7 +208,15 @@ impl<'a> Run<'a> {
                 && self.archive(decision).tombstone.is_some()
                 && !decision.reasons.iter().any(stops_a_source)
         });
-        let names: Vec<String> = stale.map(|decision| self.archive(decision).id.tombstone()).collect();
+        let mut names: Vec<String> = stale.map(|decision| self.archive(decision).id.tombstone()).collect();
+        let stopped: HashSet<&ArchiveId> = (self.plan.decisions.iter())
+            .filter(|decision| decision.reasons.iter().any(stops_a_source))
+            .map(|decision| &self.archive(decision).id)
+            .collect();
+        let kept = self.plan.sets.iter().filter(|decision| !decision.expires).map(|kept| &self.evidence.sets[kept.set]);
+        let stale = kept
+            .filter(|set| set.tombstone.is_some() && !set.members.iter().any(|member| stopped.contains(&member.id)));
+        names.extend(stale.map(|set| set.id.tombstone()));
         let store = self.store;
         let deletes = stream::iter(names).map(|name| async move {
             match store.delete(&name).await {
@@ -225,12 +232,16 @@ impl<'a> Run<'a> {
     async fn make_tombstones(&mut self, context: &Context) -> Result<bool> {
         let (store, at, by) = (self.store, rfc3339(context.now()), &self.options.by);
         let new = self.expiring().filter(|decision| self.archive(decision).tombstone.is_none());
-        let new: Vec<(usize, ArchiveId, String)> = new
+        let mut new: Vec<(Option<usize>, ArchiveId, String)> = new
             .map(|decision| {
                 let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
-                (decision.archive, self.archive(decision).id.clone(), reasons.join(", "))
+                (Some(decision.archive), self.archive(decision).id.clone(), reasons.join(", "))
             })
             .collect();
+        // Of a set the tombstone tells later what its keyboxes are left of.
+        let sets = self.expiring_sets().into_iter().map(|(at, _)| &self.evidence.sets[at]);
+        let sets = sets.filter(|set| set.tombstone.is_none());
+        new.extend(sets.map(|set| (None, set.id.clone(), "with all its members".to_owned())));
         let mut making = stream::iter(new)
             .map(|(place, id, text)| {
                 let (at, by) = (at.clone(), by.clone());
@@ -246,10 +257,28 @@ impl<'a> Run<'a> {
         }
         drop(making);
         for (place, id) in &made {
-            self.deeds.insert(*place, Deed::Expired);
-            self.expired.insert(id.clone());
+            if let Some(place) = place {
+                self.deeds.insert(*place, Deed::Expired);
+                self.expired.insert(id.clone());
+            }
         }
         Ok(!made.is_empty())
+    }
+
+    /// The sets that go, by their places, each with the members that are there.
+    fn expiring_sets(&self) -> Vec<(usize, BTreeSet<usize>)> {
+        let sets = self.plan.sets.iter().filter(|set| set.expires).map(|set| set.set);
+        let mut sets: Vec<(usize, BTreeSet<usize>)> = sets.map(|at| (at, BTreeSet::new())).collect();
+        if !sets.is_empty() {
+            let expiring = self.expiring().map(|decision| (&self.archive(decision).id, decision.archive));
+            let expiring: HashMap<&ArchiveId, usize> = expiring.collect();
+            for (at, members) in &mut sets {
+                let ids = self.evidence.sets[*at].members.iter().map(|member| &member.id);
+                members.extend(ids.filter_map(|id| expiring.get(id)));
+            }
+        }
+        sets.retain(|(_, members)| !members.is_empty());
+        sets
     }
 
     /// Where nobody checked the seal of what is kept, its first part is asked whether it stands alone: its header cannot be
@@ -302,6 +331,7 @@ impl<'a> Run<'a> {
         let mut due: BTreeSet<usize> = due.map(|decision| decision.archive).collect();
         let places: HashMap<&ArchiveId, usize> =
             archives.iter().enumerate().map(|(at, archive)| (&archive.id, at)).collect();
+        let mut older = Older::new(&self.evidence, due.iter().copied());
         loop {
             let before = due.len();
             for (at, archive) in archives.iter().enumerate().filter(|(_, archive)| !archive.needs.is_empty()) {
@@ -309,11 +339,16 @@ impl<'a> Run<'a> {
                     for need in &archive.needs {
                         places.get(&need.id).map(|needed| due.remove(needed));
                     }
+                    if archive.needs_unproved {
+                        for older in older.take(&archive.id) {
+                            due.remove(&older);
+                        }
+                    }
                 }
             }
             for set in self.plan.sets.iter().filter(|set| set.expires) {
                 let members = self.evidence.sets[set.set].members.iter();
-                let members: Vec<usize> = members.filter_map(|id| places.get(id).copied()).collect();
+                let members: Vec<usize> = members.filter_map(|member| places.get(&member.id).copied()).collect();
                 if members.iter().any(|at| !due.contains(at)) {
                     for at in members {
                         due.remove(&at);
@@ -326,17 +361,70 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sets go before what is in them: a set that is there is whole.
-    async fn delete_sets(&mut self, due: &BTreeSet<usize>) -> Result<()> {
-        let deleted: HashSet<&ArchiveId> = due.iter().map(|at| &self.evidence.archives[*at].id).collect();
-        for decision in self.plan.sets.iter().filter(|decision| decision.expires) {
-            let set = &self.evidence.sets[decision.set];
-            if set.members.iter().any(|id| deleted.contains(id)) {
-                self.store.delete(&set.object).await?;
-                self.sets.push(set.object.clone());
+    /// Sets go before what is in them: a set that is there is whole. Gives the archives that are due then.
+    async fn delete_sets(&mut self, context: &Context) -> Result<BTreeSet<usize>> {
+        let mut due = self.due();
+        for (at, members) in self.expiring_sets() {
+            if !members.iter().any(|at| due.contains(at)) {
+                continue;
+            }
+            let set = &self.evidence.sets[at];
+            if context.interrupt.is_set() {
+                let left = "what has a tombstone is looked at again by the next run".to_owned();
+                return Err(Error::Interrupted { left });
+            }
+            let kept = match self.delete_set(set).await {
+                Ok(None) => None,
+                Ok(Some(reason)) => Some((reason, None)),
+                Err(error) if is_of_this_object(&error) => {
+                    Some((Reason::InSet(set.id.clone()), Some(Finding::of(&error))))
+                }
+                Err(error) => return Err(error),
+            };
+            match kept {
+                None => self.sets.push(set.object.clone()),
+                Some((reason, finding)) => {
+                    self.keep_set(at, &members, &reason, finding.as_ref());
+                    due = self.due();
+                }
             }
         }
-        Ok(())
+        Ok(due)
+    }
+
+    /// Deletes a set as it is now, and then what only it had; or says what speaks against it.
+    async fn delete_set(&self, set: &Set) -> Result<Option<Reason>> {
+        let remaining = Remaining::list(self.store, &set.id).await?;
+        if remaining.held {
+            return Ok(Some(Reason::Held));
+        }
+        if remaining.unknown || remaining.is_archive() {
+            return Ok(Some(Reason::UnknownSidecar));
+        }
+        // Whoever took the tombstone away wants it to stay.
+        if remaining.tombstone.is_none() {
+            return Ok(Some(Reason::Held));
+        }
+        // An archive that somebody else begins under this name has its keybox first. What is young is left to a later run.
+        let young = |modified| self.now.duration_since(modified) < MAY_BE_WRITTEN;
+        if remaining.newest_keybox().is_some_and(young) {
+            remaining.delete_set_alone(self.store).await?;
+        } else {
+            remaining.delete(self.store).await?;
+        }
+        Ok(None)
+    }
+
+    /// Keeps a set that was to go, with all its members.
+    fn keep_set(&mut self, at: usize, members: &BTreeSet<usize>, reason: &Reason, finding: Option<&Finding>) {
+        for decision in &mut self.plan.decisions {
+            if members.contains(&decision.archive) && decision.fate == Fate::Expires {
+                (decision.fate, decision.reasons) = (Fate::Kept, vec![reason.clone()]);
+                let deed = finding.map_or(Deed::Kept, |finding| deed_of(finding.clone()));
+                self.deeds.insert(decision.archive, deed);
+            }
+        }
+        self.plan.sets.iter_mut().filter(|decision| decision.set == at).for_each(|decision| decision.expires = false);
     }
 
     /// Deletes archives: those that need others first, and one by one, so that none is left without what it needs.
@@ -345,16 +433,22 @@ impl<'a> Run<'a> {
         let (mut dependent, alone): (Vec<usize>, Vec<usize>) =
             due.into_iter().partition(|at| !archives[*at].needs.is_empty());
         dependent.sort_unstable_by(|one, other| archives[*other].id.cmp(&archives[*one].id));
-        let mut needed: HashMap<ArchiveId, ArchiveId> = HashMap::new();
+        let mut older = Older::new(&self.evidence, dependent.iter().chain(&alone).copied());
+        let mut needed: HashMap<ArchiveId, Reason> = HashMap::new();
         let mut done = Vec::new();
         for at in dependent {
             let archive = &archives[at];
             let outcome = match needed.get(&archive.id) {
-                Some(by) => Outcome::Kept(Reason::NeededBy(by.clone())),
+                Some(reason) => Outcome::Kept(reason.clone()),
                 None => self.delete(archive, context).await?,
             };
             if !matches!(outcome, Outcome::Deleted(_)) {
-                needed.extend(archive.needs.iter().map(|need| (need.id.clone(), archive.id.clone())));
+                let by = &archive.id;
+                needed.extend(archive.needs.iter().map(|need| (need.id.clone(), Reason::NeededBy(by.clone()))));
+                if archive.needs_unproved {
+                    let older = older.take(by).map(|at| archives[at].id.clone());
+                    needed.extend(older.map(|id| (id, Reason::MayBeNeededBy(by.clone()))));
+                }
             }
             done.push((at, outcome));
         }
@@ -364,7 +458,7 @@ impl<'a> Run<'a> {
             .map(|at| async move {
                 let archive = &archives[at];
                 match needed.get(&archive.id) {
-                    Some(by) => Ok((at, Outcome::Kept(Reason::NeededBy(by.clone())))),
+                    Some(reason) => Ok((at, Outcome::Kept(reason.clone()))),
                     None => this.delete(archive, context).await.map(|outcome| (at, outcome)),
                 }
             })
@@ -388,11 +482,8 @@ impl<'a> Run<'a> {
                     decision.reasons = vec![reason];
                     self.deeds.insert(at, Deed::Kept);
                 }
-                Outcome::Failed(finding) if finding.code == "store.locked" => {
-                    self.deeds.insert(at, Deed::Locked(finding));
-                }
                 Outcome::Failed(finding) => {
-                    self.deeds.insert(at, Deed::Refused(finding));
+                    self.deeds.insert(at, deed_of(finding));
                 }
             }
         }
@@ -410,7 +501,7 @@ impl<'a> Run<'a> {
         if remaining.held {
             return Ok(Outcome::Kept(Reason::Held));
         }
-        if remaining.unknown {
+        if remaining.unknown || remaining.is_set() {
             return Ok(Outcome::Kept(Reason::UnknownSidecar));
         }
         if remaining.is_empty() {
@@ -496,6 +587,11 @@ enum Outcome {
     Failed(Finding),
 }
 
+/// What a refusal of the store's makes of an archive.
+fn deed_of(finding: Finding) -> Deed {
+    if finding.code == "store.locked" { Deed::Locked(finding) } else { Deed::Refused(finding) }
+}
+
 /// Creates a tombstone, unless one stands.
 pub(super) async fn make_tombstone(store: &Store, remark: &Remark) -> Result<()> {
     let bytes = remark.encode();
@@ -538,9 +634,9 @@ fn stop(plan: &mut Plan, evidence: &Evidence, reason: impl Fn(&Guid) -> Option<R
         let mut kept: HashMap<&ArchiveId, Reason> = HashMap::new();
         for decision in plan.sets.iter_mut().filter(|decision| decision.expires) {
             let set = &evidence.sets[decision.set];
-            if set.members.iter().any(|id| stopped.contains(id)) {
+            if set.members.iter().any(|member| stopped.contains(&member.id)) {
                 decision.expires = false;
-                kept.extend(set.members.iter().map(|id| (id, Reason::InSet(set.id.clone()))));
+                kept.extend(set.members.iter().map(|member| (&member.id, Reason::InSet(set.id.clone()))));
             }
         }
         for archive in evidence.archives.iter().filter(|archive| stopped.contains(&archive.id)) {

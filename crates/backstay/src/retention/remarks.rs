@@ -1,31 +1,27 @@
-//! Holds, notes and added tags: what people say of an archive after it was made, each a new object beside it.
+//! Holds, notes and added tags: what people say of an archive or a backup set after it was made, each a new object beside it.
 
 use backstay_format::remark::{MAX_REMARK, Remark};
 use backstay_format::{ArchiveId, ObjectName, Word};
 use backstay_store::Store;
 use futures::TryStreamExt as _;
 
-use crate::archive::Objects;
 use crate::backup::rfc3339;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::report::create_numbered;
 
-/// Keeps an archive whatever a policy says, until it is released. Gives the name of the hold.
+/// Keeps an archive, or a set with all its members, whatever a policy says, until it is released. Gives the name of the hold.
 ///
 /// # Errors
 /// `archive.not-found`, also when it was deleted in the meantime; `store.*`.
 pub async fn hold(store: &Store, id: &ArchiveId, reason: &str, by: &str, context: &Context) -> Result<String> {
     let name = say(store, id, Word::Hold, reason, Vec::new(), by, context).await?;
     // A pruner that did not see it yet may have begun.
-    let objects = Objects::list(store, id).await?;
-    if !objects.manifest && objects.stream().is_empty() {
-        return Err(Error::ArchiveNotFound { what: id.to_string(), store: store.url().to_owned() });
-    }
+    demand(store, id).await?;
     Ok(name)
 }
 
-/// Takes every hold from an archive. Gives the names of those that were taken.
+/// Takes every hold from an archive or a set. Gives the names of those that were taken.
 ///
 /// # Errors
 /// `archive.not-found` when there is none, neither archive nor hold; `store.*`.
@@ -72,6 +68,22 @@ pub async fn tag(store: &Store, id: &ArchiveId, tags: &[String], by: &str, conte
     say(store, id, Word::Tag, "", tags.to_vec(), by, context).await
 }
 
+/// Demands that there is an archive or a set of which something can be said.
+async fn demand(store: &Store, id: &ArchiveId) -> Result<()> {
+    let mut listing = store.list(id.as_str(), None);
+    while let Some(object) = listing.try_next().await? {
+        let name = ObjectName::parse(&object.name);
+        let is_content = matches!(
+            name,
+            ObjectName::Part { .. } | ObjectName::Single(_) | ObjectName::Manifest(_) | ObjectName::Set(_)
+        );
+        if is_content && name.id() == Some(id) {
+            return Ok(());
+        }
+    }
+    Err(Error::ArchiveNotFound { what: id.to_string(), store: store.url().to_owned() })
+}
+
 async fn say(
     store: &Store,
     id: &ArchiveId,
@@ -81,7 +93,7 @@ async fn say(
     by: &str,
     context: &Context,
 ) -> Result<String> {
-    Objects::list(store, id).await?;
+    demand(store, id).await?;
     let remark =
         Remark { id: id.clone(), word, at: rfc3339(context.now()), by: by.to_owned(), text: text.to_owned(), tags };
     let bytes = remark.encode();
@@ -92,7 +104,7 @@ async fn say(
     create_numbered(&store.for_passing_objects(), id, word, bytes.into(), context).await
 }
 
-/// What was said of an archive, in the order of kinds and times.
+/// What was said of an archive or a set, in the order of kinds and times.
 ///
 /// # Errors
 /// `store.*`. What is damaged is left out, but for a hold: that it holds is known by its name.

@@ -1,5 +1,5 @@
-//! Deleting one archive, in the order in which nothing half-deleted can look whole: the manifest, the first part (by which an
-//! openssl stream is known), keyboxes, the other parts, what was said of it, and the tombstone last of all.
+//! Deleting one archive or one set, in the order in which nothing half-deleted can look whole: the manifest or the set's object,
+//! the first part (by which an openssl stream is known), keyboxes, the other parts, what was said of it, and the tombstone last of all.
 
 use backstay_format::{ArchiveId, ObjectName, Word};
 use backstay_store::Store;
@@ -12,11 +12,13 @@ use crate::error::{Error, Result};
 /// Requests in flight for one archive.
 const REQUESTS: usize = 16;
 
-/// What there is of an archive now.
+/// What there is of an archive, or a set, now.
 #[derive(Debug)]
 pub(super) struct Remaining {
     manifest: Option<String>,
-    keyboxes: Vec<String>,
+    set: Option<String>,
+    /// Names and times.
+    keyboxes: Vec<(String, Timestamp)>,
     /// In their order; the single form is one.
     parts: Vec<(u32, String)>,
     sidecars: Vec<String>,
@@ -34,6 +36,7 @@ impl Remaining {
     pub(super) async fn list(store: &Store, id: &ArchiveId) -> Result<Remaining> {
         let mut remaining = Remaining {
             manifest: None,
+            set: None,
             keyboxes: Vec::new(),
             parts: Vec::new(),
             sidecars: Vec::new(),
@@ -60,10 +63,11 @@ impl Remaining {
                     continue;
                 }
                 ObjectName::Manifest(_) => remaining.manifest = Some(object.name),
-                ObjectName::Keybox(..) => remaining.keyboxes.push(object.name),
+                ObjectName::Set(_) => remaining.set = Some(object.name),
+                ObjectName::Keybox(..) => remaining.keyboxes.push((object.name, modified)),
                 ObjectName::Part { n, .. } => remaining.parts.push((n, object.name)),
                 ObjectName::Single(_) => remaining.parts.push((0, object.name)),
-                ObjectName::Set(_) | ObjectName::Unknown(_) => remaining.unknown = true,
+                ObjectName::Unknown(_) => remaining.unknown = true,
                 ObjectName::Foreign => {}
             }
             remaining.newest = remaining.newest.max(Some(modified));
@@ -74,7 +78,22 @@ impl Remaining {
 
     /// Whether nothing of it is left that could be restored.
     pub(super) fn is_empty(&self) -> bool {
-        self.manifest.is_none() && self.parts.is_empty() && self.keyboxes.is_empty()
+        !self.is_archive() && self.keyboxes.is_empty()
+    }
+
+    /// Whether there is an archive, or what is left of one. Keyboxes may be those of a set.
+    pub(super) fn is_archive(&self) -> bool {
+        self.manifest.is_some() || !self.parts.is_empty()
+    }
+
+    /// Whether there is a set.
+    pub(super) fn is_set(&self) -> bool {
+        self.set.is_some()
+    }
+
+    /// When the last keybox was stored.
+    pub(super) fn newest_keybox(&self) -> Option<Timestamp> {
+        self.keyboxes.iter().map(|(_, modified)| *modified).max()
     }
 
     /// Whether it is what an interrupted deletion leaves: nothing commits it, and nothing of it is newer than its tombstone.
@@ -84,18 +103,27 @@ impl Remaining {
 
     /// Deletes all of it but the tombstone.
     pub(super) async fn delete(self, store: &Store) -> Result<()> {
-        if let Some(manifest) = &self.manifest {
-            store.delete(manifest).await?;
+        for name in self.set.iter().chain(&self.manifest) {
+            store.delete(name).await?;
         }
         let mut parts = self.parts.into_iter().map(|(_, name)| name);
         if let Some(first) = parts.next() {
             store.delete(&first).await?;
         }
-        for names in [self.keyboxes, parts.collect(), self.sidecars] {
+        let keyboxes = self.keyboxes.into_iter().map(|(name, _)| name).collect();
+        for names in [keyboxes, parts.collect(), self.sidecars] {
             let deletes = stream::iter(names).map(|name| async move { store.delete(&name).await });
             deletes.buffer_unordered(REQUESTS).try_collect::<()>().await?;
         }
         Ok(())
+    }
+
+    /// Deletes the set's object, and nothing that may belong to an archive of the same name.
+    pub(super) async fn delete_set_alone(&self, store: &Store) -> Result<()> {
+        match &self.set {
+            Some(set) => Ok(store.delete(set).await?),
+            None => Ok(()),
+        }
     }
 }
 

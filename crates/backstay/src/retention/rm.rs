@@ -1,11 +1,14 @@
-//! Deleting one archive that is named, at once. It is what removes the archives that retention passes over.
+//! Deleting one archive or one backup set that is named, at once. It is what removes the archives that retention passes over, and
+//! sets with members that are lost.
+
+mod set;
 
 use backstay_format::ArchiveId;
 use backstay_format::remark::Remark;
 use backstay_format::{Error as Fault, Word};
 use backstay_store::Store;
 
-use super::evidence::Standing;
+use super::evidence::{Archive, Evidence, Standing};
 use super::gather::{Belief, gather};
 use super::plan::{Fate, Reason, plan};
 use super::policy::Policy;
@@ -15,6 +18,9 @@ use crate::backup::rfc3339;
 use crate::context::Context;
 use crate::error::{Error, Result};
 
+/// What an archive or a set has beside it that keeps it.
+const UNKNOWN: &str = "has something beside it that this version does not know, or a backup set under its own name";
+
 /// How to delete.
 #[derive(Debug, Clone)]
 pub struct RmOptions {
@@ -22,6 +28,8 @@ pub struct RmOptions {
     pub delete: bool,
     /// Delete even the newest good archive of its source, or one of a source of which not everything can be read.
     pub force: bool,
+    /// Of a backup set delete only the set: its members become archives that stand for themselves.
+    pub keep_members: bool,
     /// Who does it, for the tombstone.
     pub by: String,
 }
@@ -29,9 +37,11 @@ pub struct RmOptions {
 /// What was deleted, or would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removed {
-    /// The archive.
+    /// The archive or the set.
     pub id: ArchiveId,
-    /// Number of its parts.
+    /// Of a set, what becomes of its members.
+    pub members: Option<Vec<RemovedMember>>,
+    /// Number of parts, those of all members that go.
     pub parts: u32,
     /// Their bytes.
     pub bytes: u64,
@@ -39,11 +49,49 @@ pub struct Removed {
     pub deleted: bool,
 }
 
-/// Deletes an archive, unless something speaks against it: others need it, somebody holds it, it is the newest good one.
+/// A member of a set that is deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovedMember {
+    /// The archive.
+    pub id: ArchiveId,
+    /// What becomes of it.
+    pub fate: MemberFate,
+}
+
+/// What becomes of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberFate {
+    /// It is deleted with the set.
+    Goes,
+    /// It stays, as its set's members were to.
+    Stays,
+    /// It is another archive than the set means, and stays.
+    Another,
+    /// Nothing of it is there.
+    Missing,
+    /// Its upload was given up: `gc` clears it away.
+    LeftToGc,
+}
+
+impl MemberFate {
+    /// In one word or a few.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MemberFate::Goes => "goes",
+            MemberFate::Stays => "stays",
+            MemberFate::Another => "another archive, stays",
+            MemberFate::Missing => "missing",
+            MemberFate::LeftToGc => "left to gc",
+        }
+    }
+}
+
+/// Deletes an archive, or a set with its members, unless something speaks against it: others need it, somebody holds it, it is the
+/// newest good one.
 ///
 /// # Errors
 /// `archive.not-found`; `archive.uncommitted` for what `gc` looks after; `retention.referenced`, `retention.held`,
-/// `retention.newest`; `store.*`.
+/// `retention.newest`; `usage.arguments` to keep the members of what is no set; `store.*`.
 pub async fn rm(
     store: &Store,
     id: &ArchiveId,
@@ -53,56 +101,102 @@ pub async fn rm(
 ) -> Result<Removed> {
     let store = &store.for_passing_objects();
     let evidence = gather(store, belief).await?;
+    if let Some(set) = set::Removal::find(store, id, &evidence, options).await? {
+        return set.carry_out(store, &evidence, options, context).await;
+    }
+    if options.keep_members {
+        return Err(Error::Usage { why: format!("{id} is no backup set: it has no members to keep") });
+    }
     let Some(archive) = evidence.archives.iter().find(|archive| archive.id == *id) else {
         return Err(Error::ArchiveNotFound { what: id.to_string(), store: store.url().to_owned() });
     };
     if matches!(archive.standing, Standing::Unfinished | Standing::GivenUp) {
-        let why = "its upload may still run; what is left of one that was interrupted is cleared away by gc";
-        return Err(Fault::ArchiveUncommitted { id: id.to_string(), why }.into());
+        return Err(uncommitted(id));
     }
-    if archive.held || archive.unknown_sidecar {
-        let how = if archive.held { "is held" } else { "has a sidecar that this version does not know" };
-        return Err(Error::Held { id: id.to_string(), how });
+    let going = |other: &ArchiveId| other == id;
+    demand_free(id, archive, &evidence, &going, &|_| false, options.force)?;
+    if !options.force && is_newest(&evidence, &going, context) {
+        return Err(Error::NewestGood { id: id.to_string() });
     }
-    let referenced = |by: String| Err(Error::Referenced { id: id.to_string(), by });
-    let mut others = evidence.archives.iter().filter(|other| other.id != *id);
-    if let Some(other) = others.find(|other| other.needs.iter().any(|need| need.id == *id)) {
-        return referenced(format!("{} needs it", other.id));
-    }
-    if let Some(set) = evidence.sets.iter().find(|set| set.members.contains(id)) {
-        return referenced(format!("it belongs to the backup set {}", set.object));
-    }
-    if !options.force {
-        // What keeps the newest: the floor of one, over what counts without any demand.
-        let policy = Policy { last: 1, trust_name_time: true, ..Policy::default() };
-        let plan = plan(&evidence, &policy, context.now());
-        let mut decisions = plan.decisions.iter();
-        let decision = decisions.find(|decision| evidence.archives[decision.archive].id == *id);
-        if decision.is_some_and(|decision| decision.fate == Fate::Kept && decision.reasons.contains(&Reason::Floor)) {
-            return Err(Error::NewestGood { id: id.to_string() });
-        }
-        match plan.blocked.get(&id.guid()) {
-            Some(Reason::Unreadable(other)) if other != id => {
-                return referenced(format!("{other} cannot be read, and may need it"));
-            }
-            Some(Reason::UnreadableSet(set)) => {
-                return referenced(format!("the set {set} cannot be read, and may hold it"));
-            }
-            _ => {}
-        }
-    }
-    let removed = Removed { id: id.clone(), parts: archive.parts, bytes: archive.bytes, deleted: options.delete };
+    let (parts, bytes) = (archive.parts, archive.bytes);
+    let removed = Removed { id: id.clone(), members: None, parts, bytes, deleted: options.delete };
     if !options.delete {
         return Ok(removed);
     }
     // From here on whoever finds half of it knows why.
     let (at, by, text) = (rfc3339(context.now()), options.by.clone(), "rm".to_owned());
     make_tombstone(store, &Remark { id: id.clone(), word: Word::Expired, at, by, text, tags: Vec::new() }).await?;
-    let remaining = Remaining::list(store, id).await?;
-    if remaining.held {
-        return Err(Error::Held { id: id.to_string(), how: "is held" });
-    }
-    remaining.delete(store).await?;
+    demand_unheld(store, id).await?.delete(store).await?;
     store.delete(&id.tombstone()).await?;
     Ok(removed)
+}
+
+fn uncommitted(id: &ArchiveId) -> Error {
+    let why = "its upload may still run; what is left of one that was interrupted is cleared away by gc";
+    Fault::ArchiveUncommitted { id: id.to_string(), why }.into()
+}
+
+/// What there is of it now, if nobody held it since the checks were made.
+async fn demand_unheld(store: &Store, id: &ArchiveId) -> Result<Remaining> {
+    let remaining = Remaining::list(store, id).await?;
+    if remaining.held || remaining.unknown {
+        let how = if remaining.held { "is held" } else { UNKNOWN };
+        return Err(Error::Held { id: id.to_string(), how });
+    }
+    Ok(remaining)
+}
+
+/// Demands that nothing speaks against deleting an archive: nobody holds it, and nothing that stays needs it. `id` is what was named,
+/// which the archive is or belongs to; `going` are the archives and `sets` the sets that go.
+fn demand_free(
+    id: &ArchiveId,
+    archive: &Archive,
+    evidence: &Evidence,
+    going: &dyn Fn(&ArchiveId) -> bool,
+    sets: &dyn Fn(&ArchiveId) -> bool,
+    force: bool,
+) -> Result<()> {
+    if archive.held || archive.unknown_sidecar {
+        let how = if archive.held { "is held" } else { UNKNOWN };
+        return Err(Error::Held { id: archive.id.to_string(), how });
+    }
+    let named = if archive.id == *id { "it".to_owned() } else { format!("its member {}", archive.id) };
+    let referenced = |by: String| Err(Error::Referenced { id: id.to_string(), by });
+    let others = || evidence.archives.iter().filter(|other| !going(&other.id));
+    if let Some(other) = others().find(|other| other.needs.iter().any(|need| need.id == archive.id)) {
+        return referenced(format!("{} needs {named}", other.id));
+    }
+    let holds = |members: &[super::evidence::Member]| members.iter().any(|member| member.id == archive.id);
+    if let Some(set) = evidence.sets.iter().find(|set| !sets(&set.id) && holds(&set.members)) {
+        return referenced(format!("{named} belongs to the backup set {}, which goes as a whole: rm {0}", set.id));
+    }
+    if force {
+        return Ok(());
+    }
+    let of_its_source = |other: &&Archive| other.id.guid() == archive.id.guid();
+    let unreadable = |other: &&Archive| matches!(other.standing, Standing::Unreadable(_));
+    if let Some(other) = others().filter(of_its_source).find(unreadable) {
+        return referenced(format!("{} cannot be read, and may need {named}", other.id));
+    }
+    let unproved = |other: &&Archive| other.needs_unproved && other.id > archive.id;
+    if let Some(other) = others().filter(of_its_source).find(unproved) {
+        return referenced(format!("{} may need {named}, and nobody has checked what it needs", other.id));
+    }
+    let unreadable_set = evidence.unreadable_sets.iter().find(|object| object.as_str() != id.set());
+    if let Some(object) = unreadable_set {
+        return referenced(format!("the set {object} cannot be read, and may hold {named}"));
+    }
+    Ok(())
+}
+
+/// Whether one of those that go is the newest good one of its source.
+fn is_newest(evidence: &Evidence, going: &dyn Fn(&ArchiveId) -> bool, context: &Context) -> bool {
+    // What keeps the newest: the floor of one, over what counts without any demand.
+    let policy = Policy { last: 1, trust_name_time: true, ..Policy::default() };
+    let plan = plan(evidence, &policy, context.now());
+    plan.decisions.iter().any(|decision| {
+        going(&evidence.archives[decision.archive].id)
+            && decision.fate == Fate::Kept
+            && decision.reasons.contains(&Reason::Floor)
+    })
 }

@@ -1,56 +1,59 @@
-//! Backup sets, as far as retention has to know them: which archives each one holds.
+//! Backup sets, as far as retention has to know them: which archives each one holds, and what keeps the set itself.
+//!
+//! Whoever can create objects can create a set. So one that is read only ever keeps: it ties its members together, and goes when
+//! the rules give up all of them. One that is damaged, or not what the given key or signer stands for, may have held any archive.
 
-use backstay_format::ArchiveId;
-pub(super) use backstay_format::set::MAX_SET;
-use serde::Deserialize;
+use backstay_format::set::{MAX_SET, Set};
+use backstay_format::{ArchiveId, Result as Parsed};
+use backstay_store::Store;
 
-/// The members, and nothing else of it.
-#[derive(Deserialize)]
-struct Document {
-    backstay_set: u64,
-    id: String,
-    members: Vec<Member>,
-    #[serde(default)]
-    crit: Vec<String>,
+use super::evidence::Member;
+use super::gather::Belief;
+use crate::archive::unlock;
+use crate::error::{Error, Result};
+use crate::policy::ReadPolicy;
+
+/// What stands under a set's name.
+pub(super) enum Judged {
+    /// A set, as far as it was looked.
+    Read {
+        /// Its archives.
+        members: Vec<Member>,
+        /// Its own labels.
+        tags: Vec<String>,
+        /// Keys were given, and none of them is its key.
+        closed: bool,
+    },
+    /// Which archives it holds is not known.
+    Unreadable,
+    /// Somebody deletes it.
+    Gone,
 }
 
-#[derive(Deserialize)]
-struct Member {
-    id: String,
-}
-
-/// The members of a set; `None` when it cannot be read for certain. Whether it is sealed is not asked: a set only ever keeps.
-pub(super) fn members(bytes: &[u8], id: &ArchiveId) -> Option<Vec<ArchiveId>> {
-    let document: Document = serde_json::from_slice(bytes).ok()?;
-    let known = document.crit.iter().all(|name| name == "open");
-    if document.backstay_set != 1 || document.id != id.as_str() || !known {
-        return None;
-    }
-    document.members.iter().map(|member| member.id.parse().ok()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_set_is_read_whole_or_not_at_all() {
-        let guid = "de2fe9e4-6535-423d-8709-dca87df7985c";
-        let set: ArchiveId = format!("{guid}-1740130000").parse().unwrap();
-        let read = |text: String| members(text.as_bytes(), &set);
-        let member = format!("{guid}-1740130001");
-        let whole = format!(
-            "{{\"backstay_set\":1,\"id\":\"{set}\",\"members\":[{{\"name\":\"a\",\"id\":\"{member}\"}}],\"seal\":{{}}}}"
-        );
-        assert_eq!(read(whole.clone()), Some(vec![member.parse().unwrap()]));
-        for (from, to) in [
-            ("set\":1", "set\":2"),
-            ("1740130000\"", "1740130009\""),
-            ("0130001", "013"),
-            ("\"seal\"", "\"crit\":[\"x\"],\"seal\""),
-            ("members", "archives"),
-        ] {
-            assert_eq!(read(whole.replace(from, to)), None, "{from}");
+/// Reads a set and makes the checks that what was given allows: S1 to S8, the seal with the set's key, the signature.
+pub(super) async fn judge(store: &Store, id: &ArchiveId, keyboxes: &[u32], belief: &Belief) -> Result<Judged> {
+    let parsed = match store.get(&id.set(), MAX_SET).await {
+        Ok(Some(bytes)) => Set::parse(&bytes, id),
+        Ok(None) => return Ok(Judged::Gone),
+        Err(backstay_store::Error::TooLarge { .. }) => return Ok(Judged::Unreadable),
+        Err(error) => return Err(error.into()),
+    };
+    let Ok(sealed) = parsed else { return Ok(Judged::Unreadable) };
+    let lock = &sealed.set.lock;
+    let (mut closed, mut seal): (bool, Parsed<()>) = (false, Ok(()));
+    // The secret of an open set is everybody's.
+    if lock.open.is_none() && !belief.keyring.is_empty() {
+        match unlock(id, lock, keyboxes, store, &belief.keyring, &ReadPolicy::default()).await {
+            Ok(unlocked) => seal = sealed.check(&unlocked.keys.set()),
+            // A key for other sets is no fault of this one.
+            Err(Error::Format(_)) => closed = true,
+            Err(error) => return Err(error),
         }
     }
+    let signed = belief.signer.as_ref().map_or(Ok(()), |signer| sealed.check_signer(signer));
+    if seal.and(signed).is_err() {
+        return Ok(Judged::Unreadable);
+    }
+    let members = sealed.set.members.into_iter().map(|member| Member { id: member.id, root: member.root });
+    Ok(Judged::Read { members: members.collect(), tags: sealed.set.tags, closed })
 }

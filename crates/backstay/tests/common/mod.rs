@@ -9,11 +9,13 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use backstay::backup::{BackupOptions, Format, Padding, Receipt};
+use backstay::catalog::Selected;
 use backstay::keys::Encryption;
 use backstay::restore::Target;
 use backstay::rewrap::{NewSlots, rewrap};
+use backstay::set::{NewSet, SetOptions, SetReceipt};
 use backstay::source::Source;
-use backstay::{Context, Error, RestoreOptions, Silent, backup, restore};
+use backstay::{Context, Error, RestoreOptions, Silent, backup, guid, restore};
 use backstay_format::ArchiveId;
 use backstay_format::header::Codec;
 use backstay_format::key::Keyring;
@@ -71,6 +73,42 @@ pub async fn back_up(store: &Store, bytes: &[u8], options: BackupOptions) -> Res
     backup(store, source, options, &context(), Arc::new(Silent)).await
 }
 
+/// A backup set of this source with a small member of each name.
+pub async fn set_of(
+    store: &Store,
+    encryption: &Arc<Encryption>,
+    source: &str,
+    names: &[&str],
+    context: &Context,
+) -> SetReceipt {
+    let options = SetOptions {
+        guid: guid::from_name(source).unwrap(),
+        name: source.to_owned(),
+        hide_name: false,
+        tags: vec!["nightly".to_owned()],
+        source: "pg_dumpall",
+        encryption: Arc::clone(encryption),
+        signing_key: None,
+    };
+    let silent: Arc<dyn backstay::Observer> = Arc::new(Silent);
+    let mut new = NewSet::begin(store, options, context, &silent).await.unwrap();
+    for name in names {
+        let guid = new.guid_of(name).unwrap();
+        let native = native(Encryption::Shared(Arc::clone(encryption)));
+        let member = BackupOptions { guid, name: format!("{source}/{name}"), part_size: Some(70_000), ..native };
+        let source = Source::Reader(Box::new(io::Cursor::new(member_text(name))));
+        let receipt = backup(store, source, member, context, Arc::clone(&silent)).await.unwrap();
+        new.add((*name).to_owned(), Some("database"), &receipt);
+    }
+    let facts = BTreeMap::from([("server".to_owned(), "15.4".into())]);
+    new.commit(store, facts, context).await.unwrap()
+}
+
+/// What a member of [`set_of`] holds: two parts of it.
+pub fn member_text(name: &str) -> Vec<u8> {
+    [name.as_bytes(), &content(100_000, true)].concat()
+}
+
 pub async fn read(
     store: &Store,
     id: &ArchiveId,
@@ -113,7 +151,7 @@ pub async fn add_slots(
     passphrase: Option<&age::secrecy::SecretString>,
 ) -> Result<Vec<String>, Error> {
     let new = NewSlots { recipients, passphrase, unless_opened_by: &Keyring::default() };
-    rewrap(store, id, keyring, &new, &context()).await
+    rewrap(store, &Selected::Archive(id.clone()), keyring, &new, &context()).await
 }
 
 pub fn recipient(identity: &age::x25519::Identity) -> Box<dyn age::Recipient + Send + Sync> {

@@ -221,6 +221,8 @@ pub(super) struct SetRow {
     pub(super) state: Option<&'static str>,
     pub(super) name: Option<String>,
     pub(super) tags: Vec<String>,
+    pub(super) added_tags: Vec<String>,
+    pub(super) held: bool,
     pub(super) source: Option<String>,
     /// The archives of the set; empty where it cannot be read.
     pub(super) members: Vec<String>,
@@ -237,6 +239,8 @@ impl From<&SetEntry> for SetRow {
             state: entry.state.map(SetState::as_str),
             name: set.and_then(|set| set.name.clone()),
             tags: set.map(|set| set.tags.clone()).unwrap_or_default(),
+            added_tags: entry.added_tags.clone(),
+            held: entry.held,
             source: set.and_then(|set| set.source.clone()),
             members: set.into_iter().flat_map(|set| &set.members).map(|member| member.id.to_string()).collect(),
             stored: entry.stored,
@@ -293,8 +297,8 @@ impl fmt::Display for Rows {
                 known(Size(set.stored).to_string()),
                 set.content.map(|content| known(Size(content).to_string())).unwrap_or_default(),
                 set.name.clone().unwrap_or_default(),
-                set.tags.join(","),
-                String::new(),
+                set.tags.iter().chain(&set.added_tags).map(String::as_str).collect::<Vec<_>>().join(","),
+                if set.held { "held".to_owned() } else { String::new() },
             ]);
         }
         // A set stands before its members: it was begun before them.

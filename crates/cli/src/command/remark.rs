@@ -1,4 +1,4 @@
-//! `hold`, `release`, `note` and `tag`: what is said of an archive after it was made. Nothing of the archive is changed.
+//! `hold`, `release`, `note` and `tag`: what is said of an archive or a backup set after it was made. Nothing of it is changed.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ Examples:
   backstay tag latest release-17 keep
   backstay list --tag release-17";
 
-/// Keep an archive whatever the rules of prune say
+/// Keep an archive, or a backup set with all its members, whatever the rules of prune say
 #[derive(Debug, Args)]
 #[command(after_help = HOLD)]
 pub(crate) struct Hold {
@@ -42,7 +42,7 @@ pub(crate) struct Hold {
     reason: Option<String>,
 }
 
-/// Take every hold from an archive
+/// Take every hold from an archive or a backup set
 #[derive(Debug, Args)]
 #[command(after_help = RELEASE)]
 pub(crate) struct Release {
@@ -50,7 +50,7 @@ pub(crate) struct Release {
     selected: Selected,
 }
 
-/// Leave a note on an archive, for people
+/// Leave a note on an archive or a backup set, for people
 #[derive(Debug, Args)]
 #[command(after_help = NOTE)]
 pub(crate) struct Note {
@@ -61,7 +61,7 @@ pub(crate) struct Note {
     text: String,
 }
 
-/// Add tags to an archive: list finds it by them, and prune keeps it for them
+/// Add tags to an archive or a backup set: list finds it by them, and prune keeps it for them
 #[derive(Debug, Args)]
 #[command(after_help = TAG)]
 pub(crate) struct Tag {
@@ -90,7 +90,7 @@ impl fmt::Display for Said {
 impl Hold {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let store = session.store().await?;
-        let id = self.selected.find(&store).await?;
+        let id = self.selected.find_any(&store).await?.id().clone();
         let reason = self.reason.unwrap_or_default();
         let name = retention::hold(&store, &id, &reason, &host(), &session.context).await?;
         let said = Said { text: format!("{id} is held"), id: id.to_string(), objects: vec![name] };
@@ -101,7 +101,7 @@ impl Hold {
 impl Release {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let store = session.store().await?;
-        let id = self.selected.find(&store).await?;
+        let id = self.selected.find_any(&store).await?.id().clone();
         let objects = retention::release(&store, &id).await?;
         let text = match objects.len() as u64 {
             0 => format!("{id} was not held"),
@@ -114,7 +114,7 @@ impl Release {
 impl Note {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let store = session.store().await?;
-        let id = self.selected.find(&store).await?;
+        let id = self.selected.find_any(&store).await?.id().clone();
         let name = retention::note(&store, &id, &self.text, &host(), &session.context).await?;
         let said = Said { text: format!("noted as {name}"), id: id.to_string(), objects: vec![name] };
         session.output.result("note", &said).map(|()| 0)
@@ -124,7 +124,7 @@ impl Note {
 impl Tag {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let store = session.store().await?;
-        let id = self.selected.find(&store).await?;
+        let id = self.selected.find_any(&store).await?.id().clone();
         let name = retention::tag(&store, &id, &self.labels, &host(), &session.context).await?;
         let said = Said { text: format!("tagged as {name}"), id: id.to_string(), objects: vec![name] };
         session.output.result("tag", &said).map(|()| 0)

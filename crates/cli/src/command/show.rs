@@ -6,11 +6,11 @@ use std::fmt;
 use std::io::{self, Write as _};
 
 use backstay::catalog::{Details, Selected as Found};
-use backstay_format::ObjectName;
 use backstay_format::manifest::{Manifest, Profile};
 use backstay_format::remark::Remark;
 use backstay_format::report::Report;
 use backstay_format::text::{from_base64, to_hex};
+use backstay_format::{ObjectName, Word};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -183,6 +183,16 @@ impl From<&Remark> for RemarkLine {
     }
 }
 
+impl fmt::Display for RemarkLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RemarkLine { kind, at, by, text, tags } = self;
+        let tagged = tags.join(", ");
+        let text = if *kind == Word::Tag.as_str() { &tagged } else { text };
+        let space = if text.is_empty() { "" } else { " " };
+        write!(f, "{text}{space}({at} {by})")
+    }
+}
+
 /// One object.
 #[derive(Debug, Serialize)]
 struct Object {
@@ -324,8 +334,7 @@ impl fmt::Display for Shown {
             line("report", &format!("{} {} {} by {}; {seal}", report.at, report.result, report.level, report.by))?;
         }
         for remark in &self.remarks {
-            let text = if remark.tags.is_empty() { remark.text.clone() } else { remark.tags.join(", ") };
-            line(remark.kind, format!("{text} ({} {})", remark.at, remark.by).trim_start())?;
+            line(remark.kind, &remark.to_string())?;
         }
         if let Some(Origin { profile, objects, stored, at, .. }) = &self.converted {
             line(

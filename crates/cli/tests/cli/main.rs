@@ -25,6 +25,7 @@ mod restore;
 mod s3;
 mod salvage;
 mod secrets;
+mod set;
 mod source;
 mod spool;
 mod ssh;

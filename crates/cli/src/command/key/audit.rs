@@ -4,6 +4,7 @@ use std::fmt;
 
 use age::secrecy::ExposeSecret as _;
 use backstay::audit::{Audited, Key, Lock, Place};
+use backstay::catalog::Selected;
 use backstay_format::key::Keyring;
 use backstay_format::openssl::Password;
 use clap::Args;
@@ -27,11 +28,11 @@ Examples:
   backstay key audit -i key.txt -i old.txt         and which of these keys open it
   backstay key audit --name shop -i key.txt --json
 
-Nothing of the content is read. A slot does not say whose it is: its kind is known, for an SSH key a tag of four bytes, and whether a
+A backup set has keys of its own, for what only they show of it, and stands beside its members. Nothing of the content is read. A slot does not say whose it is: its kind is known, for an SSH key a tag of four bytes, and whether a
 key opens it is found by trying. Exit status 3: keys were given, and there is an archive that none of them opens, or that could not be
 looked at. Without keys the status is 0. Archives that one key alone can open are marked: its loss is theirs.";
 
-/// Say which keys open which archives
+/// Say which keys open which archives and backup sets
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Audit {
@@ -52,14 +53,13 @@ impl Audit {
         let given = self.keys(session)?;
         let store = session.store().await?;
         let filter = self.narrow.filter(false)?;
-        let entries = backstay::catalog::list(&store, &filter, false).await?;
-        let ids = entries.into_iter().map(|entry| entry.id).collect();
-        let audited = backstay::audit::audit(&store, ids, &given, openssl).await?;
+        let all = backstay::rewrap::every(&store, &filter, &session.context).await?;
+        let audited = backstay::audit::audit(&store, all, &given, openssl).await?;
         let report = Report::new(&audited, &given);
         let (closed, unknown) = (report.not_opened, report.unknown);
         session.output.result("keys", &report)?;
         if !given.is_empty() && closed + unknown > 0 {
-            let one = count(closed as u64, "archive");
+            let one = report.counted(closed);
             session
                 .output
                 .warning(None, &format!("{one} not opened by any of the keys, {unknown} could not be looked at"));
@@ -92,17 +92,18 @@ struct Report {
     /// The keys that were tried.
     tried: Vec<String>,
     archives: Vec<Row>,
-    /// Archives that nobody needs a key for.
+    sets: Vec<Row>,
+    /// Archives and sets that nobody needs a key for.
     open: usize,
-    /// Archives that one key alone can open.
+    /// Archives and sets that one key alone can open.
     single: usize,
-    /// Archives that none of the keys opens; 0 when none was given.
+    /// Archives and sets that none of the keys opens; 0 when none was given.
     not_opened: usize,
-    /// Archives whose slots cannot be told.
+    /// Archives and sets whose slots cannot be told.
     unknown: usize,
 }
 
-/// One archive.
+/// One archive or set.
 #[derive(Debug, Serialize)]
 struct Row {
     id: String,
@@ -119,7 +120,7 @@ struct Row {
 /// One slot.
 #[derive(Debug, Serialize)]
 struct Slot {
-    /// `parts`, or the keybox's number.
+    /// `parts`, `set` for a slot in the set's object, or the keybox's number.
     place: String,
     kinds: Vec<String>,
 }
@@ -136,11 +137,14 @@ struct Problem {
 impl Report {
     fn new(audited: &[Audited], given: &[Key]) -> Report {
         let label = |place: &usize| given[*place].label.clone();
-        let archives: Vec<Row> = audited.iter().map(|archive| Row::new(archive, label)).collect();
+        let (sets, archives): (Vec<&Audited>, Vec<&Audited>) =
+            audited.iter().partition(|one| matches!(one.of, Selected::Set(_)));
+        let rows = |audited: Vec<&Audited>| audited.into_iter().map(|one| Row::new(one, label)).collect();
         let unknown = |archive: &&Audited| matches!(archive.lock, Lock::Unknown(_));
         Report {
             tried: given.iter().map(|key| key.label.clone()).collect(),
-            archives,
+            archives: rows(archives),
+            sets: rows(sets),
             open: audited.iter().filter(|archive| archive.lock == Lock::Open).count(),
             single: audited.iter().filter(|archive| archive.ways() == Some(1)).count(),
             not_opened: match given {
@@ -148,6 +152,17 @@ impl Report {
                 _ => audited.iter().filter(|archive| !archive.is_opened() && !unknown(archive)).count(),
             },
             unknown: audited.iter().filter(unknown).count(),
+        }
+    }
+}
+
+impl Report {
+    /// So many of what was looked at.
+    fn counted(&self, number: usize) -> String {
+        if self.sets.is_empty() {
+            count(number as u64, "archive")
+        } else {
+            format!("{number} of the archives and sets")
         }
     }
 }
@@ -160,7 +175,8 @@ impl Row {
             Lock::Password => ("password", Vec::new(), None),
             Lock::Slots(slots) => {
                 let place = |place| match place {
-                    Place::Parts => "parts".to_owned(),
+                    Place::Attached if matches!(archive.of, Selected::Set(_)) => "set".to_owned(),
+                    Place::Attached => "parts".to_owned(),
                     Place::Keybox(m) => m.to_string(),
                 };
                 let slots = slots.iter().map(|slot| Slot { place: place(slot.place), kinds: slot.kinds.clone() });
@@ -177,7 +193,7 @@ impl Row {
             text: finding.text.clone(),
         });
         Row {
-            id: archive.id.to_string(),
+            id: archive.of.id().to_string(),
             lock,
             slots,
             ways: archive.ways(),
@@ -197,7 +213,11 @@ impl Row {
             _ => {
                 let slot = |slot: &Slot| {
                     let kinds = if slot.kinds.is_empty() { "damaged".to_owned() } else { slot.kinds.join(" + ") };
-                    if slot.place == "parts" { kinds } else { format!("keybox {}: {kinds}", slot.place) }
+                    if slot.place == "parts" || slot.place == "set" {
+                        kinds
+                    } else {
+                        format!("keybox {}: {kinds}", slot.place)
+                    }
                 };
                 self.slots.iter().map(slot).collect::<Vec<_>>().join(", ")
             }
@@ -207,8 +227,9 @@ impl Row {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for row in &self.archives {
-            write!(f, "{}  {}", row.id, row.locked())?;
+        let of_set = self.sets.iter().map(|row| (row, " (set)"));
+        for (row, kind) in self.archives.iter().map(|row| (row, "")).chain(of_set) {
+            write!(f, "{}{kind}  {}", row.id, row.locked())?;
             if row.ways == Some(1) {
                 write!(f, "  [one key alone]")?;
             }
@@ -222,7 +243,10 @@ impl fmt::Display for Report {
                 writeln!(f, "    {} could not be tried: {text}", key.as_deref().unwrap_or_default())?;
             }
         }
-        let all = count(self.archives.len() as u64, "archive");
+        let mut all = count(self.archives.len() as u64, "archive");
+        if !self.sets.is_empty() {
+            all += &format!(" and {}", count(self.sets.len() as u64, "backup set"));
+        }
         let Report { open, single, not_opened, unknown, .. } = self;
         write!(f, "{all}: {open} open to everybody, {single} with one key alone")?;
         if !self.tried.is_empty() {

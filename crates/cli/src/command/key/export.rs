@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use backstay::audit::Key;
-use backstay::catalog::Filter;
+use backstay::catalog::{Filter, Selected};
 use backstay::policy::OpensslReading;
 use backstay_format::key::Keyring;
 use backstay_format::schedule::Secret;
@@ -275,15 +275,15 @@ async fn sources(store: &Store, filter: &Filter, keyring: Keyring) -> Result<BTr
     let entries = backstay::catalog::list(store, filter, true).await?;
     let names: BTreeMap<ArchiveId, Option<String>> = entries.into_iter().map(|entry| (entry.id, entry.name)).collect();
     let keys = [Key { label: String::new(), keyring }];
-    let ids = names.keys().cloned().collect();
+    let ids = names.keys().cloned().map(Selected::Archive).collect();
     let mut sources: BTreeMap<Guid, (Option<String>, u64)> = BTreeMap::new();
     for archive in backstay::audit::audit(store, ids, &keys, OpensslReading::default()).await? {
         if archive.opened_by.is_empty() {
             continue;
         }
-        let (name, archives) = sources.entry(archive.id.guid()).or_default();
+        let (name, archives) = sources.entry(archive.of.id().guid()).or_default();
         *archives += 1;
-        if let Some(Some(newer)) = names.get(&archive.id) {
+        if let Some(Some(newer)) = names.get(archive.of.id()) {
             *name = Some(newer.clone());
         }
     }

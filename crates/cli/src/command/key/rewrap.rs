@@ -1,9 +1,10 @@
-//! `key rewrap`: further keys for archives that exist.
+//! `key rewrap`: further keys for archives and backup sets that exist.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use backstay::rewrap::NewSlots;
+use backstay::catalog::Selected;
+use backstay::rewrap::{NewSlots, every, rewrap};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use clap::Args;
@@ -23,24 +24,26 @@ Examples:
   backstay key rewrap latest -i key.txt --new-passphrase-file new.txt
   backstay key rewrap --all --name shop -i old.txt -r age1… --unless-opened-by new.txt
 
-The archives' parts are not touched: a small object with the new slot is put beside them. Keys that
+The archives' parts are not touched: a small object with the new slot is put beside them. A backup set has
+keys of its own, for what only they show of it, and gets such an object, too: named, it is done with all its
+members, and with --all all sets are done. Keys that
 could open an archive before still can: their slots are in every part. To shut a key out, write the
 archives anew with `backstay copy --reencrypt`, and delete the old ones.
 
-With --all, each archive is told as soon as it is done. A slot does not say whose it is, so a run that was
+With --all, each is told as soon as it is done. A slot does not say whose it is, so a run that was
 interrupted needs --unless-opened-by or --after-id to leave out what is done.";
 
-/// Let further keys open archives
+/// Let further keys open archives and backup sets
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Rewrap {
-    /// The archive: its id, the beginning of it, `latest`, `latest~1` for the one before, NAME or NAME~1
+    /// The archive or backup set: its id, the beginning of it, `latest`, `latest~1` for the one before, NAME or NAME~1
     #[arg(value_name = "ARCHIVE", required_unless_present = "all", conflicts_with = "all")]
     archive: Option<String>,
-    /// Every archive that is committed, oldest first
+    /// Every archive that is committed and every backup set, oldest first
     #[arg(long)]
     all: bool,
-    /// With --all: go on behind this archive
+    /// With --all: go on behind this archive or set
     #[arg(long, value_name = "ID")]
     after_id: Option<ArchiveId>,
     #[command(flatten)]
@@ -87,13 +90,18 @@ impl Rewrap {
         let store = session.store().await?;
         let filter = self.narrow.filter(false)?;
         let Some(archive) = &self.archive else {
-            let entries = backstay::catalog::list(&store, &filter, false).await?;
-            let ids = entries.into_iter().map(|entry| entry.id);
-            let ids = ids.filter(|id| self.after_id.as_ref().is_none_or(|after| id > after)).collect();
-            return all(&store, ids, &keyring, &new, session).await;
+            let mut of = every(&store, &filter, &session.context).await?;
+            of.retain(|one| self.after_id.as_ref().is_none_or(|after| one.id() > after));
+            return all(&store, of, true, &keyring, &new, session).await;
         };
-        let id = backstay::catalog::select(&store, archive, &filter).await?;
-        let created = backstay::rewrap::rewrap(&store, &id, &keyring, &new, &session.context).await?;
+        let selected = backstay::catalog::select_any(&store, archive, &filter).await?;
+        if let Selected::Set(id) = &selected {
+            let members = backstay::set::load(&store, id).await?.set.members;
+            let members = members.into_iter().map(|member| Selected::Archive(member.id));
+            return all(&store, members.chain([selected.clone()]).collect(), false, &keyring, &new, session).await;
+        }
+        let id = selected.id();
+        let created = rewrap(&store, &selected, &keyring, &new, &session.context).await?;
         session.output.note(&match created.len() {
             0 => format!("{id} can be opened with the new key already"),
             objects => format!("{id} can be opened with the new keys: {}", count(objects as u64, "new object")),
@@ -103,30 +111,37 @@ impl Rewrap {
     }
 }
 
-/// Goes through these archives. One that cannot be opened does not keep the others from it.
+/// Goes through these, in the order of their ids or not. One that cannot be opened does not keep the others from it.
 async fn all(
     store: &backstay_store::Store,
-    ids: Vec<ArchiveId>,
+    of: Vec<Selected>,
+    ordered: bool,
     keyring: &Keyring,
     new: &NewSlots<'_>,
     session: &Session,
 ) -> Result<Status> {
-    let (mut done, mut first_failure, mut failed) = (Vec::new(), None, 0);
-    let number = ids.len() as u64;
-    for id in ids {
+    let (mut done, mut last, mut first_failure, mut failed) = (All::default(), None, None, 0);
+    let sets = of.iter().filter(|one| matches!(one, Selected::Set(_))).count() as u64;
+    let archives = of.len() as u64 - sets;
+    for one in of {
         if session.context.interrupt.is_set() {
-            let left = format!("go on with --after-id {}", done.last().map_or("", |one: &Created| one.id.as_str()));
+            let left = match last {
+                Some(last) if ordered => format!("go on with --after-id {last}"),
+                _ => "run it again; --unless-opened-by passes over what is done".to_owned(),
+            };
             return Err(backstay::Error::Interrupted { left }.into());
         }
-        match backstay::rewrap::rewrap(store, &id, keyring, new, &session.context).await.map_err(Failure::from) {
+        let id = one.id().clone();
+        match rewrap(store, &one, keyring, new, &session.context).await.map_err(Failure::from) {
             Ok(created) => {
                 session.output.note(&match created.as_slice() {
                     [] => format!("{id}: opened by the new key already"),
                     names => format!("{id}: {} created", names.join(", ")),
                 });
-                done.push(Created { id: id.to_string(), created });
+                let list = if matches!(one, Selected::Set(_)) { &mut done.sets } else { &mut done.archives };
+                list.push(Created { id: id.to_string(), created });
             }
-            // What is wrong with this archive alone: its key, its format, its damage.
+            // What is wrong with this one alone: its key, its format, its damage.
             Err(failure) if matches!(failure.exit(), 10 | 12 | 20 | 21 | 23) || failure.code == "usage.arguments" => {
                 session.output.warning(Some(failure.code), &format!("{id} is not rewrapped: {}", failure.message));
                 failed += 1;
@@ -134,12 +149,17 @@ async fn all(
             }
             Err(failure) => return Err(failure),
         }
+        last = Some(id);
     }
-    session.output.result("rewrapped", &All { archives: done })?;
+    session.output.result("rewrapped", &done)?;
     match first_failure {
         None => Ok(0),
         Some(failure) => {
-            let message = format!("{failed} of {} are not rewrapped", count(number, "archive"));
+            let mut of = count(archives, "archive");
+            if sets > 0 {
+                of += &format!(" and {}", count(sets, "backup set"));
+            }
+            let message = format!("{failed} of {of} are not rewrapped");
             Err(Failure::new(failure.code, message).because(failure.message))
         }
     }
@@ -158,14 +178,15 @@ impl fmt::Display for Created {
     }
 }
 
-/// Those of many archives.
-#[derive(Debug, Serialize)]
+/// Those of many archives and sets.
+#[derive(Debug, Default, Serialize)]
 struct All {
     archives: Vec<Created>,
+    sets: Vec<Created>,
 }
 
 impl fmt::Display for All {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.archives.iter().try_for_each(|archive| write!(f, "{archive}"))
+        self.archives.iter().chain(&self.sets).try_for_each(|one| write!(f, "{one}"))
     }
 }

@@ -11,7 +11,7 @@ use backstay_store::Store;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::indented;
+use super::{RemarkLine, indented};
 use crate::command::list::begun;
 use crate::failure::Result;
 use crate::output::Size;
@@ -34,6 +34,7 @@ pub(super) async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring, sessi
     let found = states(store, &opened.set, session.context.now().into()).await?;
     let private = opened.private.as_ref();
     let private = private.map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())));
+    let remarks = backstay::retention::remarks(store, id).await?.iter().map(RemarkLine::from).collect();
     let set = opened.set;
     let members = set.members.iter().zip(&found).map(|(member, found)| Member {
         name: member.name.clone(),
@@ -55,6 +56,7 @@ pub(super) async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring, sessi
         source: set.source.clone(),
         seal: to_hex(&opened.seal),
         members: members.collect(),
+        remarks,
         sealed_private: private.is_none() && set.private.is_some(),
         private,
     };
@@ -75,6 +77,7 @@ struct Shown {
     source: Option<String>,
     seal: String,
     members: Vec<Member>,
+    remarks: Vec<RemarkLine>,
     /// What only the key shows; `None` without it.
     private: Option<Value>,
     #[serde(skip)]
@@ -111,6 +114,9 @@ impl fmt::Display for Shown {
             let role = member.role.as_ref().map(|role| format!(" ({role})")).unwrap_or_default();
             let stored = member.stored.map(|stored| format!(", {} stored", Size(stored))).unwrap_or_default();
             line("member", &format!("{:?}{role}: {}, {}{stored}", member.name, member.id, member.state))?;
+        }
+        for remark in &self.remarks {
+            line(remark.kind, &remark.to_string())?;
         }
         if self.sealed_private {
             line("private", "sealed; the key shows it (-i)")?;

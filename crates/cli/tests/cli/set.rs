@@ -1,0 +1,141 @@
+//! Backup sets, under the verbs that take one archive or one set.
+
+use backstay_format::ArchiveId;
+use backstay_format::header::Lock;
+use backstay_format::manifest::{Document, Manifest};
+use backstay_format::schedule::{Keys, Secret};
+use backstay_format::set::{Member, Set};
+
+use crate::harness::Place;
+
+/// A set of these archives, for the place's key, in the way of a slot in its object.
+fn set_of(place: &Place, name: &str, members: &[&str]) -> String {
+    let root = |id: &ArchiveId| {
+        let bytes = place.read(&format!("store/{}", id.manifest()));
+        match Manifest::parse(bytes, id).unwrap() {
+            Document::Manifest(sealed) => sealed.manifest.root(),
+            Document::Foreign(_) => panic!("a manifest of ours"),
+        }
+    };
+    let first: ArchiveId = members[0].parse().unwrap();
+    let id = ArchiveId::new(&backstay::guid::from_name(name).unwrap(), first.millis() - 1).unwrap();
+    let (secret, salt) = (Secret([5; 32]), [6; 32]);
+    let keys = Keys::derive(&secret, &salt);
+    let recipient: age::x25519::Recipient = place.recipient.parse().unwrap();
+    let slots = backstay::keys::wrap(&secret, &[Box::new(recipient)], None).unwrap();
+    let members = members.iter().enumerate().map(|(n, member)| {
+        let id: ArchiveId = member.parse().unwrap();
+        Member { name: n.to_string(), root: root(&id), id, role: None }
+    });
+    let set = Set {
+        id: id.clone(),
+        created: "2026-01-31T02:00:00Z".to_owned(),
+        finished: None,
+        lock: Lock { salt, commit: keys.commit(), keys: slots, open: None, signature: None },
+        source: None,
+        name: Some(name.to_owned()),
+        tags: Vec::new(),
+        members: members.collect(),
+        private: None,
+    };
+    place.write(&format!("store/{}", id.set()), set.encode(&keys.set(), None).0);
+    id.to_string()
+}
+
+/// Two sets of two members each, and the ids of the members.
+fn two(place: &Place) -> ([String; 2], Vec<String>) {
+    let ids: Vec<String> = (0..4).map(|n| place.backup(format!("content {n}"), &[])).collect();
+    let of = |at: usize| set_of(place, "shop", &[&ids[at], &ids[at + 1]]);
+    ([of(0), of(2)], ids)
+}
+
+#[test]
+fn rm_names_the_set_of_a_member_and_deletes_a_whole_set() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let before = place.objects();
+    place.run(["rm", &ids[0], "--yes"]).fails("retention.referenced", 2).says(&format!("rm {}", sets[0]));
+    let dry = place.run(["rm", "shop~1"]).good();
+    dry.says_out("would be deleted: say --yes").says_out("with 2 members").says_out(&format!("{}  goes", ids[1]));
+    assert_eq!(place.objects(), before);
+    // What counts on the command line alone counts for sets, too.
+    place.run(["rm", "shop", "--yes"]).env("BACKSTAY_FORCE", "1").fails("retention.newest", 2);
+    place.run(["rm", "shop~1", "--keep-members"]).good().says_out("stays").says_out("with 0 members");
+    // A member that is lost is no obstacle.
+    let lost = |name: &String| name.starts_with(&ids[1]);
+    for name in before.iter().filter(|name| lost(name)) {
+        std::fs::remove_file(place.store().join(name)).unwrap();
+    }
+    let done = place.run(["--json", "rm", &sets[0], "--yes"]).good().json("rm");
+    assert_eq!(done["deleted"], true);
+    let fates: Vec<_> = done["members"].as_array().unwrap().iter().map(|member| member["fate"].clone()).collect();
+    assert_eq!(fates, ["goes", "missing"]);
+    let gone = |name: &String| name.starts_with(&ids[0]) || lost(name) || name.starts_with(&sets[0]);
+    assert!(!place.objects().iter().any(gone));
+    place.run(["rm", &sets[0], "--yes"]).fails("archive.not-found", 10);
+    place.run(["rm", &ids[2], "--keep-members", "--yes"]).fails("usage.arguments", 2);
+    place.run(["rm", "shop", "--keep-members", "--yes"]).good();
+    assert_eq!((place.cat(&ids[2]), place.cat(&ids[3])), (b"content 2".to_vec(), b"content 3".to_vec()));
+    assert!(!place.objects().iter().any(|name| name.starts_with(&sets[1])));
+}
+
+#[test]
+fn what_was_said_of_a_set_is_shown_and_found() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let listed = |arguments: &[&str]| {
+        let list = place.run(["--json", "list"]).args(arguments).good().json("list");
+        let of = |kind: &str| list[kind].as_array().unwrap().iter().map(|row| row["id"].clone()).collect::<Vec<_>>();
+        [of("archives"), of("sets")].concat()
+    };
+    place.run(["hold", "shop~1", "--reason", "the audit"]).good().says_out("is held");
+    place.run(["note", &sets[0], "before the upgrade"]).good();
+    place.run(["tag", &sets[0], "release-17"]).good();
+    assert_eq!(listed(&["--held"]), [sets[0].as_str()]);
+    assert_eq!(listed(&["--tag", "release-17"]), [sets[0].as_str()]);
+    place.run(["list"]).good().says_out("held").says_out("release-17");
+    let shown = place.run(["show", &sets[0]]).good();
+    shown.says_out("the audit").says_out("before the upgrade").says_out("release-17");
+    let keep = ["prune", "--keep-last", "1", "--yes", "--grace", "0s"];
+    let held = format!("in the set {}", sets[0]);
+    place.run(keep).good().says_out(&held);
+    assert_eq!(place.cat(&ids[0]), b"content 0");
+    place.run(["rm", &sets[0], "--yes"]).fails("retention.held", 2);
+    place.run(["release", &sets[0]]).good().says_out("1 hold");
+    assert_eq!(listed(&["--held"]).len(), 0);
+    let tagged = ["--keep-tag", "release-17"];
+    place.run(keep).args(tagged).good().says_out(&held);
+    place.run(keep).good();
+    assert!(!place.objects().iter().any(|name| name.starts_with(&sets[0]) && !name.ends_with(".expired")));
+}
+
+#[test]
+fn a_new_key_opens_sets_too_and_an_audit_counts_them() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let new = place.run(["key", "generate", "new.txt"]).good().out().trim().to_owned();
+    let audit = |key: &str| place.run(["key", "audit", "-i", key]).done();
+    assert!(audit("key.txt").out().contains("4 archives and 2 backup sets"), "{}", audit("key.txt").out());
+    let none = audit("new.txt");
+    assert_eq!(none.status.code(), Some(3));
+    assert!(none.stderr.contains("6 of the archives and sets not opened"), "{}", none.stderr);
+    // A set that is named is done with its members.
+    let rewrap = |arguments: &[&str]| place.run(["key", "rewrap", "-i", "key.txt", "-r", &new]).args(arguments);
+    let expected = [&ids[0], &ids[1], &sets[0]].map(|id| format!("{id}.key.0\n")).concat();
+    assert_eq!(rewrap(&[&sets[0]]).good().out(), expected);
+    let json = rewrap(&["--all", "--unless-opened-by", "new.txt", "--json"]).good().json("rewrapped");
+    let made = |kind: &str, at: usize| json[kind][at]["created"].as_array().unwrap().len();
+    assert_eq!((made("archives", 0), made("archives", 2), made("sets", 0), made("sets", 1)), (0, 1, 0, 1));
+    let json = place.run(["key", "audit", "-i", "new.txt", "--json"]).good().json("keys");
+    assert_eq!((&json["not_opened"], &json["sets"][1]["slots"][0]["place"]), (&0.into(), &"set".into()));
+    assert_eq!(json["sets"][1]["slots"][1]["place"], "0");
+    place.run(["restore", "shop", "-i", "new.txt", "-o", "there"]).good();
+    assert_eq!(
+        std::fs::read(std::fs::read_dir(place.path("there")).unwrap().map(|file| file.unwrap().path()).min().unwrap())
+            .unwrap(),
+        b"content 2"
+    );
+    // One that is damaged is told, and does not keep the others from it.
+    place.write(&format!("store/{}.set.json", sets[0]), "{}");
+    rewrap(&["--all"]).fails("set.invalid", 20).says("1 of 4 archives and 2 backup sets");
+}
