@@ -535,7 +535,7 @@ async fn an_archive_of_which_only_some_needs_were_stripped_keeps_all_that_is_old
 #[tokio::test]
 async fn an_archive_with_a_set_planted_under_its_name_still_keeps_what_it_needs() {
     let (store, newest, ancestors) = chain().await;
-    let member = ArchiveId::new(&newest.guid(), 1).unwrap();
+    let member = ArchiveId::new(&newest.guid(), newest.millis() + 77).unwrap();
     put(&store, &newest.set(), &planted_set(newest.clone(), &[&member])).await;
     let mut options = PruneOptions { grace: Duration::ZERO, ..keeping(1) };
     options.policy.trust_name_time = true;

@@ -616,7 +616,7 @@ async fn an_rm_of_a_set_that_stopped_half_way_is_finished_by_its_id_alone() {
     // The set's object is deleted, then two objects of its members.
     let faults = Faults::new();
     let mortal = store.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never());
-    faults.fail(backstay_testkit::faults::Call::Delete, 3..=3, When::Before, backstay_testkit::faults::Failure::Denied);
+    faults.fail(Call::Delete, 3..=3, When::Before, Failure::Denied);
     let stopped = rm(&mortal, &sets[0].id, &removing(), &Belief::default(), &context).await.unwrap_err();
     assert_eq!(stopped.code(), "store.denied");
     let selected = catalog::select_any(&store, sets[0].id.as_str(), &Filter::default()).await;
