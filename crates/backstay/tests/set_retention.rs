@@ -449,7 +449,7 @@ async fn rm_takes_a_set_whose_members_are_missing_or_damaged_and_one_that_cannot
     assert_eq!(young.unwrap_err().code(), "archive.uncommitted");
     // Another archive in a member's place is not the set's.
     let bytes = get(&store, &ids(&sets[3])[1].manifest()).await;
-    let Document::Manifest(sealed) = Manifest::parse(bytes.into(), ids(&sets[3])[1]).unwrap() else { panic!("ours") };
+    let Document::Manifest(sealed) = Manifest::parse(bytes, ids(&sets[3])[1]).unwrap() else { panic!("ours") };
     let mut other = sealed.manifest;
     other.parts[0].sha256[0] ^= 1;
     replace(&store, &ids(&sets[3])[1].manifest(), &other.encode(&[9; 32], None).0).await;

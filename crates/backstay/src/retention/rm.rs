@@ -114,7 +114,8 @@ pub async fn rm(
         return Err(uncommitted(id));
     }
     let going = |other: &ArchiveId| other == id;
-    demand_free(id, archive, &evidence, &going, &|_| false, options.force)?;
+    let free = Free { id, evidence: &evidence, others: needing(&evidence, &going), force: options.force };
+    free.demand(archive)?;
     if !options.force && is_newest(&evidence, &going, context) {
         return Err(Error::NewestGood { id: id.to_string() });
     }
@@ -146,47 +147,55 @@ async fn demand_unheld(store: &Store, id: &ArchiveId) -> Result<Remaining> {
     Ok(remaining)
 }
 
-/// Demands that nothing speaks against deleting an archive: nobody holds it, and nothing that stays needs it. `id` is what was named,
-/// which the archive is or belongs to; `going` are the archives and `sets` the sets that go.
-fn demand_free(
-    id: &ArchiveId,
-    archive: &Archive,
-    evidence: &Evidence,
-    going: &dyn Fn(&ArchiveId) -> bool,
-    sets: &dyn Fn(&ArchiveId) -> bool,
+/// Those that stay and need others, or may: almost all archives need nothing.
+fn needing<'a>(evidence: &'a Evidence, going: &dyn Fn(&ArchiveId) -> bool) -> Vec<&'a Archive> {
+    let may_need =
+        |archive: &&Archive| !archive.needs.is_empty() || matches!(archive.standing, Standing::Unreadable(_));
+    evidence.archives.iter().filter(may_need).filter(|archive| !going(&archive.id)).collect()
+}
+
+/// What may speak against deleting an archive: somebody holds it, or something that stays needs it.
+struct Free<'a> {
+    /// What was named: the archive, or the set that it belongs to.
+    id: &'a ArchiveId,
+    evidence: &'a Evidence,
+    /// What stays and may need others.
+    others: Vec<&'a Archive>,
     force: bool,
-) -> Result<()> {
-    if archive.held || archive.unknown_sidecar {
-        let how = if archive.held { "is held" } else { UNKNOWN };
-        return Err(Error::Held { id: archive.id.to_string(), how });
+}
+
+impl Free<'_> {
+    /// Demands that nothing does.
+    fn demand(&self, archive: &Archive) -> Result<()> {
+        let (id, evidence) = (self.id, self.evidence);
+        if archive.held || archive.unknown_sidecar {
+            let how = if archive.held { "is held" } else { UNKNOWN };
+            return Err(Error::Held { id: archive.id.to_string(), how });
+        }
+        let named = if archive.id == *id { "it".to_owned() } else { format!("its member {}", archive.id) };
+        let referenced = |by: String| Err(Error::Referenced { id: id.to_string(), by });
+        if let Some(other) = self.others.iter().find(|other| other.needs.iter().any(|need| need.id == archive.id)) {
+            return referenced(format!("{} needs {named}", other.id));
+        }
+        let mut sets = evidence.sets.iter().filter(|set| set.id != *id);
+        if let Some(set) = sets.find(|set| set.members.iter().any(|member| member.id == archive.id)) {
+            return referenced(format!("{named} belongs to the backup set {}, which goes as a whole: rm {0}", set.id));
+        }
+        if self.force {
+            return Ok(());
+        }
+        let of_its_source = || self.others.iter().filter(|other| other.id.guid() == archive.id.guid());
+        if let Some(other) = of_its_source().find(|other| matches!(other.standing, Standing::Unreadable(_))) {
+            return referenced(format!("{} cannot be read, and may need {named}", other.id));
+        }
+        if let Some(other) = of_its_source().find(|other| other.needs_unproved && other.id > archive.id) {
+            return referenced(format!("{} may need {named}, and nobody has checked what it needs", other.id));
+        }
+        if let Some(object) = evidence.unreadable_sets.iter().find(|object| object.as_str() != id.set()) {
+            return referenced(format!("the set {object} cannot be read, and may hold {named}"));
+        }
+        Ok(())
     }
-    let named = if archive.id == *id { "it".to_owned() } else { format!("its member {}", archive.id) };
-    let referenced = |by: String| Err(Error::Referenced { id: id.to_string(), by });
-    let others = || evidence.archives.iter().filter(|other| !going(&other.id));
-    if let Some(other) = others().find(|other| other.needs.iter().any(|need| need.id == archive.id)) {
-        return referenced(format!("{} needs {named}", other.id));
-    }
-    let holds = |members: &[super::evidence::Member]| members.iter().any(|member| member.id == archive.id);
-    if let Some(set) = evidence.sets.iter().find(|set| !sets(&set.id) && holds(&set.members)) {
-        return referenced(format!("{named} belongs to the backup set {}, which goes as a whole: rm {0}", set.id));
-    }
-    if force {
-        return Ok(());
-    }
-    let of_its_source = |other: &&Archive| other.id.guid() == archive.id.guid();
-    let unreadable = |other: &&Archive| matches!(other.standing, Standing::Unreadable(_));
-    if let Some(other) = others().filter(of_its_source).find(unreadable) {
-        return referenced(format!("{} cannot be read, and may need {named}", other.id));
-    }
-    let unproved = |other: &&Archive| other.needs_unproved && other.id > archive.id;
-    if let Some(other) = others().filter(of_its_source).find(unproved) {
-        return referenced(format!("{} may need {named}, and nobody has checked what it needs", other.id));
-    }
-    let unreadable_set = evidence.unreadable_sets.iter().find(|object| object.as_str() != id.set());
-    if let Some(object) = unreadable_set {
-        return referenced(format!("the set {object} cannot be read, and may hold {named}"));
-    }
-    Ok(())
 }
 
 /// Whether one of those that go is the newest good one of its source.

@@ -4,7 +4,7 @@
 //! to it. So each member's names the set, and the set's own stays until the last member is gone: with it the next `rm` of the set
 //! finishes what was interrupted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use backstay_format::remark::{MAX_REMARK, Remark};
 use backstay_format::schedule::sha256;
@@ -13,7 +13,7 @@ use backstay_store::Store;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    MemberFate, Removed, RemovedMember, RmOptions, UNKNOWN, demand_free, demand_unheld, is_newest, uncommitted,
+    Free, MemberFate, Removed, RemovedMember, RmOptions, UNKNOWN, demand_unheld, is_newest, needing, uncommitted,
 };
 use crate::backup::rfc3339;
 use crate::context::Context;
@@ -54,18 +54,20 @@ impl Removal {
             leftovers: Vec::new(),
             beside_archive: false,
         };
+        let archives = || evidence.archives.iter().map(|archive| (&archive.id, archive));
         if let Some(set) = set {
+            let archives: HashMap<&ArchiveId, &Archive> = archives().collect();
             for member in &set.members {
-                let archive = evidence.archives.iter().find(|archive| archive.id == member.id);
-                let fate = fate(archive, Some(&member.root), options);
+                let fate = fate(archives.get(&member.id).copied(), Some(&member.root), options);
                 removal.members.push(RemovedMember { id: member.id.clone(), fate });
             }
         } else if !unreadable() {
             if !is_interrupted(store, id, evidence).await? {
                 return Ok(None);
             }
+            let archives: HashMap<&ArchiveId, &Archive> = archives().collect();
             for id in said_to_go_with(store, id, evidence).await? {
-                match evidence.archives.iter().find(|archive| archive.id == id) {
+                match archives.get(&id).copied() {
                     None => removal.leftovers.push(id),
                     archive => removal.members.push(RemovedMember { fate: fate(archive, None, options), id }),
                 }
@@ -150,13 +152,13 @@ impl Removal {
         }
         demand_unheld(store, &self.id).await?;
         let going = |id: &ArchiveId| self.going.contains(id);
-        let this = |id: &ArchiveId| *id == self.id;
+        let free = Free { id: &self.id, evidence, others: needing(evidence, &going), force: options.force };
         for archive in evidence.archives.iter().filter(|archive| going(&archive.id)) {
             let stored = context.now().duration_since(archive.stored_at);
             if archive.standing == Standing::Unfinished && stored < MAY_BE_WRITTEN {
                 return Err(uncommitted(&archive.id));
             }
-            demand_free(&self.id, archive, evidence, &going, &this, options.force)?;
+            free.demand(archive)?;
         }
         if !options.force && is_newest(evidence, &going, context) {
             return Err(Error::NewestGood { id: self.id.to_string() });
