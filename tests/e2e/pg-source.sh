@@ -276,11 +276,12 @@ it_says_beforehand_that_the_client_is_too_old() {
     # shellcheck disable=SC2016 # for the program
     printf '#!/bin/sh\n[ "$1" = --version ] && echo "pg_dump (PostgreSQL) 13.9 (Debian 13.9-0)" && exit\ntouch %s/ran\n' "$PWD" > bin/pg_dump
     chmod +x bin/pg_dump
-    refuses source.version backed_up "$ODD" --pg-dumpall --pg-bin bin
-    says err 'the server is PostgreSQL 15'
-    refuses source.version backed_up "$ODD" --pg-dump shop --pg-bin bin
+    refuses source.programs backed_up "$ODD" --pg-dumpall --pg-bin bin
+    says err 'pg_dump, pg_dumpall, psql of PostgreSQL (15.'
+    says err 'the newest are 13.9 in bin'
+    refuses source.programs backed_up "$ODD" --pg-dump shop --pg-bin bin
     [[ ! -e ran && ! -e store ]] || fail 'something was done'
-    refuses source.failed backed_up "$ODD" --pg-dumpall --pg-bin nowhere
+    refuses source.programs backed_up "$ODD" --pg-dumpall --pg-bin nowhere
 }
 
 it_leaves_out_no_database_in_silence() {

@@ -121,13 +121,6 @@ impl From<backstay_store::Error> for Failure {
     }
 }
 
-impl From<backstay_postgres::Fault> for Failure {
-    fn from(fault: backstay_postgres::Fault) -> Failure {
-        let causes = fault.source().map(ToString::to_string).into_iter().collect();
-        Failure { code: fault.code(), message: fault.to_string(), causes, hint: fault.hint(), silent: false }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,23 +1,53 @@
 //! PostgreSQL's programs on this machine: where they are, and of which version.
 //!
-//! A newer psql speaks to older servers and a newer pg_restore reads older dumps, never the other way round. So of several versions the
-//! newest is taken, unless the user names a directory.
+//! A newer program speaks to older servers and reads older dumps, never the other way round. What is loaded is loaded by the newest
+//! that are here. What is dumped is dumped by those that are nearest to the server: a newer pg_dump writes what the server's own
+//! pg_restore does not read. A directory that the user names is the only one.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::fault::{Fault, Result};
+use crate::error::{Error, Result};
 use crate::version::Version;
 
-/// Programs that speak to a server.
-pub const CLIENT: [&str; 1] = ["psql"];
-/// The same for dumps in pg_dump's own format.
-pub const CLIENT_OF_ARCHIVES: [&str; 2] = ["psql", "pg_restore"];
-/// Programs that are a server, and their clients.
-pub const SERVER: [&str; 4] = ["postgres", "initdb", "psql", "pg_restore"];
+/// What programs are needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Ask a server that is about to be dumped.
+    Ask,
+    /// Dump a database.
+    Dump,
+    /// Dump a whole server.
+    DumpAll,
+    /// Load text.
+    Load,
+    /// Load dumps in pg_dump's own format, and text.
+    LoadArchive,
+    /// Make a server, and load into it.
+    Serve,
+}
+
+impl Need {
+    /// The programs.
+    pub fn programs(self) -> &'static [&'static str] {
+        match self {
+            Need::Ask | Need::Load => &["psql"],
+            Need::Dump => &["pg_dump", "psql"],
+            Need::DumpAll => &["pg_dump", "pg_dumpall", "psql"],
+            Need::LoadArchive => &["psql", "pg_restore"],
+            Need::Serve => &["postgres", "initdb", "psql", "pg_restore"],
+        }
+    }
+
+    /// Whether the server is where something comes from, not where it goes.
+    pub fn is_source(self) -> bool {
+        matches!(self, Need::Ask | Need::Dump | Need::DumpAll)
+    }
+}
 
 /// Where distributions put one directory for each version, outside the PATH: the folder, how its entries begin, and what is in them.
 const INSTALLED: [(&str, &str, &str); 2] = [("/usr/lib/postgresql", "", "bin"), ("/usr", "pgsql-", "bin")];
@@ -27,27 +57,24 @@ const INSTALLED: [(&str, &str, &str); 2] = [("/usr/lib/postgresql", "", "bin"), 
 pub struct Programs {
     /// Where they are.
     pub dir: PathBuf,
-    /// Of which version.
+    /// Of which version: that of the oldest, if they differ.
     pub version: Version,
 }
 
 impl Programs {
-    /// The newest directory that has all of `wanted`, in `given` alone or, without it, on the PATH and where distributions put them.
+    /// The newest, in `given` alone or, without it, on the PATH and where distributions put them.
     ///
     /// # Errors
-    /// `target.programs` when there is none, or only one of a release older than `at_least`.
-    pub async fn find(given: Option<&Path>, wanted: &[&str], at_least: Option<Version>) -> Result<Programs> {
+    /// `source.programs` or `target.programs` when there are none, or only ones of a release older than `at_least`.
+    pub async fn newest(given: Option<&Path>, need: Need, at_least: Option<Version>) -> Result<Programs> {
         let mut newest: Option<Programs> = None;
-        let places = given.map_or_else(places, |dir| vec![dir.to_owned()]);
-        for dir in places {
-            let has_all = wanted.iter().all(|program| is_executable(&dir.join(program)));
-            let Some(version) = (if has_all { version(&dir.join(wanted[0])).await } else { None }) else { continue };
-            if newest.as_ref().is_none_or(|newest| newest.version < version) {
-                newest = Some(Programs { dir, version });
+        for found in all(given, need).await {
+            if newest.as_ref().is_none_or(|newest| newest.version < found.version) {
+                newest = Some(found);
             }
         }
-        let described = |found: String| Fault::NoPrograms {
-            programs: wanted.join(", "),
+        let described = |found: String| Error::Programs {
+            need,
             wanted: at_least.map_or("of any version".to_owned(), |version| format!("{version} or newer")),
             found,
         };
@@ -61,10 +88,45 @@ impl Programs {
         }
     }
 
+    /// Those of the oldest release that is not older than the server's.
+    ///
+    /// # Errors
+    /// Those of [`Programs::newest`].
+    pub async fn nearest(given: Option<&Path>, need: Need, server: Version) -> Result<Programs> {
+        match nearest(all(given, need).await, server) {
+            Some(found) => Ok(found),
+            // Says what is there instead.
+            None => Programs::newest(given, need, Some(server)).await,
+        }
+    }
+
     /// The path of one of them.
     pub fn path(&self, program: &str) -> PathBuf {
         self.dir.join(program)
     }
+}
+
+/// Of the oldest release that is not older than the server's the newest version, and of several the first.
+fn nearest(found: Vec<Programs>, server: Version) -> Option<Programs> {
+    let enough = found.into_iter().filter(|found| !found.version.is_older_release_than(server));
+    enough.min_by_key(|found| (found.version.release(), Reverse(found.version)))
+}
+
+/// Every directory that has all programs.
+async fn all(given: Option<&Path>, need: Need) -> Vec<Programs> {
+    let mut found = Vec::new();
+    'places: for dir in given.map_or_else(places, |dir| vec![dir.to_owned()]) {
+        if !need.programs().iter().all(|program| is_executable(&dir.join(program))) {
+            continue;
+        }
+        let mut oldest: Option<Version> = None;
+        for program in need.programs() {
+            let Some(version) = version(&dir.join(program)).await else { continue 'places };
+            oldest = Some(oldest.map_or(version, |oldest| oldest.min(version)));
+        }
+        found.extend(oldest.map(|version| Programs { dir, version }));
+    }
+    found
 }
 
 /// The directories to look into: those of distributions first, since what they have on the PATH may be a wrapper that chooses by itself.
@@ -98,26 +160,63 @@ mod tests {
 
     use super::*;
 
-    fn find(dir: &Path, wanted: &[&str], at_least: Option<&str>) -> Result<Programs> {
-        let least = at_least.and_then(Version::parse);
-        tokio::runtime::Runtime::new().unwrap().block_on(Programs::find(Some(dir), wanted, least))
+    /// A directory whose programs say that they are of this version.
+    fn directory(parent: &Path, name: &str, programs: &[(&str, &str)]) -> PathBuf {
+        let dir = parent.join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        for (program, version) in programs {
+            let path = dir.join(program);
+            std::fs::write(&path, format!("#!/bin/sh\necho '{program} (PostgreSQL) {version} (Debian)'\n")).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        dir
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Runtime::new().unwrap().block_on(future)
     }
 
     #[test]
     fn a_directory_counts_when_it_has_every_program_and_is_new_enough() {
-        let dir = tempfile::tempdir().unwrap();
-        let make = |name: &str, mode| {
-            let path = dir.path().join(name);
-            std::fs::write(&path, "#!/bin/sh\necho 'psql (PostgreSQL) 15.20'\n").unwrap();
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let find = |need, at_least: Option<&str>| {
+            run(Programs::newest(Some(&parent.path().join("bin")), need, at_least.and_then(Version::parse)))
         };
-        assert!(matches!(find(dir.path(), &CLIENT, None), Err(Fault::NoPrograms { .. })));
-        make("psql", 0o644);
-        assert!(find(dir.path(), &CLIENT, None).is_err());
-        make("psql", 0o755);
-        assert_eq!(find(dir.path(), &CLIENT, Some("15.99")).unwrap().version.to_string(), "15.20");
-        let old = find(dir.path(), &CLIENT, Some("16.0")).unwrap_err().to_string();
+        let dir = directory(parent.path(), "bin", &[]);
+        assert_eq!(find(Need::Load, None).unwrap_err().code(), "target.programs");
+        assert_eq!(find(Need::Ask, None).unwrap_err().code(), "source.programs");
+        directory(parent.path(), "bin", &[("psql", "15.20")]);
+        std::fs::set_permissions(dir.join("psql"), std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(find(Need::Load, None).is_err(), "it cannot be executed");
+        directory(parent.path(), "bin", &[("psql", "15.20")]);
+        assert_eq!(find(Need::Load, Some("15.99")).unwrap().version.to_string(), "15.20");
+        let old = find(Need::Load, Some("16.0")).unwrap_err().to_string();
         assert!(old.contains("16.0 or newer) are not in") && old.contains("the newest are 15.20"), "{old}");
-        assert!(find(dir.path(), &CLIENT_OF_ARCHIVES, None).is_err());
+        assert!(find(Need::LoadArchive, None).is_err());
+    }
+
+    #[test]
+    fn a_server_is_dumped_by_the_programs_nearest_to_it() {
+        let server = Version::parse("15.9").unwrap();
+        let nearest = |versions: &[&str]| {
+            let found = versions
+                .iter()
+                .map(|version| Programs { dir: version.into(), version: Version::parse(version).unwrap() });
+            nearest(found.collect(), server).map(|found| found.dir.display().to_string())
+        };
+        assert_eq!(nearest(&["18.0", "14.9", "16.1", "17.5"]).unwrap(), "16.1");
+        assert_eq!(nearest(&["18.0", "15.1", "15.3", "16.1"]).unwrap(), "15.3");
+        assert_eq!(nearest(&["14.9", "9.6.24"]), None);
+    }
+
+    #[test]
+    fn of_programs_that_differ_the_oldest_counts() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = directory(parent.path(), "bin", &[("psql", "17.1"), ("pg_dump", "13.9"), ("pg_dumpall", "17.1")]);
+        let server = Version::parse("15.2").unwrap();
+        let old = run(Programs::nearest(Some(&dir), Need::DumpAll, server)).unwrap_err();
+        assert_eq!(old.code(), "source.programs");
+        assert!(old.to_string().contains("15.2 or newer) are not in"), "{old}");
+        assert!(run(Programs::newest(Some(&dir), Need::Ask, Some(server))).is_ok());
     }
 }

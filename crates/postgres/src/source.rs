@@ -5,8 +5,13 @@
 //! with `pg_dumpall` neither. The set is committed when every member is; the members of a run that failed remain archives that stand for
 //! themselves alone.
 
+pub mod ending;
+mod progress;
+mod session;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use backstay::backup::{BackupOptions, Receipt};
@@ -18,9 +23,10 @@ use backstay_store::Store;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
+use self::progress::Together;
+use self::session::{Database, Server, Session, database_argument};
 use crate::error::{Error, Result};
-use crate::progress::Together;
-use crate::server::{ClientVersion, Database, Programs, Server, Session, database_argument};
+use crate::programs::{Need, Programs};
 use crate::{DATABASE, GLOBALS};
 
 /// Dumps that are under way at a time unless something else is asked for.
@@ -33,8 +39,8 @@ const GLOBALS_NAME: &str = "globals";
 /// How to dump.
 #[derive(Debug, Clone)]
 pub struct DumpOptions {
-    /// The client programs.
-    pub programs: Programs,
+    /// The directory of the client programs; the nearest to the server's version that are here when `None`.
+    pub programs: Option<PathBuf>,
     /// Count the rows of each table, in the dump's own snapshot.
     pub row_counts: bool,
 }
@@ -56,7 +62,7 @@ pub struct DumpAllOptions {
 /// stand in the sealed part of the manifest.
 ///
 /// # Errors
-/// `source.version` before anything is stored; `source.failed`; those of [`backstay::backup()`].
+/// `source.programs` before anything is stored; `source.failed`; those of [`backstay::backup()`].
 pub async fn dump_database(
     store: &Store,
     name: &str,
@@ -65,14 +71,14 @@ pub async fn dump_database(
     context: &Context,
     observer: Arc<dyn Observer>,
 ) -> Result<Receipt> {
-    let client = options.programs.version("pg_dump").await?;
-    let mut session = Session::open(&options.programs, name).await?;
+    let given = options.programs.as_deref();
+    let mut session = Session::open(&Programs::newest(given, Need::Ask, None).await?, name).await?;
     let server = session.server().await?;
-    server.demand("pg_dump", &client)?;
+    let programs = Programs::nearest(given, Need::Dump, server.version).await?;
     let found = session.databases().await?.into_iter().find(|database| database.name == name);
     let size = found.and_then(|database| database.size);
     let together = Together::new(observer, size);
-    let dump = Dump { name, size, server: &server, client: &client, options };
+    let dump = Dump { name, size, server: &server, programs: &programs };
     let session = options.row_counts.then_some(session);
     dump.run(store, session, backup, context, together.member(None)).await
 }
@@ -82,8 +88,7 @@ struct Dump<'a> {
     name: &'a str,
     size: Option<u64>,
     server: &'a Server,
-    client: &'a ClientVersion,
-    options: &'a DumpOptions,
+    programs: &'a Programs,
 }
 
 impl Dump<'_> {
@@ -96,9 +101,9 @@ impl Dump<'_> {
         observer: Arc<dyn Observer>,
     ) -> Result<Receipt> {
         // Backstay compresses, on all cores; pg_dump would do it on one.
-        let mut words: Vec<OsString> = vec![self.options.programs.path("pg_dump")];
+        let mut words: Vec<OsString> = vec![self.programs.path("pg_dump").into()];
         words.extend(["-Fc", "-Z0", "-w"].map(OsString::from));
-        let mut facts = facts(self.server, self.client);
+        let mut facts = facts(self.server, self.programs);
         facts.insert("database".to_owned(), self.name.into());
         if let Some(size) = self.size {
             facts.insert("database_size".to_owned(), size.into());
@@ -126,11 +131,11 @@ impl Dump<'_> {
     }
 }
 
-fn facts(server: &Server, client: &ClientVersion) -> serde_json::Map<String, Value> {
+fn facts(server: &Server, programs: &Programs) -> serde_json::Map<String, Value> {
     [
-        ("server".to_owned(), server.version.as_str().into()),
-        ("server_number".to_owned(), server.number.into()),
-        ("client".to_owned(), client.text.as_str().into()),
+        ("server".to_owned(), server.text.as_str().into()),
+        ("server_number".to_owned(), json!(server.version)),
+        ("client".to_owned(), programs.version.to_string().into()),
     ]
     .into_iter()
     .collect()
@@ -151,7 +156,7 @@ enum Outcome {
 /// filled in here.
 ///
 /// # Errors
-/// `source.version` and `source.database` before anything is stored. That of the first member that fails, with its name: then there is no set,
+/// `source.programs` and `source.database` before anything is stored. That of the first member that fails, with its name: then there is no set,
 /// and those members that were committed before are archives by themselves.
 pub async fn dump_all(
     store: &Store,
@@ -177,12 +182,10 @@ async fn whole_server(
     context: &Context,
     observer: Arc<dyn Observer>,
 ) -> Result<SetReceipt> {
-    let programs = &options.dump.programs;
-    let client = programs.version("pg_dump").await?;
-    let mut session = maintenance(programs).await?;
+    let given = options.dump.programs.as_deref();
+    let mut session = maintenance(&Programs::newest(given, Need::Ask, None).await?).await?;
     let server = session.server().await?;
-    server.demand("pg_dump", &client)?;
-    server.demand("pg_dumpall", &programs.version("pg_dumpall").await?)?;
+    let programs = &Programs::nearest(given, Need::DumpAll, server.version).await?;
     let all = session.databases().await?;
     let databases = chosen(&all, &options.exclude, &observer)?;
     let jobs = jobs(options.jobs.min(databases.len() + 1), &member(), context, &observer)?;
@@ -205,7 +208,7 @@ async fn whole_server(
         globals_name.push('/');
     }
     let globals_name = globals_name.as_str();
-    let (server, client) = (&server, &client);
+    let server = &server;
     let works: Vec<_> = std::iter::once(None).chain(databases.iter().map(|database| Some(*database))).collect();
     let mut running = stream::iter(works.into_iter().enumerate())
         .map(|(place, database)| {
@@ -216,11 +219,9 @@ async fn whole_server(
                     let backup = prepare(name)?;
                     let observer = together.member(Some(name));
                     match database {
-                        None => {
-                            globals(store, backup, server, client, dump, context, observer).await.map(Outcome::Done)
-                        }
+                        None => globals(store, backup, server, programs, context, observer).await.map(Outcome::Done),
                         Some(database) => {
-                            one_of_all(store, database, backup, (server, client), dump, context, observer).await
+                            one_of_all(store, database, backup, (server, programs), dump, context, observer).await
                         }
                     }
                 };
@@ -262,7 +263,7 @@ async fn whole_server(
     for (place, (name, receipt)) in &done {
         new.add((*name).to_owned(), Some(if *place == 0 { GLOBALS } else { DATABASE }), receipt);
     }
-    let mut facts = facts(server, client);
+    let mut facts = facts(server, programs);
     let sizes = databases.iter().map(|database| json!({"name": database.name, "size": database.size}));
     facts.insert("databases".to_owned(), sizes.collect());
     facts.insert("excluded".to_owned(), json!(options.exclude));
@@ -337,14 +338,13 @@ async fn globals(
     store: &Store,
     mut backup: BackupOptions,
     server: &Server,
-    client: &ClientVersion,
-    options: &DumpOptions,
+    programs: &Programs,
     context: &Context,
     observer: Arc<dyn Observer>,
 ) -> Result<Receipt> {
-    let words = vec![options.programs.path("pg_dumpall"), "--globals-only".into(), "-w".into()];
+    let words = vec![programs.path("pg_dumpall").into(), "--globals-only".into(), "-w".into()];
     backup.source = Some("pg_dumpall");
-    backup.facts.insert("postgres".to_owned(), Value::Object(facts(server, client)));
+    backup.facts.insert("postgres".to_owned(), Value::Object(facts(server, programs)));
     Ok(backstay::backup(store, Source::Command(words), backup, context, observer).await?)
 }
 
@@ -353,7 +353,7 @@ async fn one_of_all(
     store: &Store,
     database: &Database,
     backup: BackupOptions,
-    (server, client): (&Server, &ClientVersion),
+    (server, programs): (&Server, &Programs),
     options: &DumpOptions,
     context: &Context,
     observer: Arc<dyn Observer>,
@@ -361,24 +361,24 @@ async fn one_of_all(
     let Database { name, size, .. } = database;
     let dumped = async {
         let session = match options.row_counts {
-            true => Some(Session::open(&options.programs, name).await?),
+            true => Some(Session::open(programs, name).await?),
             false => None,
         };
-        Dump { name, size: *size, server, client, options }.run(store, session, backup, context, observer).await
+        Dump { name, size: *size, server, programs }.run(store, session, backup, context, observer).await
     };
     let error = match dumped.await {
         Ok(receipt) => return Ok(Outcome::Done(receipt)),
         Err(error) => error,
     };
     if error.code() == "source.failed"
-        && let Ok(mut session) = maintenance(&options.programs).await
+        && let Ok(mut session) = maintenance(programs).await
         && let Ok(now) = session.databases().await
         && !now.iter().any(|now| now.oid == database.oid)
     {
         return Ok(Outcome::Dropped);
     }
     Err(match error {
-        Error::Program { program, how } => Error::Run(backstay::Error::SourceFailed { command: program, how }),
+        Error::Source { program, how } => Error::Run(backstay::Error::SourceFailed { command: program, how }),
         error => error,
     })
 }

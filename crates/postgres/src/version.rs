@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// A version, as `server_version_num` writes it: 150020 for 15.20, 90624 for 9.6.24.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(transparent)]
 pub struct Version(u32);
 
 impl Version {
@@ -34,7 +35,7 @@ impl Version {
     }
 
     /// What has to be the same for two versions to understand each other's dumps: 15, or 9.6 as 906.
-    fn release(self) -> u32 {
+    pub(crate) fn release(self) -> u32 {
         if self.0 >= 100_000 { self.0 / 10_000 * 100 } else { self.0 / 100 }
     }
 

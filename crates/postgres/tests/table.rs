@@ -15,9 +15,10 @@ use backstay_format::header::Codec;
 use backstay_format::key::Keyring;
 use backstay_format::schedule::Secret;
 use backstay_format::segment::Aead;
+use backstay_postgres::Error;
 use backstay_postgres::custom::{Block, Contents, Watcher};
+use backstay_postgres::source::ending;
 use backstay_postgres::table::{Taken, take_tables};
-use backstay_postgres::{Error, dump};
 use backstay_store::Store;
 use backstay_testkit::Record;
 use backstay_testkit::faults::Call;
@@ -93,7 +94,7 @@ async fn back_up(store: &Store, content: Vec<u8>, codec: Codec) -> Result<Receip
         Format::Native { aead, codec, encryption: Encryption::Raw(Secret([7; 32])), padding, signing_key: None };
     let guid = backstay::guid::from_name("shop").unwrap();
     let options = BackupOptions {
-        checks: Checks { end: EndMarker::Announced(dump::announcements()), ..Checks::default() },
+        checks: Checks { end: EndMarker::Announced(ending::announcements()), ..Checks::default() },
         watch: Some(Box::<Watcher>::default()),
         ..BackupOptions::new(guid, "shop".to_owned(), format)
     };

@@ -245,7 +245,7 @@ impl Backup {
                 end: match self.require_trailer {
                     _ if self.no_require_trailer => EndMarker::None,
                     Some(pattern) => EndMarker::Required(pattern),
-                    None => EndMarker::Announced(backstay_postgres::dump::announcements()),
+                    None => EndMarker::Announced(backstay_postgres::source::ending::announcements()),
                 },
             },
             stall: STALL,

@@ -18,14 +18,15 @@ use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_format::report::Level;
 use backstay_format::text::to_hex;
-use backstay_postgres::head::{Head, Kind};
-use backstay_postgres::judge::Judge;
-use backstay_postgres::load::Place;
-use backstay_postgres::programs::{CLIENT, CLIENT_OF_ARCHIVES, Programs, SERVER};
-use backstay_postgres::psql::{Psql, RunAs};
-use backstay_postgres::scratch::{Scratch, ScratchOptions, sweep};
-use backstay_postgres::target::{Facts, oldest_programs};
-use backstay_postgres::{DATABASE, Dsn};
+use backstay_postgres::DATABASE;
+use backstay_postgres::programs::{Need, Programs};
+use backstay_postgres::target::Dsn;
+use backstay_postgres::target::facts::{Facts, oldest_programs};
+use backstay_postgres::target::head::{Head, Kind};
+use backstay_postgres::target::judge::Judge;
+use backstay_postgres::target::load::Place;
+use backstay_postgres::target::psql::{Psql, RunAs};
+use backstay_postgres::target::scratch::{Scratch, ScratchOptions, sweep};
 use backstay_store::Store;
 use clap::Args;
 
@@ -282,9 +283,9 @@ impl Drill {
     ) -> Result<()> {
         let dsn = Dsn::parse(dsn)?;
         let archives = heads.iter().any(|head| head.kind == Kind::Archive);
-        let wanted: &[&str] = if archives { &CLIENT_OF_ARCHIVES } else { &CLIENT };
+        let need = if archives { Need::LoadArchive } else { Need::Load };
         let at_least = heads.iter().filter_map(oldest_programs).max();
-        let programs = Programs::find(self.scratch.pg_bin.as_deref(), wanted, at_least).await?;
+        let programs = Programs::newest(self.scratch.pg_bin.as_deref(), need, at_least).await?;
         let psql = Psql { programs, dsn, alone: false, run_as: None };
         protocol.target = psql.dsn.to_string();
         let facts = Facts::of(&psql).await?;
@@ -306,7 +307,7 @@ impl Drill {
         }
         // The server must understand the dump, and pg_restore its format.
         let at_least = heads.iter().filter_map(|head| head.server.max(oldest_programs(head))).max();
-        let programs = Programs::find(self.scratch.pg_bin.as_deref(), &SERVER, at_least).await?;
+        let programs = Programs::newest(self.scratch.pg_bin.as_deref(), Need::Serve, at_least).await?;
         let (parent, settings) = (self.scratch.scratch_dir.clone(), self.scratch.pg_set.clone());
         let options = ScratchOptions { parent, run_as, settings };
         let scratch = Scratch::start(programs, &options, context.random(), &context.interrupt).await?;

@@ -14,11 +14,11 @@ use backstay::observe::{Event, Observer as _, Silent};
 use backstay::restore::{RestoreOptions, Restored, Target};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
-use backstay_postgres::head::{self, Head};
-use backstay_postgres::judge::{Judge, Tally, Verdict};
-use backstay_postgres::load::{Listener, Load, Place};
-use backstay_postgres::message::Message;
-use backstay_postgres::psql::Psql;
+use backstay_postgres::target::head::{self, Head};
+use backstay_postgres::target::judge::{Judge, Tally, Verdict};
+use backstay_postgres::target::load::{Listener, Load, Place};
+use backstay_postgres::target::message::Message;
+use backstay_postgres::target::psql::Psql;
 use backstay_store::Store;
 use serde::Serialize;
 

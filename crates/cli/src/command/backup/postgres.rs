@@ -10,7 +10,6 @@ use backstay::keys::Encryption;
 use backstay::set::{SetOptions, SetReceipt};
 use backstay_format::Guid;
 use backstay_format::text::to_hex;
-use backstay_postgres::server::Programs;
 use backstay_postgres::source::{DumpAllOptions, DumpOptions, JOBS, dump_all};
 use clap::Args;
 use serde::Serialize;
@@ -43,7 +42,8 @@ pub(super) struct Dumps {
     /// Count the rows of every table, in the dump's own snapshot, and keep the numbers in the sealed part of the manifest
     #[arg(long)]
     row_counts: bool,
-    /// The directory of pg_dump, pg_dumpall and psql [default: the search path]
+    /// The directory of pg_dump, pg_dumpall and psql [default: of those on the PATH and in /usr/lib/postgresql, the nearest to the
+    /// server's version that are not older]
     #[arg(long, value_name = "DIR")]
     pg_bin: Option<PathBuf>,
 }
@@ -75,8 +75,7 @@ impl Dumps {
     }
 
     pub(super) fn options(&self) -> DumpOptions {
-        let programs = Programs { directory: self.pg_bin.clone() };
-        DumpOptions { programs, row_counts: self.row_counts }
+        DumpOptions { programs: self.pg_bin.clone(), row_counts: self.row_counts }
     }
 }
 
@@ -113,7 +112,7 @@ impl Backup {
             };
             let end = match self.no_require_trailer {
                 true => EndMarker::None,
-                false => EndMarker::Announced(backstay_postgres::dump::announcements()),
+                false => EndMarker::Announced(backstay_postgres::source::ending::announcements()),
             };
             BackupOptions {
                 hide_name: self.hide_name,

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use backstay_postgres::Fault;
-use backstay_postgres::psql::{Asking, Psql};
+use backstay_postgres::Error;
+use backstay_postgres::target::psql::{Asking, Psql};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
@@ -185,7 +185,7 @@ impl Check {
                 psql.ask("SELECT 1;", Asking::default()).await?;
                 // The server is there: it is the database or the query.
                 let why = match error {
-                    Fault::Unreachable { said, .. } | Fault::Query { said, .. } => said,
+                    Error::Unreachable { said, .. } | Error::Query { said, .. } => said,
                     other => other.to_string(),
                 };
                 (why, false)

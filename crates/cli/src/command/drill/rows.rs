@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use backstay_postgres::Fault;
-use backstay_postgres::psql::{Asking, Psql};
+use backstay_postgres::Error;
+use backstay_postgres::target::psql::{Asking, Psql};
 use serde::Deserialize;
 
 use super::checks::{Checked, millis};
@@ -42,7 +42,7 @@ pub(super) async fn check(psql: &Psql, database: &str, recorded: &[TableRows]) -
     let asking = Asking { database: Some(database), read_only: true, ..Asking::default() };
     let actual = match psql.ask(&sql, asking).await {
         Ok(answer) => compare(recorded, &answer),
-        Err(Fault::Query { said, .. }) => Err(said),
+        Err(Error::Query { said, .. }) => Err(said),
         Err(fault) => return Err(fault.into()),
     };
     let tables = count(recorded.len() as u64, "table");

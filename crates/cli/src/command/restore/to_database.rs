@@ -5,13 +5,14 @@ use std::fmt;
 use backstay::catalog::Selected;
 use backstay::restore::RestoreOptions;
 use backstay::set;
-use backstay_postgres::head::Kind;
-use backstay_postgres::judge::Judge;
-use backstay_postgres::load::Place;
-use backstay_postgres::programs::{CLIENT, CLIENT_OF_ARCHIVES, Programs};
-use backstay_postgres::psql::Psql;
-use backstay_postgres::target::{Facts, oldest_programs};
-use backstay_postgres::{DATABASE, Dsn, Head, Version};
+use backstay_postgres::programs::{Need, Programs};
+use backstay_postgres::target::facts::{Facts, oldest_programs};
+use backstay_postgres::target::head::Kind;
+use backstay_postgres::target::judge::Judge;
+use backstay_postgres::target::load::Place;
+use backstay_postgres::target::psql::Psql;
+use backstay_postgres::target::{Dsn, Head};
+use backstay_postgres::{DATABASE, Version};
 use serde::Serialize;
 
 use super::super::into_database::{Loading, Said};
@@ -83,9 +84,9 @@ impl Restore {
     /// Finds the programs and looks at the server: whether it is empty and can take these dumps.
     async fn target(&self, dsn: Dsn, heads: &[&Head], whole_server: bool, session: &Session) -> Result<Server> {
         let archives = heads.iter().any(|head| head.kind == Kind::Archive);
-        let wanted: &[&str] = if archives { &CLIENT_OF_ARCHIVES } else { &CLIENT };
+        let need = if archives { Need::LoadArchive } else { Need::Load };
         let at_least = heads.iter().filter_map(|head| oldest_programs(head)).max();
-        let programs = Programs::find(self.database.pg_bin.as_deref(), wanted, at_least).await?;
+        let programs = Programs::newest(self.database.pg_bin.as_deref(), need, at_least).await?;
         let psql = Psql { programs, dsn, alone: false, run_as: None };
         let facts = Facts::of(&psql).await?;
         if !self.database.into_used {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::message::Message;
+use crate::target::message::Message;
 
 /// What a message means for the restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +174,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Parser;
+    use crate::target::message::Parser;
 
     fn tally(text: &str, roles_may_be_missing: bool) -> Tally {
         let judge = Judge { roles: BTreeSet::from(["postgres".to_owned()]), roles_may_be_missing };
@@ -192,16 +192,16 @@ mod tests {
         (tally.errors, tally.target, tally.benign, tally.remarks)
     }
 
-    const CLUSTER: &str = include_str!("../testdata/psql/cluster-15.txt");
-    const CLUSTER_CLEAN: &str = include_str!("../testdata/psql/cluster-clean-15.txt");
-    const CLUSTER_CLEAN_IF_EXISTS: &str = include_str!("../testdata/psql/cluster-clean-if-exists-15.txt");
-    const DATABASE: &str = include_str!("../testdata/psql/database-without-its-roles-15.txt");
-    const DATABASE_CLEAN: &str = include_str!("../testdata/psql/database-clean-15.txt");
-    const SCHEMA: &str = include_str!("../testdata/psql/schema-public-15.txt");
-    const MANY: &str = include_str!("../testdata/psql/errors-of-many-kinds-15.txt");
-    const LOST: &str = include_str!("../testdata/psql/connection-lost-15.txt");
-    const NEWER: &str = include_str!("../testdata/psql/cluster-of-18-in-15.txt");
-    const GERMAN: &str = include_str!("../testdata/psql/german-15.txt");
+    const CLUSTER: &str = include_str!("../../testdata/psql/cluster-15.txt");
+    const CLUSTER_CLEAN: &str = include_str!("../../testdata/psql/cluster-clean-15.txt");
+    const CLUSTER_CLEAN_IF_EXISTS: &str = include_str!("../../testdata/psql/cluster-clean-if-exists-15.txt");
+    const DATABASE: &str = include_str!("../../testdata/psql/database-without-its-roles-15.txt");
+    const DATABASE_CLEAN: &str = include_str!("../../testdata/psql/database-clean-15.txt");
+    const SCHEMA: &str = include_str!("../../testdata/psql/schema-public-15.txt");
+    const MANY: &str = include_str!("../../testdata/psql/errors-of-many-kinds-15.txt");
+    const LOST: &str = include_str!("../../testdata/psql/connection-lost-15.txt");
+    const NEWER: &str = include_str!("../../testdata/psql/cluster-of-18-in-15.txt");
+    const GERMAN: &str = include_str!("../../testdata/psql/german-15.txt");
 
     #[test]
     fn a_whole_cluster_in_a_fresh_server_has_nothing_but_benign_messages() {

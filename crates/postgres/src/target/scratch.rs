@@ -23,10 +23,10 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::Child;
 use tokio::time::{sleep, timeout};
 
-use crate::dsn::Dsn;
-use crate::fault::{Fault, Result};
+use crate::error::{Error, Result};
 use crate::programs::Programs;
-use crate::psql::{Asking, Psql, RunAs, english, without_leads};
+use crate::target::dsn::Dsn;
+use crate::target::psql::{Asking, Psql, RunAs, english, without_leads};
 
 /// How the names of directories begin.
 const NAME: &str = "backstay-drill-";
@@ -93,7 +93,7 @@ impl Scratch {
         let socket = dir.join("socket");
         let length = socket.as_os_str().as_bytes().len() + "/.s.PGSQL.5432".len();
         if length > SOCKET_PATH {
-            return Err(Fault::SocketPath { dir: parent, length, most: SOCKET_PATH });
+            return Err(Error::SocketPath { dir: parent, length, most: SOCKET_PATH });
         }
         let lock = make(&dir, &socket, options.run_as)?;
         match start(&programs, options, &dir, &socket, interrupt).await {
@@ -122,7 +122,7 @@ impl Scratch {
             loop {
                 match self.psql.ask("SELECT 1;", Asking::default()).await {
                     Ok(_) => return Ok(()),
-                    Err(Fault::Unreachable { .. }) => sleep(Duration::from_millis(50)).await,
+                    Err(Error::Unreachable { .. }) => sleep(Duration::from_millis(50)).await,
                     Err(error) => return Err(error),
                 }
                 // The guardian goes on waiting for us, whatever becomes of the server.
@@ -133,17 +133,17 @@ impl Scratch {
         };
         tokio::select! {
             biased;
-            () = interrupt.wait() => return Err(Fault::Interrupted { left: "the server was not ready yet" }),
+            () = interrupt.wait() => return Err(Error::Interrupted { left: "the server was not ready yet" }),
             answered = timeout(START, answers) => answered.unwrap_or_else(|_| Err(self.failed("does not answer")))?,
         }
         let make = format!("CREATE DATABASE {DATABASE} TEMPLATE template0;");
         self.psql.ask(&make, Asking::default()).await.map(drop)
     }
 
-    fn failed(&self, how: &str) -> Fault {
+    fn failed(&self, how: &str) -> Error {
         let log = fs::read_to_string(self.dir.join("server.log")).unwrap_or_default();
         let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
-        Fault::Failed { program: "postgres".to_owned(), how: format!("{how}; it said: {last}") }
+        Error::Target { program: "postgres".to_owned(), how: format!("{how}; it said: {last}") }
     }
 
     /// The same server, and the database for a dump of one.
@@ -197,7 +197,7 @@ async fn start(
     interrupt: &Interrupt,
 ) -> Result<Child> {
     let data = dir.join("data");
-    let failed = |program: &str, how: String| Fault::Failed { program: program.to_owned(), how };
+    let failed = |program: &str, how: String| Error::Target { program: program.to_owned(), how };
     let not_started =
         |program: &'static str| move |error: std::io::Error| failed(program, format!("does not start: {error}"));
     let mut initdb = english(&programs.path("initdb"), options.run_as);
@@ -211,7 +211,7 @@ async fn start(
         () = interrupt.wait() => {
             // It has children of its own, which would go on writing.
             end_group(group);
-            return Err(Fault::Interrupted { left: "the server was not ready yet" });
+            return Err(Error::Interrupted { left: "the server was not ready yet" });
         }
         made = initdb.wait_with_output() => made.map_err(not_started("initdb"))?,
     };
@@ -337,9 +337,9 @@ fn remove(dir: &Path) {
     tracing::warn!("{} cannot be removed", dir.display());
 }
 
-fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Fault {
+fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Fault::Io { what, path, source }
+    move |source| Error::Io { what, path, source }
 }
 
 #[cfg(test)]
@@ -392,7 +392,7 @@ mod tests {
         let options = ScratchOptions { parent: Some(long.clone()), ..ScratchOptions::default() };
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let refused = runtime.block_on(Scratch::start(programs, &options, [1; 8], &Interrupt::default()));
-        assert!(matches!(refused, Err(Fault::SocketPath { .. })));
+        assert!(matches!(refused, Err(Error::SocketPath { .. })));
         assert_eq!(fs::read_dir(long).unwrap().count(), 0);
     }
 }

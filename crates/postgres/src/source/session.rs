@@ -5,8 +5,6 @@
 //! A session is one `psql` that is fed line by line, because a snapshot lives as long as the transaction that exports it.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,98 +15,30 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
+use crate::programs::Programs;
+use crate::version::Version;
 
 /// Ends each answer. No row is like it: rows are JSON objects.
 const END: &str = "-- end of answer --";
 
-/// Where PostgreSQL's client programs are.
-#[derive(Debug, Clone, Default)]
-pub struct Programs {
-    /// Their directory; the search path when `None`.
-    pub directory: Option<PathBuf>,
-}
-
-/// The version of a client program.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientVersion {
-    /// As it says itself, such as `15.4`.
-    pub text: String,
-    /// The number that changes with each release of new features: 1500 for 15, 906 for 9.6.
-    pub major: u32,
-}
-
-impl Programs {
-    /// The path of a program.
-    pub fn path(&self, name: &str) -> OsString {
-        self.directory.as_ref().map_or_else(|| name.into(), |directory| directory.join(name).into())
-    }
-
-    /// The version of a program.
-    ///
-    /// # Errors
-    /// `source.failed` when it does not run, or says something else.
-    pub async fn version(&self, name: &str) -> Result<ClientVersion> {
-        let path = self.path(name);
-        let failed = |how: String| Error::Program { program: path.to_string_lossy().into_owned(), how };
-        let output = Command::new(&path).arg("--version").stdin(Stdio::null()).output().await;
-        let output = output.map_err(|error| failed(format!("does not start: {error}")))?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        // `pg_dump (PostgreSQL) 15.4 (Debian 15.4-1)`
-        let text = said.split(") ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
-        match major(text) {
-            Some(major) if output.status.success() => Ok(ClientVersion { text: text.to_owned(), major }),
-            _ => Err(failed(format!("does not say its version, but {:?}", said.trim()))),
-        }
-    }
-}
-
-/// The major version in a text such as `15.4`, `17beta1` or `9.6.24`.
-fn major(text: &str) -> Option<u32> {
-    let mut numbers = text.split(|character: char| !character.is_ascii_digit());
-    let first: u32 = numbers.next()?.parse().ok()?;
-    if first >= 10 {
-        return Some(first * 100);
-    }
-    Some(first * 100 + numbers.next()?.parse::<u32>().ok()?)
-}
-
 /// The connection string for a database: its name in quotes, so that no name is taken for something else. It stands before any
 /// service or variable that says another one.
-pub fn database_argument(name: &str) -> String {
+pub(super) fn database_argument(name: &str) -> String {
     format!("dbname='{}'", name.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// What the server says of itself.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Server {
-    /// Its version, such as `15.4 (Debian 15.4-1)`.
-    pub version: String,
-    /// The same as a number: 150004.
-    pub number: u32,
-}
-
-impl Server {
-    /// The number that changes with each release of new features: 1500 for 15, 906 for 9.6.
-    pub fn major(&self) -> u32 {
-        if self.number >= 100_000 { self.number / 10_000 * 100 } else { self.number / 100 }
-    }
-
-    /// Refuses a client that is older: it would refuse by itself, but only once it is under way, and once for each database.
-    ///
-    /// # Errors
-    /// `source.version`.
-    pub fn demand(&self, program: &str, client: &ClientVersion) -> Result<()> {
-        if client.major >= self.major() {
-            return Ok(());
-        }
-        let (server, client) = (self.version.clone(), client.text.clone());
-        Err(Error::Version { server, client, program: program.to_owned() })
-    }
+pub(super) struct Server {
+    /// Its version in words, such as `15.4 (Debian 15.4-1)`.
+    pub text: String,
+    /// Its version.
+    pub version: Version,
 }
 
 /// One database.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Database {
+pub(super) struct Database {
     /// Its name.
     pub name: String,
     /// Its number, which a new database of the same name would not have.
@@ -125,7 +55,7 @@ pub struct Database {
 
 /// How many rows a table has.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
-pub struct TableRows {
+pub(super) struct TableRows {
     /// Its schema.
     pub schema: String,
     /// Its name.
@@ -135,7 +65,7 @@ pub struct TableRows {
 }
 
 /// A `psql` that is asked things.
-pub struct Session {
+pub(super) struct Session {
     // Dropped first: its end is psql's.
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
@@ -151,7 +81,7 @@ impl Session {
     ///
     /// # Errors
     /// `source.failed`.
-    pub async fn open(programs: &Programs, database: &str) -> Result<Session> {
+    pub(super) async fn open(programs: &Programs, database: &str) -> Result<Session> {
         let path = programs.path("psql");
         let program = path.to_string_lossy().into_owned();
         let mut child = Command::new(&path)
@@ -163,10 +93,10 @@ impl Session {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| Error::Program { program: program.clone(), how: format!("does not start: {error}") })?;
+            .map_err(|error| Error::Source { program: program.clone(), how: format!("does not start: {error}") })?;
         let (Some(input), Some(output), Some(errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
-            return Err(Error::Program { program, how: "has no pipes".to_owned() });
+            return Err(Error::Source { program, how: "has no pipes".to_owned() });
         };
         let last: Arc<Mutex<VecDeque<String>>> = Arc::default();
         let mut complaints = JoinSet::new();
@@ -194,7 +124,7 @@ impl Session {
     ///
     /// # Errors
     /// `source.failed`.
-    pub async fn tell(&mut self, sql: &str) -> Result<()> {
+    pub(super) async fn tell(&mut self, sql: &str) -> Result<()> {
         self.answer(sql).await.map(drop)
     }
 
@@ -202,7 +132,7 @@ impl Session {
     ///
     /// # Errors
     /// `source.failed`.
-    pub async fn ask<T: DeserializeOwned>(&mut self, query: &str) -> Result<Vec<T>> {
+    pub(super) async fn ask<T: DeserializeOwned>(&mut self, query: &str) -> Result<Vec<T>> {
         let lines = self.answer(&format!("SELECT pg_catalog.row_to_json(answer) FROM ({query}) answer;")).await?;
         let parse = |line: &String| {
             serde_json::from_str(line).map_err(|error| self.failed(&format!("gave no row but {line:?}: {error}")))
@@ -237,16 +167,16 @@ impl Session {
     }
 
     fn failed(&self, how: &str) -> Error {
-        Error::Program { program: self.program.clone(), how: how.to_owned() }
+        Error::Source { program: self.program.clone(), how: how.to_owned() }
     }
 
     /// What the server says of itself.
     ///
     /// # Errors
     /// `source.failed`.
-    pub async fn server(&mut self) -> Result<Server> {
-        let query = "SELECT pg_catalog.current_setting('server_version') AS version, \
-                     pg_catalog.current_setting('server_version_num')::int AS number";
+    pub(super) async fn server(&mut self) -> Result<Server> {
+        let query = "SELECT pg_catalog.current_setting('server_version') AS text, \
+                     pg_catalog.current_setting('server_version_num')::int AS version";
         let rows: Vec<Server> = self.ask(query).await?;
         rows.into_iter().next().ok_or_else(|| self.failed("says nothing of the server"))
     }
@@ -255,7 +185,7 @@ impl Session {
     ///
     /// # Errors
     /// `source.failed`.
-    pub async fn databases(&mut self) -> Result<Vec<Database>> {
+    pub(super) async fn databases(&mut self) -> Result<Vec<Database>> {
         self.ask(
             "SELECT datname AS name, oid::text AS oid, datallowconn AS allows, datistemplate AS template, \
              datconnlimit = -2 AS invalid, \
@@ -270,7 +200,7 @@ impl Session {
     ///
     /// # Errors
     /// `source.failed`.
-    pub async fn export_snapshot(&mut self) -> Result<String> {
+    pub(super) async fn export_snapshot(&mut self) -> Result<String> {
         #[derive(Deserialize)]
         struct Exported {
             snapshot: String,
@@ -284,7 +214,7 @@ impl Session {
     ///
     /// # Errors
     /// `source.failed`.
-    pub async fn count_rows(&mut self) -> Result<Vec<TableRows>> {
+    pub(super) async fn count_rows(&mut self) -> Result<Vec<TableRows>> {
         #[derive(Deserialize)]
         struct Table {
             schema: String,
@@ -320,19 +250,6 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_compared_by_what_a_major_release_is() {
-        let majors = ["15.4", "17beta1", "9.6.24", "18devel", "x", ""].map(major);
-        assert_eq!(majors, [Some(1500), Some(1700), Some(906), Some(1800), None, None]);
-        let server = |number| Server { version: "x".to_owned(), number };
-        assert_eq!([server(150_004).major(), server(90_624).major(), server(180_000).major()], [1500, 906, 1800]);
-        let client = ClientVersion { text: "15.4".to_owned(), major: 1500 };
-        assert!(
-            server(150_013).demand("pg_dump", &client).is_ok() && server(90_624).demand("pg_dump", &client).is_ok()
-        );
-        assert_eq!(server(160_000).demand("pg_dump", &client).unwrap_err().code(), "source.version");
-    }
 
     #[test]
     fn a_database_name_is_never_a_connection_string() {

@@ -34,9 +34,9 @@ mod tests {
     use super::*;
 
     /// Of `pg_dump` and `pg_dumpall` 15.20, and the first of them as versions before `\restrict` wrote it.
-    const DATABASE: &str = include_str!("../testdata/pg_dump-15.20.sql");
-    const CLUSTER: &str = include_str!("../testdata/pg_dumpall-15.20.sql");
-    const OLD: &str = include_str!("../testdata/pg_dump-unrestricted.sql");
+    const DATABASE: &str = include_str!("../../testdata/pg_dump-15.20.sql");
+    const CLUSTER: &str = include_str!("../../testdata/pg_dumpall-15.20.sql");
+    const OLD: &str = include_str!("../../testdata/pg_dump-unrestricted.sql");
 
     /// Backs content up with these rules, and tells what came of it.
     fn outcome(content: &str) -> &'static str {

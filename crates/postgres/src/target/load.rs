@@ -19,11 +19,11 @@ use tokio::process::Child;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::fault::{Fault, Result};
-use crate::head::Kind;
-use crate::judge::{Judge, Tally, Verdict};
-use crate::message::{Message, Parser};
-use crate::psql::Psql;
+use crate::error::{Error, Result};
+use crate::target::head::Kind;
+use crate::target::judge::{Judge, Tally, Verdict};
+use crate::target::message::{Message, Parser};
+use crate::target::psql::Psql;
 
 /// The longest line that is looked at; the rest of it is dropped.
 const LINE: usize = 8 << 10;
@@ -99,11 +99,11 @@ impl Load {
     ) -> Result<(Load, Feed)> {
         let spawned = |program: &'static str, child: io::Result<Child>| {
             child
-                .map_err(|error| Fault::Failed { program: program.to_owned(), how: format!("does not start: {error}") })
+                .map_err(|error| Error::Target { program: program.to_owned(), how: format!("does not start: {error}") })
         };
         let no_pipe = |program: &'static str| {
             let program = program.to_owned();
-            move || Fault::Failed { program, how: "has no pipe".to_owned() }
+            move || Error::Target { program, how: "has no pipe".to_owned() }
         };
         let mut loader = match place {
             Place::Database(name) => psql.psql_in(name),
@@ -168,7 +168,7 @@ impl Load {
         };
         let Some((restore, psql)) = ended else {
             self.stop().await;
-            return Err(Fault::Interrupted { left: "what was restored so far is incomplete" });
+            return Err(Error::Interrupted { left: "what was restored so far is incomplete" });
         };
         let tally = self.last_words().await;
         // psql first: when it dies, pg_restore's pipe breaks.
@@ -194,7 +194,7 @@ impl Load {
     }
 
     /// Writing the content failed. Was it because a program has ended? Then this is why.
-    pub async fn broken(mut self) -> Option<Fault> {
+    pub async fn broken(mut self) -> Option<Error> {
         let psql = timeout(PATIENCE, self.psql.wait()).await;
         let restore = match &mut self.restore {
             Some(child) => timeout(PATIENCE, child.wait()).await.ok(),
@@ -234,7 +234,7 @@ fn judge_end(program: &str, status: io::Result<ExitStatus>, tally: &Tally) -> Re
         Err(error) => format!("cannot be waited for: {error}"),
     };
     let said = tally.fault().map(|message| format!("; it said: {}", message.text)).unwrap_or_default();
-    Err(Fault::Failed { program: program.to_owned(), how: how + &said })
+    Err(Error::Target { program: program.to_owned(), how: how + &said })
 }
 
 /// Hears what a program says, to its end.

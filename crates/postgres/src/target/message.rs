@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn messages_are_taken_apart() {
-        let seen = messages(include_str!("../testdata/psql/errors-of-many-kinds-15.txt"));
+        let seen = messages(include_str!("../../testdata/psql/errors-of-many-kinds-15.txt"));
         let short: Vec<_> = seen
             .iter()
             .map(|message| {
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_failed_is_known_in_any_language() {
-        let seen = messages(include_str!("../testdata/psql/german-15.txt"));
+        let seen = messages(include_str!("../../testdata/psql/german-15.txt"));
         let failed: Vec<_> = seen.iter().map(|message| (message.severity.as_str(), message.is_error())).collect();
         let wanted = [("FEHLER", true), ("HINWEIS", false), ("HINWEIS", false), ("WARNUNG", false), ("FEHLER", true)];
         assert_eq!(failed, wanted);
@@ -187,11 +187,11 @@ mod tests {
 
     #[test]
     fn a_lost_connection_is_an_error_of_the_server_and_of_the_program() {
-        let seen = messages(include_str!("../testdata/psql/connection-lost-15.txt"));
+        let seen = messages(include_str!("../../testdata/psql/connection-lost-15.txt"));
         assert_eq!(seen.len(), 3);
         assert!(seen.iter().all(Message::is_error));
         assert_eq!(seen[0].sqlstate.as_deref(), Some("57P01"));
-        assert_eq!(messages(include_str!("../testdata/psql/no-server-15.txt")).len(), 1);
+        assert_eq!(messages(include_str!("../../testdata/psql/no-server-15.txt")).len(), 1);
     }
 
     #[test]

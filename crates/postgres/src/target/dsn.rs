@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::fault::{Fault, Result};
+use crate::error::{Error, Result};
 
 /// A connection string without a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Dsn {
             Some(rest) => has_secret_in_uri(rest),
             None => keywords(text).iter().any(|keyword| SECRETS.contains(&keyword.as_str())),
         };
-        if secret { Err(Fault::PasswordInDsn) } else { Ok(Dsn(text.to_owned())) }
+        if secret { Err(Error::PasswordInDsn) } else { Ok(Dsn(text.to_owned())) }
     }
 
     /// As psql takes it.
@@ -106,7 +106,7 @@ mod tests {
             "host='a b\\' c' password=x",
             "dbname='x=y' sslpassword=z",
         ] {
-            assert!(matches!(Dsn::parse(text), Err(Fault::PasswordInDsn)), "{text}");
+            assert!(matches!(Dsn::parse(text), Err(Error::PasswordInDsn)), "{text}");
         }
     }
 

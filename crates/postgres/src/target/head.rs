@@ -3,7 +3,7 @@
 //! Text dumps say so in comments. A dump of a whole cluster has its versions in the first of the database dumps in it, behind all
 //! roles. Dumps in pg_dump's own format (`-Fc`) begin with a header; one as a tar file (`-Ft`) has the same header in its first member.
 
-use crate::fault::{Fault, Result};
+use crate::error::{Error, Result};
 use crate::version::Version;
 
 /// How much of the content is looked at: the roles of a large cluster fit in, and so does any header.
@@ -91,8 +91,8 @@ impl Head {
     }
 }
 
-fn damaged(why: &str) -> Fault {
-    Fault::NotADump { why: why.to_owned() }
+fn damaged(why: &str) -> Error {
+    Error::NotADump { why: why.to_owned() }
 }
 
 /// Reads the header of pg_dump's own format, of any version since PostgreSQL 8.0.
@@ -159,11 +159,11 @@ mod tests {
     use super::*;
 
     /// The first bytes of what `pg_dump -Fc` and `-Ft` of 15.20 and `pg_dump -Fc` of 18.6 wrote.
-    const CUSTOM: &[u8] = include_bytes!("../testdata/head-15.20.dump");
-    const TAR: &[u8] = include_bytes!("../testdata/head-15.20.tar");
-    const NEWER: &[u8] = include_bytes!("../testdata/head-18.6.dump");
-    const DATABASE: &[u8] = include_bytes!("../testdata/pg_dump-15.20.sql");
-    const CLUSTER: &[u8] = include_bytes!("../testdata/pg_dumpall-15.20.sql");
+    const CUSTOM: &[u8] = include_bytes!("../../testdata/head-15.20.dump");
+    const TAR: &[u8] = include_bytes!("../../testdata/head-15.20.tar");
+    const NEWER: &[u8] = include_bytes!("../../testdata/head-18.6.dump");
+    const DATABASE: &[u8] = include_bytes!("../../testdata/pg_dump-15.20.sql");
+    const CLUSTER: &[u8] = include_bytes!("../../testdata/pg_dumpall-15.20.sql");
 
     fn seen(bytes: &[u8]) -> (Kind, String, String, Option<String>) {
         let head = Head::read(bytes).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     fn what_is_no_dump_is_refused() {
         let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
         for bytes in [&b""[..], b"PGDMP", &CUSTOM[..60], &gzip, b"toc.dat\0", &b"some.file\0\0\0"[..]] {
-            assert!(matches!(Head::read(bytes), Err(Fault::NotADump { .. })), "{bytes:?}");
+            assert!(matches!(Head::read(bytes), Err(Error::NotADump { .. })), "{bytes:?}");
         }
     }
 

@@ -8,10 +8,10 @@ use std::process::Stdio;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use crate::dsn::Dsn;
-use crate::fault::{Fault, Result};
-use crate::message::Parser;
+use crate::error::{Error, Result};
 use crate::programs::Programs;
+use crate::target::dsn::Dsn;
+use crate::target::message::Parser;
 
 /// The most bytes of an answer.
 const ANSWER: u64 = 256 << 10;
@@ -99,7 +99,7 @@ impl Psql {
         for (name, value) in asking.variables {
             command.arg("-v").arg(format!("{name}={value}"));
         }
-        let failed = |error: std::io::Error| Fault::Failed {
+        let failed = |error: std::io::Error| Error::Target {
             program: "psql".to_owned(),
             how: format!("cannot be run: {error}"),
         };
@@ -129,7 +129,7 @@ impl Psql {
         let (_, read, told) = tokio::join!(write, stdout.read_to_end(&mut answer), stderr.read_to_end(&mut said));
         read.and(told).map_err(failed)?;
         if answer.len() as u64 == ANSWER {
-            return Err(Fault::Query { sql: shown(sql), said: format!("its answer is longer than {ANSWER} bytes") });
+            return Err(Error::Query { sql: shown(sql), said: format!("its answer is longer than {ANSWER} bytes") });
         }
         let status = child.wait().await.map_err(failed)?;
         if status.success() {
@@ -140,7 +140,7 @@ impl Psql {
         let mut messages: Vec<_> =
             String::from_utf8_lossy(&said).lines().filter_map(|line| parser.line(line)).collect();
         messages.extend(parser.finish());
-        let message = messages.into_iter().find(crate::message::Message::is_error).unwrap_or_default();
+        let message = messages.into_iter().find(crate::target::message::Message::is_error).unwrap_or_default();
         let said = match &message.sqlstate {
             Some(code) => format!("{} (SQLSTATE {code})", message.text),
             None => message.text,
@@ -149,8 +149,8 @@ impl Psql {
         let said = said.rsplit_once("FATAL:  ").map_or(said.as_str(), |(_, reason)| reason).to_owned();
         // 2 is psql's own status for a connection that could not be made or was lost.
         Err(match status.code() {
-            Some(2) => Fault::Unreachable { target: self.dsn.to_string(), said },
-            _ => Fault::Query { sql: shown(sql), said },
+            Some(2) => Error::Unreachable { target: self.dsn.to_string(), said },
+            _ => Error::Query { sql: shown(sql), said },
         })
     }
 }
