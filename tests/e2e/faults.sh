@@ -254,6 +254,23 @@ it_stops_without_a_word_when_its_reader_has_seen_enough() {
     same out <(head -c 10 content)
 }
 
+it_does_not_write_an_archive_to_an_output_that_was_closed() {
+    local verb
+    a_store
+    for verb in 'cat latest' 'key export latest'; do
+        # shellcheck disable=SC2086,SC2016 # several words, for another shell
+        refuses target.failed sh -c 'exec "$0" -q "$@" >&-' "$BACKSTAY" $verb
+        says err 'Bad file descriptor'
+        # shellcheck disable=SC2086
+        "$BACKSTAY" -q $verb > /dev/null
+    done
+    # Whoever discards the output of a program in Python gives it the same /dev/null, so that what is only told may go there.
+    for verb in 'verify latest' list; do
+        # shellcheck disable=SC2086
+        "$PYTHON" -c 'import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode)' "$BACKSTAY" -q $verb
+    done
+}
+
 it_says_that_the_archive_is_committed_when_its_receipt_cannot_be_printed() {
     a_store
     rm -rf store

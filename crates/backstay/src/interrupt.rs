@@ -1,33 +1,3 @@
-//! The user wants to stop: set once, seen by everything that waits.
+//! The user wants to stop: a run is told by [`Context::interrupt`](crate::Context::interrupt), and its stores by the same flag.
 
-use std::sync::Arc;
-
-use tokio::sync::watch;
-
-/// A flag that is set once and can be waited for.
-#[derive(Clone, Debug)]
-pub struct Interrupt(Arc<watch::Sender<bool>>);
-
-impl Default for Interrupt {
-    fn default() -> Self {
-        Interrupt(Arc::new(watch::Sender::new(false)))
-    }
-}
-
-impl Interrupt {
-    /// Sets it. Safe from any thread.
-    pub fn set(&self) {
-        self.0.send_replace(true);
-    }
-
-    /// Whether it is set.
-    pub fn is_set(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Waits until it is set.
-    pub async fn wait(&self) {
-        // The sender lives in `self`, so waiting cannot fail.
-        let _ = self.0.subscribe().wait_for(|set| *set).await;
-    }
-}
+pub use backstay_store::Interrupt;

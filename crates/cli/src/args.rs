@@ -94,10 +94,13 @@ pub(crate) struct Global {
     /// The most bytes a second that are fetched from stores of the network [default: no limit]
     #[arg(long, global = true, value_name = "SIZE", value_parser = parse_some_size, help_heading = "Store")]
     pub(crate) limit_download: Option<u64>,
+    /// The most requests a second that are sent to stores of the network, repeated ones counted [default: no limit]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Store")]
+    pub(crate) limit_requests: Option<u64>,
     /// How long a request that fails in passing is repeated; 0s is not at all
     #[arg(long, global = true, value_name = "TIME", default_value = "5m", value_parser = parse_duration, help_heading = "Store")]
     pub(crate) retry_for: Duration,
-    /// How long a request may stand still until it is given up and repeated; how long it takes in all is not limited
+    /// How long a request may stand still, or move less than 1 KiB a second, until it is given up and repeated
     #[arg(long, global = true, value_name = "TIME", default_value = "60s", value_parser = parse_some_duration, help_heading = "Store")]
     pub(crate) stall_timeout: Duration,
     /// Believe the authorities whose certificates are in this file (PEM), beside those of the system

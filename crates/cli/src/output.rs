@@ -163,11 +163,22 @@ impl Output {
         }
     }
 
-    /// Content is about to be written to standard output: when that is a terminal too, the line would be drawn into it.
-    pub(crate) fn make_way_for_content(&self) {
-        if io::stdout().is_terminal() {
+    /// Content is about to be written to standard output, and is what the run is for: when that is a terminal, the progress line would be
+    /// drawn into it.
+    ///
+    /// # Errors
+    /// `target.failed` when standard output was closed.
+    pub(crate) fn make_way_for_content(&self) -> Result<()> {
+        let stdout = io::stdout();
+        if may_have_been_closed(&stdout) {
+            let hint = "give it an output; to read an archive to its end and keep nothing, use `backstay verify --depth deep` or open /dev/null for writing alone";
+            let failure = Failure::stdout(&rustix::io::Errno::BADF.into());
+            return Err(failure.because("it is closed, or /dev/null opened for reading too").with_hint(hint));
+        }
+        if stdout.is_terminal() {
             self.progress.hide();
         }
+        Ok(())
     }
 
     /// The run is over: the progress line goes.
@@ -186,6 +197,16 @@ impl Output {
             let _ = writeln!(io::stderr().lock(), "{text}");
         });
     }
+}
+
+/// Whether this is what Rust's runtime puts in the place of a closed output before `main`: /dev/null, for reading and writing. A shell's
+/// `> /dev/null` is for writing alone, and so is systemd's; but whoever starts programs from Python or Node and discards their output has the
+/// runtime's form of it, too. So it is asked only where the output is what the run is for, and not where it merely tells.
+fn may_have_been_closed(output: &io::Stdout) -> bool {
+    use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
+    let (Ok(opened), Ok(null)) = (fstat(output), stat("/dev/null")) else { return false };
+    (opened.st_rdev, opened.st_mode) == (null.st_rdev, null.st_mode)
+        && fcntl_getfl(output).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR)
 }
 
 impl Observer for Output {

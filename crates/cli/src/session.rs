@@ -29,16 +29,18 @@ pub(crate) struct Session {
     pub(crate) settings: Settings,
     pub(crate) output: Arc<Output>,
     pub(crate) context: Context,
-    /// One limit for all stores of the run: they share the line.
+    /// One limit of each kind for all stores of the run: they share the line.
     pub(crate) upload_limit: Option<RateLimit>,
     pub(crate) download_limit: Option<RateLimit>,
+    pub(crate) request_limit: Option<RateLimit>,
 }
 
 impl Session {
     pub(crate) fn new(global: Global, settings: Settings, output: &Arc<Output>, context: Context) -> Session {
         let upload_limit = global.limit_upload.map(RateLimit::per_second);
         let download_limit = global.limit_download.map(RateLimit::per_second);
-        Session { global, settings, output: Arc::clone(output), context, upload_limit, download_limit }
+        let request_limit = global.limit_requests.map(RateLimit::per_second);
+        Session { global, settings, output: Arc::clone(output), context, upload_limit, download_limit, request_limit }
     }
 
     /// Opens the store.
@@ -104,6 +106,8 @@ impl Session {
         options.stall = global.stall_timeout;
         options.upload_limit.clone_from(&self.upload_limit);
         options.download_limit.clone_from(&self.download_limit);
+        options.request_limit.clone_from(&self.request_limit);
+        options.interrupt = self.context.interrupt.clone();
         let observer = self.observer();
         options.watch = Some(Watch::new(move |retry| {
             let Retry { store, operation, attempt, pause, cause, .. } = retry.clone();

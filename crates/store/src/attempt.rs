@@ -85,6 +85,8 @@ pub(crate) enum Meaning {
     Transient,
     /// Will not pass.
     Permanent,
+    /// It was not waited for any longer.
+    Interrupted,
 }
 
 /// A failed call.
@@ -108,6 +110,13 @@ impl Failure {
     /// The failure of a file operation that no object store was asked for.
     pub(crate) fn of_file(error: object_store::Error) -> Self {
         Self::of(error, &Seen::default())
+    }
+
+    /// The failure of a call that was given up, or not begun, because whoever asked wants to stop.
+    pub(crate) fn interrupted() -> Self {
+        let source = Box::new(io::Error::from(io::ErrorKind::Interrupted));
+        let error = object_store::Error::Generic { store: "interrupted", source };
+        Self { meaning: Meaning::Interrupted, ..Self::of(error, &Seen::default()) }
     }
 
     fn of(error: object_store::Error, seen: &Seen) -> Self {

@@ -137,6 +137,14 @@ pub enum Error {
         /// Why not, and what there is instead.
         reason: &'static str,
     },
+    /// Whoever uses the store wants to stop. What was asked may happen all the same.
+    #[error("interrupted; {store} had not answered yet: {operation}")]
+    Interrupted {
+        /// The store's URL.
+        store: String,
+        /// The operation and the object's name.
+        operation: String,
+    },
     /// The operation failed, for good or after retries.
     #[error("{operation} failed on {store}{}: {detail}", tries(*.attempts, *.elapsed))]
     Failed {
@@ -180,6 +188,7 @@ impl Error {
             Self::ConditionIgnored { .. } => "store.condition-ignored",
             Self::Option { .. } => "usage.arguments",
             Self::UnsupportedOption { .. } => "store.unsupported",
+            Self::Interrupted { .. } => "interrupted",
             Self::ObjectMissing { .. } | Self::ShortObject { .. } | Self::Unsupported { .. } | Self::Failed { .. } => {
                 "store.failed"
             }
@@ -201,7 +210,7 @@ impl Error {
             Self::Failed { advice, .. } => advice.as_deref().map(str::to_owned),
             Self::UnsupportedOption { .. } => Some("leave the option out for this store, or use a store that has it".into()),
             Self::Option { .. } => Some("correct the option's value".into()),
-            Self::Name { .. } | Self::ObjectMissing { .. } | Self::TooLarge { .. } | Self::ShortObject { .. } | Self::Unsupported { .. } => None,
+            Self::Interrupted { .. } | Self::Name { .. } | Self::ObjectMissing { .. } | Self::TooLarge { .. } | Self::ShortObject { .. } | Self::Unsupported { .. } => None,
         }
     }
 

@@ -1,10 +1,10 @@
 //! The one place where a store's requests leave and answers arrive. It counts them, signs them where the cloud is S3, notes what the
-//! answers say beyond what object_store passes on, and gives up a request whose body has stopped moving. There is no limit to the whole
-//! duration of a request: a large part over a thin line is slow, not stuck.
+//! answers say beyond what object_store passes on, and gives up a request that has stopped moving. What a request may take in all follows from
+//! what it moves: a large part over a thin line is slow, not stuck, and a page of a listing that comes byte by byte is stuck.
 
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -35,6 +35,9 @@ const SLICE: usize = 64 * 1024;
 /// Most of an error's body that is read; the store's code and message are at its beginning.
 const ERROR_BODY: usize = 64 * 1024;
 
+/// The fewest bytes a second that are a movement at all.
+const SLOWEST: u64 = 1024;
+
 /// Time to reach a host. object_store shortens it for a credential service, which is near or not there at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,6 +61,7 @@ struct Shared {
     stall: Duration,
     upload_limit: Option<RateLimit>,
     download_limit: Option<RateLimit>,
+    request_limit: Option<RateLimit>,
     certificates: Vec<reqwest::Certificate>,
     /// Headers of every request to the store.
     headers: HeaderMap,
@@ -78,6 +82,7 @@ impl Connector {
             stall: options.stall,
             upload_limit: options.upload_limit.clone(),
             download_limit: options.download_limit.clone(),
+            request_limit: options.request_limit.clone(),
             certificates,
             headers,
             counters,
@@ -181,6 +186,10 @@ impl HttpService for Service {
             request.headers_mut().extend(headers);
         }
         request.headers_mut().extend(self.shared.headers.clone());
+        // Before it is signed: a signature is as old as its date.
+        if let Some(limit) = &self.shared.request_limit {
+            tokio::time::sleep_until(limit.turn()).await;
+        }
         if let Some(outgoing) = self.shared.outgoing.get() {
             outgoing.prepare(&mut request).await.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         }
@@ -232,7 +241,7 @@ impl Service {
         uri.authority().is_some_and(|authority| authority.as_str() == self.shared.authority)
     }
 
-    /// Sends a request, and waits for the head of the answer as long as something moves.
+    /// Sends a request, and waits for the head of the answer as long as the body moves.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let to_store = self.is_to_store(request.uri());
         let (parts, body) = request.into_parts();
@@ -240,23 +249,24 @@ impl Service {
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let mut outgoing = reqwest::Request::new(parts.method, url);
         *outgoing.headers_mut() = parts.headers;
-        let progress = Arc::new(Progress::begin());
+        let pace = Arc::new(Mutex::new(Pace::begin(self.shared.stall)));
         if body.content_length() > 0 {
-            let (limit, progress) = (self.shared.upload_limit.clone(), Arc::clone(&progress));
-            let upload = Upload { body, slice: Bytes::new(), progress, limit, turn: None };
+            let (limit, pace) = (self.shared.upload_limit.clone(), Arc::clone(&pace));
+            let upload = Upload { body, slice: Bytes::new(), handed: None, pace, limit, turn: None };
             *outgoing.body_mut() = Some(reqwest::Body::wrap(upload));
         }
         let nearby = outgoing.url().scheme() == "http" && !to_store;
         let client = if nearby { &self.direct } else { &self.client };
         let mut call = std::pin::pin!(client.execute(outgoing));
         let answer = loop {
-            let patience = progress.last() + self.shared.stall;
+            let until = locked(&pace).until;
             tokio::select! {
                 biased;
                 answer = &mut call => break answer.map_err(http_error)?,
-                () = tokio::time::sleep_until(patience) => {
-                    if progress.last() + self.shared.stall <= Instant::now() {
-                        return Err(stalled(self.shared.stall));
+                () = tokio::time::sleep_until(until) => {
+                    let pace = locked(&pace);
+                    if pace.until <= Instant::now() {
+                        return Err(pace.stalled());
                     }
                 }
             }
@@ -264,7 +274,8 @@ impl Service {
         let (parts, body) = http::Response::from(answer).into_parts();
         let body = Download {
             body,
-            stall: self.shared.stall,
+            pace: Pace::begin(self.shared.stall),
+            since: Instant::now(),
             patience: Box::pin(tokio::time::sleep(self.shared.stall)),
             waiting: false,
             limit: self.shared.download_limit.clone(),
@@ -274,29 +285,52 @@ impl Service {
     }
 }
 
-/// When the body of an upload last moved, or when it is its turn to move.
+/// Until when a body has to be further than it is: each time it has moved so many bytes, it gets as long again.
 #[derive(Debug)]
-struct Progress(Mutex<Instant>);
+struct Pace {
+    stall: Duration,
+    /// Bytes that moved since it last got more time.
+    moved: u64,
+    until: Instant,
+}
 
-impl Progress {
-    fn begin() -> Self {
-        Self(Mutex::new(Instant::now()))
+impl Pace {
+    fn begin(stall: Duration) -> Self {
+        Self { stall, moved: 0, until: Instant::now() + stall }
     }
 
-    fn note(&self, time: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = time;
+    fn note(&mut self, bytes: u64) {
+        self.moved += bytes;
+        if u128::from(self.moved) * 1000 >= u128::from(SLOWEST) * self.stall.as_millis() {
+            self.renew();
+        }
     }
 
-    fn last(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn renew(&mut self) {
+        *self = Self::begin(self.stall);
     }
+
+    /// This time does not count.
+    fn rest(&mut self, time: Duration) {
+        self.until += time;
+    }
+
+    fn stalled(&self) -> HttpError {
+        HttpError::new(HttpErrorKind::Timeout, Stalled { stall: self.stall, moved: self.moved })
+    }
+}
+
+fn locked(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The body of a request, in slices: the connection asks for the next one when it has room.
 struct Upload {
     body: HttpRequestBody,
     slice: Bytes,
-    progress: Arc<Progress>,
+    /// Bytes that the connection was given last; it has passed them on when it asks for more. None before it first asks.
+    handed: Option<u64>,
+    pace: Arc<Mutex<Pace>>,
     limit: Option<RateLimit>,
     /// The time that is booked for the next slice.
     turn: Option<Pin<Box<Sleep>>>,
@@ -310,7 +344,11 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        self.progress.note(Instant::now());
+        match self.handed.replace(0) {
+            // It is connected only now.
+            None => locked(&self.pace).renew(),
+            Some(bytes) => locked(&self.pace).note(bytes),
+        }
         while self.slice.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
                 Some(Ok(frame)) => self.slice = frame.into_data().unwrap_or_default(),
@@ -322,15 +360,24 @@ impl Body for Upload {
             length = length.min(limit.slice());
             let until = match &self.turn {
                 Some(turn) => turn.deadline(),
-                None => limit.book(length as u64),
+                None => {
+                    let until = limit.book(length as u64);
+                    // Waiting for one's turn is not standing still.
+                    locked(&self.pace).rest(until.saturating_duration_since(Instant::now()));
+                    until
+                }
             };
-            // Waiting for one's turn is not standing still.
-            self.progress.note(until);
             let turn = self.turn.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
             ready!(turn.as_mut().poll(context));
             self.turn = None;
         }
-        Poll::Ready(Some(Ok(Frame::data(self.slice.split_to(length)))))
+        let slice = self.slice.split_to(length);
+        self.handed = Some(length as u64);
+        if self.is_end_stream() {
+            // From the last bytes on the store has its time to answer.
+            locked(&self.pace).renew();
+        }
+        Poll::Ready(Some(Ok(Frame::data(slice))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -345,7 +392,9 @@ impl Body for Upload {
 /// The body of an answer. The time runs only while the reader waits for the network, not while the network waits for the reader.
 struct Download {
     body: reqwest::Body,
-    stall: Duration,
+    pace: Pace,
+    /// When the reader got the last bytes.
+    since: Instant,
     patience: Pin<Box<Sleep>>,
     waiting: bool,
     limit: Option<RateLimit>,
@@ -365,22 +414,29 @@ impl Body for Download {
             ready!(turn.as_mut().poll(context));
             self.turn = None;
         }
+        if !self.waiting {
+            let away = self.since.elapsed();
+            self.pace.rest(away);
+        }
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
             self.waiting = false;
-            if let (Some(limit), Some(Ok(frame))) = (&self.limit, &frame)
+            self.since = Instant::now();
+            if let Some(Ok(frame)) = &frame
                 && let Some(bytes) = frame.data_ref()
             {
-                self.turn = Some(Box::pin(tokio::time::sleep_until(limit.book(bytes.len() as u64))));
+                let length = bytes.len() as u64;
+                self.turn = self.limit.as_ref().map(|limit| Box::pin(tokio::time::sleep_until(limit.book(length))));
+                self.pace.note(length);
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(http_error)));
         }
         if !self.waiting {
             self.waiting = true;
-            let until = Instant::now() + self.stall;
+            let until = self.pace.until;
             self.patience.as_mut().reset(until);
         }
         ready!(self.patience.as_mut().poll(context));
-        Poll::Ready(Some(Err(stalled(self.stall))))
+        Poll::Ready(Some(Err(self.pace.stalled())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -393,11 +449,10 @@ impl Body for Download {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("nothing moved for {:.1} s", .0.as_secs_f64())]
-struct Stalled(Duration);
-
-fn stalled(stall: Duration) -> HttpError {
-    HttpError::new(HttpErrorKind::Timeout, Stalled(stall))
+#[error("{} moved for {:.1} s", match moved { 0 => "nothing".to_owned(), bytes => format!("only {bytes} bytes") }, stall.as_secs_f64())]
+struct Stalled {
+    stall: Duration,
+    moved: u64,
 }
 
 fn http_error(error: reqwest::Error) -> HttpError {
@@ -494,6 +549,21 @@ mod tests {
         assert_eq!(element(xml, "Region"), None);
         assert_eq!(element("<Code>", "Code"), None);
         assert_eq!(element("</Code><Code>", "Code"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_to_move_a_kib_a_second_and_time_that_is_not_its_own_does_not_count() {
+        let (stall, second) = (Duration::from_secs(10), Duration::from_secs(1));
+        let mut pace = Pace::begin(stall);
+        let begun = pace.until - stall;
+        tokio::time::advance(second).await;
+        pace.note(10 * SLOWEST - 1);
+        assert_eq!(pace.until, begun + stall);
+        assert!(pace.stalled().to_string().contains("10239 bytes"), "{}", pace.stalled());
+        pace.rest(second * 5);
+        assert_eq!(pace.until, begun + stall + second * 5);
+        pace.note(1);
+        assert_eq!((pace.until, pace.moved), (begun + second + stall, 0));
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod error;
 mod gcs;
 #[cfg(feature = "cloud")]
 mod http;
+mod interrupt;
 mod list;
 mod local;
 mod location;
@@ -64,6 +65,7 @@ pub use creation::{Lock, LockMode, ObjectOptions, ServerEncryption};
 pub use credentials::Environment;
 pub use download::ObjectInfo;
 pub use error::Error;
+pub use interrupt::Interrupt;
 pub use local::StagedFile;
 pub use open::{Addressing, Store, StoreOptions};
 pub use rate::RateLimit;

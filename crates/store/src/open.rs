@@ -14,6 +14,7 @@ use crate::Error;
 use crate::attempt::{Failure, Meaning, Seen, attempt};
 use crate::creation::{Creation, ObjectOptions};
 use crate::credentials::Environment;
+use crate::interrupt::Interrupt;
 use crate::local::Local;
 use crate::location::{Cloud, Location, check_name};
 use crate::rate::RateLimit;
@@ -41,12 +42,17 @@ pub struct StoreOptions {
     pub objects: ObjectOptions,
     /// How patiently failed requests are repeated.
     pub retry: RetryOptions,
-    /// A request whose body does not move for this long is given up and repeated. There is no limit to its whole duration.
+    /// A request that stands still for this long is given up and repeated. One that moves less than a KiB a second counts as standing still,
+    /// so that each has a deadline, which is later for a large one.
     pub stall: Duration,
     /// What all uploads together may send; directories are not limited. Stores that are given the same limit share it.
     pub upload_limit: Option<RateLimit>,
     /// What all downloads together may fetch; directories are not limited.
     pub download_limit: Option<RateLimit>,
+    /// How many requests may be sent a second, each attempt counted; directories are not limited.
+    pub request_limit: Option<RateLimit>,
+    /// Once it is set, nothing is repeated any more, and a second later nothing is waited for.
+    pub interrupt: Interrupt,
     /// Who is told of retries.
     pub watch: Option<Watch>,
 }
@@ -65,6 +71,8 @@ impl Default for StoreOptions {
             stall: Duration::from_secs(60),
             upload_limit: None,
             download_limit: None,
+            request_limit: None,
+            interrupt: Interrupt::default(),
             watch: None,
         }
     }
@@ -110,6 +118,7 @@ struct Inner {
     pages: Option<Pages>,
     credential_source: Option<String>,
     retry: RetryOptions,
+    interrupt: Interrupt,
     watch: Option<Watch>,
     counters: Arc<Counters>,
     /// Requests are counted where they are sent, if there is HTTP.
@@ -177,6 +186,7 @@ impl Store {
                     pages: Some(opened.pages),
                     credential_source: Some(opened.credential_source),
                     retry: options.retry.clone(),
+                    interrupt: options.interrupt.clone(),
                     watch: options.watch.clone(),
                     counters,
                     counted_by_http: true,
@@ -206,6 +216,7 @@ impl Store {
     fn told(mut self, options: &StoreOptions) -> Self {
         let inner = self.inner_mut();
         (inner.retry, inner.watch) = (options.retry.clone(), options.watch.clone());
+        inner.interrupt = options.interrupt.clone();
         self
     }
 
@@ -225,6 +236,7 @@ impl Store {
             pages: None,
             credential_source: None,
             retry: RetryOptions::default(),
+            interrupt: Interrupt::default(),
             watch: None,
             counters: Arc::default(),
             counted_by_http: false,
@@ -370,19 +382,26 @@ impl Store {
         Attempts::new(&self.inner.retry)
     }
 
-    /// One call of the object store, counted.
+    /// One call of the object store, counted. It ends a moment after the interrupt, whatever the store does.
     pub(crate) async fn attempt<T>(
         &self,
         request: Request,
         call: impl Future<Output = object_store::Result<T>>,
     ) -> (Result<T, Failure>, Seen) {
-        let counters = &self.inner.counters;
+        let Inner { counters, interrupt, .. } = &*self.inner;
+        if interrupt.is_over() {
+            return (Err(Failure::interrupted()), Seen::default());
+        }
         if !self.inner.counted_by_http {
             counters.count(request);
             // What needs no network needs no patience until it is reached.
             counters.note_answer();
         }
-        let (mut result, seen) = attempt(call).await;
+        let (mut result, seen) = tokio::select! {
+            biased;
+            answered = attempt(call) => answered,
+            () = interrupt.over() => (Err(Failure::interrupted()), Seen::default()),
+        };
         if result.is_ok() || seen.code.as_deref() == Some("NoSuchKey") {
             counters.note_container();
         }
@@ -408,6 +427,10 @@ impl Store {
         operation: &str,
     ) -> Result<(), Error> {
         let repeat = matches!(failure.meaning, Meaning::Transient | Meaning::Conflict);
+        let interrupted = || Error::Interrupted { store: self.url().to_owned(), operation: operation.to_owned() };
+        if repeat && self.inner.interrupt.is_set() {
+            return Err(interrupted());
+        }
         if repeat && let Some(pause) = attempts.next(self.inner.counters.ever_answered(), failure.retry_after) {
             let (store, operation, attempt) = (self.url().to_owned(), operation.to_owned(), attempts.made());
             let retry = Retry { store, operation, attempt, pause, cause: failure.detail };
@@ -415,7 +438,10 @@ impl Store {
             if let Some(watch) = &self.inner.watch {
                 watch.tell(&retry);
             }
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.inner.interrupt.wait() => return Err(interrupted()),
+            }
             self.inner.counters.count_retry();
             return Ok(());
         }
@@ -445,6 +471,7 @@ impl Store {
                 Error::Denied { store, operation, detail: failure.detail, advice }
             }
             Meaning::Locked => Error::Locked { store, operation, detail: failure.detail },
+            Meaning::Interrupted => Error::Interrupted { store, operation },
             Meaning::NoObject | Meaning::Exists | Meaning::Conflict | Meaning::Transient | Meaning::Permanent => {
                 Error::Failed {
                     store: store.into(),

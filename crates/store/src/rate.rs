@@ -1,6 +1,7 @@
-//! A bandwidth limit. All requests that share one book their bytes in it, in the order in which they have them, and wait until the bytes
-//! before theirs and their own have had their time. Nothing is saved up while nothing moves. Time is tokio's, so that tests can stop the clock.
+//! A limit of bytes or of requests a second. All that share one book in it, in the order in which they come, and wait until what is before them has
+//! had its time. Nothing is saved up while nothing moves. Time is tokio's, so that tests can stop the clock.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 /// The most and the fewest bytes that an upload moves at once; between them it is a sixteenth of a second's worth.
 const SLICE: std::ops::RangeInclusive<u64> = 512..=64 << 10;
 
-/// A limit of bytes a second. Clones share it: what goes through one is missing to the others.
+/// A limit of bytes or of requests a second. Clones share it: what goes through one is missing to the others.
 #[derive(Clone, Debug)]
 pub struct RateLimit {
     per_second: u64,
@@ -18,21 +19,31 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// A limit of so many bytes a second, at least one.
+    /// A limit of so many a second, at least one.
     #[must_use]
-    pub fn per_second(bytes: u64) -> Self {
-        Self { per_second: bytes.max(1), free: Arc::default() }
+    pub fn per_second(many: u64) -> Self {
+        Self { per_second: many.max(1), free: Arc::default() }
     }
 
     /// Books these bytes. They may move at the time that it answers.
     pub(crate) fn book(&self, bytes: u64) -> Instant {
+        self.slot(bytes).end
+    }
+
+    /// Books a request. It may be sent at the time that it answers: the first one at once.
+    pub(crate) fn turn(&self) -> Instant {
+        self.slot(1).start
+    }
+
+    fn slot(&self, many: u64) -> Range<Instant> {
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to 53 bits")]
-        let takes = Duration::from_secs_f64(bytes as f64 / self.per_second as f64);
+        let takes = Duration::from_secs_f64(many as f64 / self.per_second as f64);
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let done = free.map_or(now, |free| free.max(now)) + takes;
-        *free = Some(done);
-        done
+        let start = free.map_or(now, |free| free.max(now));
+        let end = start + takes;
+        *free = Some(end);
+        start..end
     }
 
     /// How many bytes to move at once, so that requests which share the limit move side by side.
@@ -64,6 +75,14 @@ mod tests {
         tokio::time::sleep(SECOND * 60).await;
         let begun = Instant::now();
         assert_eq!(limit.book(2000) - begun, SECOND * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_take_turns_and_the_first_does_not_wait() {
+        let limit = RateLimit::per_second(4);
+        let begun = Instant::now();
+        let turns: Vec<Duration> = (0..5).map(|_| limit.turn() - begun).collect();
+        assert_eq!(turns, [0, 250, 500, 750, 1000].map(Duration::from_millis));
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use backstay_store::{Environment, RateLimit, RetryOptions, Store, StoreOptions, Watch};
+use backstay_store::{Created, Environment, Interrupt, RateLimit, RetryOptions, Store, StoreOptions, Watch};
 use backstay_testkit::proxy::{Fate, Proxy, nth};
 use backstay_testkit::{S3Server, sha256};
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use futures::future::try_join_all;
 
 async fn open(server: &S3Server, endpoint: &str, change: impl FnOnce(&mut StoreOptions)) -> Store {
@@ -107,6 +108,117 @@ async fn uploads_and_downloads_that_share_a_limit_keep_to_it_together() {
     let begun = Instant::now();
     free.create("free", body.clone(), digest).await.unwrap();
     assert!(begun.elapsed() < uploading / 2, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn no_more_requests_are_sent_a_second_than_are_allowed_whoever_sends_them_and_why() {
+    const SECOND: u64 = 10;
+    let server = S3Server::with_bucket("bucket");
+    let proxy = Proxy::start(server.address(), |request| match request.number {
+        1..=3 => Fate::AnswerInstead(503, "SlowDown"),
+        _ => Fate::Pass,
+    });
+    let limit = RateLimit::per_second(SECOND);
+    let limited = |options: &mut StoreOptions| options.request_limit = Some(limit.clone());
+    let stores = [open(&server, &proxy.endpoint, limited).await, open(&server, &proxy.endpoint, limited).await];
+    let names: Vec<_> = (0..12).map(|n| format!("x-{n}")).collect();
+    let begun = Instant::now();
+    let digest = sha256(b"a");
+    try_join_all(names.iter().zip(stores.iter().cycle()).map(|(name, store)| store.create(name, "a".into(), digest)))
+        .await
+        .unwrap();
+    let (took, sent) = (begun.elapsed(), proxy.log().len() as u32);
+    assert!(sent >= 15, "{sent}");
+    // The first one does not wait.
+    assert!(took >= Duration::from_millis(1000 / SECOND) * (sent - 1), "{sent} in {took:?}");
+    let free = open(&server, &proxy.endpoint, |_| {}).await;
+    let begun = Instant::now();
+    try_join_all(names.iter().map(|name| free.get(name, 1))).await.unwrap();
+    assert!(begun.elapsed() < took, "{:?}", begun.elapsed());
+}
+
+/// A server whose answers to a GET have bodies of this length, that come in such pieces ten times a second.
+fn trickling(length: usize, piece: usize) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            std::thread::spawn(move || -> std::io::Result<()> {
+                let mut socket = socket?;
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte)? == 1 {
+                    head.push(byte[0]);
+                }
+                let date = "last-modified: Fri, 21 Feb 2025 09:26:40 GMT\r\netag: \"x\"\r\n";
+                write!(socket, "HTTP/1.1 200 OK\r\n{date}content-length: {length}\r\n\r\n")?;
+                for piece in vec![7; length].chunks(piece) {
+                    socket.write_all(piece)?;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Ok(())
+            });
+        }
+    });
+    endpoint
+}
+
+#[tokio::test]
+async fn an_answer_that_trickles_stands_still_and_one_that_is_only_slow_does_not() {
+    let server = S3Server::with_bucket("bucket");
+    let stall = Duration::from_secs(1);
+    let impatient = |options: &mut StoreOptions| {
+        options.stall = stall;
+        options.retry = RetryOptions::never();
+    };
+    // 20 bytes a second would be done after more than a quarter of an hour.
+    let store = open(&server, &trickling(20_000, 2), impatient).await;
+    let begun = Instant::now();
+    for error in [store.get("x-0", u64::MAX).await.unwrap_err(), store.list("", None).try_next().await.unwrap_err()] {
+        assert!(error.is_retryable() && error.to_string().contains("bytes moved for 1.0 s"), "{error}");
+    }
+    assert!(begun.elapsed() < 10 * stall, "{:?}", begun.elapsed());
+    // 20 KiB a second for three seconds.
+    let store = open(&server, &trickling(60 << 10, 2 << 10), impatient).await;
+    let begun = Instant::now();
+    assert_eq!(store.get("x-0", u64::MAX).await.unwrap().unwrap().len(), 60 << 10);
+    assert!(begun.elapsed() > 2 * stall, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn whoever_wants_to_stop_does_not_wait_for_a_silent_store_and_hears_what_it_has_to_say() {
+    let server = S3Server::with_bucket("bucket");
+    let proxy = Proxy::start(server.address(), |request| match request.target.rsplit('/').next() {
+        Some("slow-0") => Fate::Delay(Duration::from_millis(500)),
+        Some("busy-0") => Fate::AnswerInstead(503, "SlowDown"),
+        _ => Fate::StallRequest(0),
+    });
+    let interrupt = Interrupt::default();
+    let store = open(&server, &proxy.endpoint, |options| {
+        options.interrupt = interrupt.clone();
+        options.retry.deadline = Duration::from_secs(60);
+    })
+    .await;
+    let digest = sha256(b"a");
+    let setting = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        interrupt.set();
+    };
+    let begun = Instant::now();
+    let (silent, slow, busy, ()) = tokio::join!(
+        store.create("silent-0", "a".into(), digest),
+        store.create("slow-0", "a".into(), digest),
+        store.create("busy-0", "a".into(), digest),
+        setting
+    );
+    let took = begun.elapsed();
+    assert_eq!(slow.unwrap(), Created::New, "it was answered within the moment that it is given");
+    for error in [silent.unwrap_err(), busy.unwrap_err(), store.get("late-0", 1).await.unwrap_err()] {
+        assert_eq!((error.code(), error.is_retryable()), ("interrupted", false), "{error}");
+    }
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let sent = proxy.log().len();
+    assert_eq!(store.head("later-0").await.unwrap_err().code(), "interrupted");
+    assert_eq!(proxy.log().len(), sent, "nothing new is asked");
 }
 
 #[tokio::test]

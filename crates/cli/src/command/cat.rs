@@ -31,7 +31,7 @@ pub(crate) struct Cat {
 
 impl Cat {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
-        session.output.make_way_for_content();
+        session.output.make_way_for_content()?;
         let restored =
             self.reading.restore(&self.selected, Target::Stdout, session).await.map_err(Failure::of_stdout)?;
         session.output.result_beside_data("restored", &restored);

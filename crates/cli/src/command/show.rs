@@ -59,6 +59,7 @@ impl Show {
         };
         let details = backstay::catalog::show(&store, &id, &keyring).await?;
         if self.document {
+            session.output.make_way_for_content()?;
             return write_document(&details);
         }
         let mut shown = Shown::new(&details, self.objects);

@@ -170,3 +170,24 @@ fn a_request_that_stands_still_is_given_up_after_the_time_that_is_set() {
     run.env("BACKSTAY_STORE", "s3://bucket/pg").good().says("nothing moved for 1.0 s");
     assert!(begun.elapsed() < Duration::from_secs(30));
 }
+
+#[test]
+fn a_run_sends_no_more_requests_a_second_than_it_may() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let proxy = Proxy::start(server.address(), |_| Fate::Pass);
+    let backup = || {
+        let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--part-size", "1MiB"]);
+        let run = run.env("BACKSTAY_STORE", "s3://bucket/pg").stdin(noise(5 << 20));
+        let run = server.variables(&proxy.endpoint).iter().fold(run, |run, (name, value)| run.env(name, value));
+        let (begun, before) = (Instant::now(), proxy.log().len());
+        run.good();
+        (begun.elapsed(), u32::try_from(proxy.log().len() - before).unwrap())
+    };
+    let (free, _) = backup();
+    place.write("config/backstay/backstay.toml", "limit_requests = 3\n");
+    let (slow, sent) = backup();
+    assert!(sent >= 8 && slow > free, "{sent} in {slow:?}, {free:?}");
+    // The first one does not wait.
+    assert!(slow >= Duration::from_secs((sent - 1).into()) / 3, "{sent} in {slow:?}");
+    place.run(["list", "--limit-requests", "0"]).fails("usage.arguments", 2).says("--limit-requests");
+}

@@ -68,6 +68,9 @@ impl Export {
             let failure = Failure::new("usage.terminal", "the secret would be written to the terminal");
             return Err(failure.with_hint("give a file with -o, or pipe it to a printer: backstay key export … | lp"));
         }
+        if self.output.is_none() {
+            session.output.make_way_for_content()?;
+        }
         let exported = match &self.key {
             Some(path) => of_key(path, &self.narrow.filter(false)?, session).await?,
             None => self.of_archive(session).await?,
