@@ -107,6 +107,8 @@ struct Inner {
     creation: Creation,
     #[cfg(feature = "s3")]
     bucket: Option<crate::bucket::BucketRequests>,
+    #[cfg(feature = "azure")]
+    blocks: Option<crate::blocks::BlockBlobs>,
     pages: Option<Pages>,
     credential_source: Option<String>,
     retry: RetryOptions,
@@ -140,6 +142,8 @@ pub(crate) struct Opened {
     pub(crate) endpoint: Option<String>,
     #[cfg(feature = "s3")]
     pub(crate) bucket: Option<crate::bucket::BucketRequests>,
+    #[cfg(feature = "azure")]
+    pub(crate) blocks: Option<crate::blocks::BlockBlobs>,
 }
 
 impl Store {
@@ -174,6 +178,8 @@ impl Store {
                     creation: Creation::of(&options.objects, &Backend::Cloud(cloud))?,
                     #[cfg(feature = "s3")]
                     bucket: opened.bucket,
+                    #[cfg(feature = "azure")]
+                    blocks: opened.blocks,
                     pages: Some(opened.pages),
                     credential_source: Some(opened.credential_source),
                     retry: options.retry.clone(),
@@ -222,6 +228,8 @@ impl Store {
             creation: Creation::default(),
             #[cfg(feature = "s3")]
             bucket: None,
+            #[cfg(feature = "azure")]
+            blocks: None,
             pages: None,
             credential_source: None,
             retry: RetryOptions::default(),
@@ -242,6 +250,10 @@ impl Store {
         #[cfg(feature = "s3")]
         {
             inner.bucket = None;
+        }
+        #[cfg(feature = "azure")]
+        {
+            inner.blocks = None;
         }
         inner.wrapped = true;
         self
@@ -328,6 +340,11 @@ impl Store {
     #[cfg(feature = "s3")]
     pub(crate) fn bucket_requests(&self) -> Option<&crate::bucket::BucketRequests> {
         self.inner.bucket.as_ref()
+    }
+
+    #[cfg(feature = "azure")]
+    pub(crate) fn blocks(&self) -> Option<&crate::blocks::BlockBlobs> {
+        self.inner.blocks.as_ref()
     }
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
