@@ -6,6 +6,7 @@
 //   FAULT_ERRNO=N       with this error, EIO unless told otherwise
 //   FAULT_MARK=FILE     is created when a call fails: without it, there were fewer calls than K
 //   CLOCK_SHIFT=S       the time of day is S seconds away
+//   CLOCK_FILE=FILE     as many seconds away as the file says, which is read whenever somebody asks for the time: a server can grow older as it runs
 //   CLOCK_RATE=N        the clock that timeouts are measured by runs N times as fast from the start of the process
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,13 +19,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 static const char *call_to_fail, *under, *mark;
 static long at, on, error, rate = 1;
-static long long shift;
+static _Atomic long long shift;
+static int clock_file = -1;
 static struct timespec began;
 static atomic_long calls;
 
@@ -41,6 +44,7 @@ __attribute__((constructor)) static void begin(void) {
     on = number("FAULT_ON", 0);
     error = number("FAULT_ERRNO", EIO);
     shift = number("CLOCK_SHIFT", 0);
+    if (getenv("CLOCK_FILE")) clock_file = syscall(SYS_openat, AT_FDCWD, getenv("CLOCK_FILE"), O_RDONLY | O_CLOEXEC);
     syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &began);
     rate = number("CLOCK_RATE", 1);
 }
@@ -101,11 +105,31 @@ static int scaled(struct timespec *time) {
     return 0;
 }
 
+static long long shift_now(void) {
+    char text[32];
+    if (clock_file < 0) return shift;
+    long length = syscall(SYS_pread64, clock_file, text, sizeof text - 1, 0);
+    // Between a shell's emptying of the file and its writing to it, what was there before counts.
+    if (length > 1 && text[length - 1] == '\n') {
+        text[length] = 0;
+        shift = atoll(text);
+    }
+    return shift;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *time) {
     int status = REAL(clock_gettime)(clock, time);
     if (status) return status;
-    if (clock == CLOCK_REALTIME) time->tv_sec += shift;
+    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) time->tv_sec += shift_now();
     if (clock == CLOCK_MONOTONIC && rate != 1) scaled(time);
+    return 0;
+}
+// What Node asks.
+int gettimeofday(struct timeval *restrict result, void *restrict zone) {
+    struct timespec now;
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *result = (struct timeval){.tv_sec = now.tv_sec, .tv_usec = now.tv_nsec / 1000};
     return 0;
 }
 time_t time(time_t *result) {

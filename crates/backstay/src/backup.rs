@@ -249,6 +249,9 @@ pub(crate) async fn write(
     };
     let layout = Layout::choose(wish)?;
     let single = matches!(options.format, Format::Openssl { single: true, .. });
+    if single {
+        store.takes_streams()?;
+    }
     if single && options.also.is_some() {
         return Err(Error::Usage { why: "a single object goes to one store only".to_owned() });
     }

@@ -27,7 +27,7 @@ pub(crate) enum Parts {
     Objects(Objects),
     /// One object each, by way of a spool.
     Spooled(Spooled),
-    /// All into one object, which only a file system can create as it grows.
+    /// All into one object, which a file system can create as it grows, and Azure from blocks.
     Single(Single),
 }
 
@@ -99,7 +99,7 @@ impl Parts {
         match self {
             Parts::Objects(objects) => objects.put(part).await,
             Parts::Spooled(spooled) => spooled.put(part).await,
-            Parts::Single(single) => single.write(&part.bytes).await.map(|()| Some(part.bytes)),
+            Parts::Single(single) => single.write(part.bytes.into()).await,
         }
     }
 
@@ -205,14 +205,16 @@ impl Objects {
 }
 
 impl Single {
-    async fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.digest.update(bytes);
+    /// Gives back the memory.
+    async fn write(&mut self, bytes: Bytes) -> Result<Option<Vec<u8>>> {
+        self.digest.update(&bytes);
         self.totals.stored += bytes.len() as u64;
-        Ok(self.object.write(bytes).await?)
+        self.object.write(bytes.clone()).await?;
+        Ok(bytes.try_into_mut().ok().map(Vec::from))
     }
 
     async fn finish(mut self) -> Result<(Vec<PartEntry>, Totals)> {
-        self.object.commit().await?;
+        self.totals.unconfirmed = self.object.commit().await? == Created::Unconfirmed;
         self.totals.parts = 1;
         let sha256 = self.digest.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
         Ok((vec![PartEntry { size: self.totals.stored, rnd: None, sha256 }], self.totals))

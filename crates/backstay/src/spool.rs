@@ -48,7 +48,7 @@ pub(crate) async fn fetch(
         let mut object = spool.store.create_streaming(&part.name).await?;
         let mut pieces = fetcher.raw(part);
         while let Some(piece) = pieces.try_next().await? {
-            object.write(&piece.bytes).await?;
+            object.write(piece.bytes).await?;
         }
         object.commit().await?;
     }

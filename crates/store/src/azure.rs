@@ -5,9 +5,12 @@ use std::sync::Arc;
 use http::HeaderMap;
 use object_store::ObjectStore;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::HttpConnector as _;
 use object_store::list::PaginatedListStore;
+use url::Url;
 
 use crate::Error;
+use crate::blocks::BlockBlobs;
 use crate::credentials::Environment;
 use crate::credentials::azure::{self, Account};
 use crate::endpoint::Endpoint;
@@ -44,17 +47,22 @@ pub(crate) fn open(
         .with_container_name(container)
         .with_endpoint(endpoint.as_str().to_owned())
         .with_client_options(client_options(endpoint.is_plain_http()))
-        .with_http_connector(connector)
+        .with_http_connector(connector.clone())
         .with_retry(no_retries());
     let builder = account
         .settings
         .into_iter()
         .fold(builder, |builder, (key, value): (AzureConfigKey, String)| builder.with_config(key, value));
-    let azure = Arc::new(builder.build().map_err(|error| Error::Credentials {
+    let unusable = |error: object_store::Error| Error::Credentials {
         store: url.into(),
         reason: error.to_string(),
         hint: "check the AZURE_* variables".into(),
-    })?);
+    };
+    let azure = Arc::new(builder.build().map_err(unusable)?);
+    let client = connector.connect(&client_options(endpoint.is_plain_http())).map_err(unusable)?;
+    let address = format!("{}/{container}", endpoint.as_str());
+    let address = Url::parse(&address).map_err(|error| Error::Url { url: address, reason: error.to_string() })?;
+    let blocks = BlockBlobs::new(Arc::clone(&azure), client, account.name, address);
     Ok(Opened {
         objects: Arc::clone(&azure) as Arc<dyn ObjectStore>,
         pages: Pages(azure as Arc<dyn PaginatedListStore>),
@@ -62,6 +70,7 @@ pub(crate) fn open(
         endpoint: custom.map(|endpoint| endpoint.as_str().to_owned()),
         #[cfg(feature = "s3")]
         bucket: None,
+        blocks: Some(blocks),
     })
 }
 

@@ -157,6 +157,19 @@ impl Creation {
         url::form_urlencoded::parse(self.tags.encoded().as_bytes()).into_owned().collect()
     }
 
+    /// The options in Azure's headers, for a request that object_store does not make.
+    #[cfg(feature = "azure")]
+    pub(crate) fn headers_of_azure(&self) -> HeaderMap {
+        let class = self.attributes.get(&Attribute::StorageClass).map(|class| ("x-ms-access-tier", class.as_ref()));
+        let tags = Some(("x-ms-tags", self.tags.encoded())).filter(|(_, tags)| !tags.is_empty());
+        let all = [class, tags].into_iter().flatten();
+        let header = |(name, value)| {
+            let value = HeaderValue::from_str(value).expect("checked, or encoded, when the store was opened");
+            (HeaderName::from_static(name), value)
+        };
+        all.map(header).collect()
+    }
+
     /// The options of one conditional create of a body with this digest.
     pub(crate) fn put(&self, sha256: [u8; 32]) -> PutOptions {
         let mut extensions = Extensions::new();

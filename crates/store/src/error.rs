@@ -119,6 +119,20 @@ pub enum Error {
         /// The operation.
         operation: &'static str,
     },
+    /// An object of unknown length became longer than the store takes.
+    #[error(
+        "{name} is too long for one object of {store}: {bytes} bytes in {blocks} blocks are sent, and the next one is not taken"
+    )]
+    TooManyBlocks {
+        /// The store's URL.
+        store: String,
+        /// The object's name.
+        name: String,
+        /// The blocks that are sent.
+        blocks: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// An option's value that cannot be used.
     #[error("{what} cannot be used: {reason}")]
     Option {
@@ -187,11 +201,11 @@ impl Error {
             Self::Locked { .. } => "store.locked",
             Self::ConditionIgnored { .. } => "store.condition-ignored",
             Self::Option { .. } => "usage.arguments",
-            Self::UnsupportedOption { .. } => "store.unsupported",
             Self::Interrupted { .. } => "interrupted",
-            Self::ObjectMissing { .. } | Self::ShortObject { .. } | Self::Unsupported { .. } | Self::Failed { .. } => {
-                "store.failed"
+            Self::UnsupportedOption { .. } | Self::Unsupported { .. } | Self::TooManyBlocks { .. } => {
+                "store.unsupported"
             }
+            Self::ObjectMissing { .. } | Self::ShortObject { .. } | Self::Failed { .. } => "store.failed",
         }
     }
 
@@ -209,6 +223,7 @@ impl Error {
             Self::ConditionIgnored { .. } => Some("two writers could overwrite each other here; use a store that honours if-none-match, or for a backup let the credentials list and read".into()),
             Self::Failed { advice, .. } => advice.as_deref().map(str::to_owned),
             Self::UnsupportedOption { .. } => Some("leave the option out for this store, or use a store that has it".into()),
+            Self::TooManyBlocks { .. } => Some("a block is a part, of which an object has at most 50,000 of at most 4000 MiB: take larger ones with --part-size, or leave --single out".into()),
             Self::Option { .. } => Some("correct the option's value".into()),
             Self::Interrupted { .. } | Self::Name { .. } | Self::ObjectMissing { .. } | Self::TooLarge { .. } | Self::ShortObject { .. } | Self::Unsupported { .. } => None,
         }

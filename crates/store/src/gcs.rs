@@ -84,6 +84,8 @@ pub(crate) fn open(
         endpoint: custom.map(|endpoint| endpoint.as_str().to_owned()),
         #[cfg(feature = "s3")]
         bucket: None,
+        #[cfg(feature = "azure")]
+        blocks: None,
     })
 }
 

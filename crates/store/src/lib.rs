@@ -27,6 +27,8 @@ mod access;
 mod attempt;
 #[cfg(feature = "azure")]
 mod azure;
+#[cfg(feature = "azure")]
+mod blocks;
 mod bucket;
 mod capabilities;
 #[cfg(feature = "cloud")]

@@ -115,6 +115,8 @@ struct Inner {
     creation: Creation,
     #[cfg(feature = "s3")]
     bucket: Option<crate::bucket::BucketRequests>,
+    #[cfg(feature = "azure")]
+    blocks: Option<crate::blocks::BlockBlobs>,
     pages: Option<Pages>,
     credential_source: Option<String>,
     retry: RetryOptions,
@@ -149,6 +151,8 @@ pub(crate) struct Opened {
     pub(crate) endpoint: Option<String>,
     #[cfg(feature = "s3")]
     pub(crate) bucket: Option<crate::bucket::BucketRequests>,
+    #[cfg(feature = "azure")]
+    pub(crate) blocks: Option<crate::blocks::BlockBlobs>,
 }
 
 impl Store {
@@ -183,6 +187,8 @@ impl Store {
                     creation: Creation::of(&options.objects, &Backend::Cloud(cloud))?,
                     #[cfg(feature = "s3")]
                     bucket: opened.bucket,
+                    #[cfg(feature = "azure")]
+                    blocks: opened.blocks,
                     pages: Some(opened.pages),
                     credential_source: Some(opened.credential_source),
                     retry: options.retry.clone(),
@@ -233,6 +239,8 @@ impl Store {
             creation: Creation::default(),
             #[cfg(feature = "s3")]
             bucket: None,
+            #[cfg(feature = "azure")]
+            blocks: None,
             pages: None,
             credential_source: None,
             retry: RetryOptions::default(),
@@ -254,6 +262,10 @@ impl Store {
         #[cfg(feature = "s3")]
         {
             inner.bucket = None;
+        }
+        #[cfg(feature = "azure")]
+        {
+            inner.blocks = None;
         }
         inner.wrapped = true;
         self
@@ -340,6 +352,11 @@ impl Store {
     #[cfg(feature = "s3")]
     pub(crate) fn bucket_requests(&self) -> Option<&crate::bucket::BucketRequests> {
         self.inner.bucket.as_ref()
+    }
+
+    #[cfg(feature = "azure")]
+    pub(crate) fn blocks(&self) -> Option<&crate::blocks::BlockBlobs> {
+        self.inner.blocks.as_ref()
     }
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {

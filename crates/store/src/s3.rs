@@ -96,6 +96,8 @@ pub(crate) async fn open(
         credential_source: found.source,
         endpoint: custom.map(|endpoint| endpoint.as_str().to_owned()),
         bucket: Some(BucketRequests { client, url: bucket_url }),
+        #[cfg(feature = "azure")]
+        blocks: None,
     })
 }
 

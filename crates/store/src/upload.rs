@@ -1,4 +1,4 @@
-//! Creating objects: whole ones from memory, and on local stores one of unknown length.
+//! Creating objects: whole ones from memory, and on directories and Azure one of unknown length.
 
 use std::ops::ControlFlow;
 
@@ -6,6 +6,8 @@ use bytes::Bytes;
 use object_store::{PutMode, PutOptions};
 
 use crate::attempt::Meaning;
+#[cfg(feature = "azure")]
+use crate::blocks::Blocks;
 use crate::commit::Created;
 use crate::local::{Staged, in_background};
 use crate::open::Backend;
@@ -63,9 +65,10 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `store.failed` on stores other than directories and memory: a cloud has no conditional create for a stream.
+    /// `store.unsupported` on other stores than directories and Azure; `store.failed`.
     pub async fn create_streaming(&self, name: &str) -> Result<StreamingCreate, Error> {
         self.takes_new_objects()?;
+        self.takes_streams()?;
         self.key(name)?;
         let target = match self.backend() {
             Backend::Memory => Target::Memory(Vec::new()),
@@ -75,10 +78,36 @@ impl Store {
                 Target::File(Some(staged.map_err(|error| self.file_error(error, name))?))
             }
             Backend::Cloud(_) | Backend::Other => {
-                return Err(Error::Unsupported { store: self.url().into(), operation: "objects of unknown length" });
+                #[cfg(feature = "azure")]
+                if let Some(blobs) = self.blocks() {
+                    let target = Target::Blocks(Blocks::begin(blobs.clone()));
+                    return Ok(StreamingCreate { store: self.clone(), name: name.into(), target });
+                }
+                return Err(self.takes_no_streams());
             }
         };
         Ok(StreamingCreate { store: self.clone(), name: name.into(), target })
+    }
+
+    /// Refuses what [`Store::create_streaming`] would refuse, before anything is done.
+    ///
+    /// # Errors
+    ///
+    /// `store.unsupported`: neither S3 nor Google has a conditional create for a stream that a client of theirs could be asked for.
+    pub fn takes_streams(&self) -> Result<(), Error> {
+        #[cfg(feature = "azure")]
+        if self.blocks().is_some() {
+            return Ok(());
+        }
+        match self.backend() {
+            Backend::Memory | Backend::Directory(_) => Ok(()),
+            Backend::Cloud(_) | Backend::Other => Err(self.takes_no_streams()),
+        }
+    }
+
+    fn takes_no_streams(&self) -> Error {
+        let operation = "one object of unknown length: directories and Azure do";
+        Error::Unsupported { store: self.url().into(), operation }
     }
 
     /// The error of a failed file operation, through the same eyes as everything else.
@@ -114,6 +143,8 @@ enum Target {
     Memory(Vec<u8>),
     /// Empty only while a write is under way on another thread, or after one was lost.
     File(Option<Staged>),
+    #[cfg(feature = "azure")]
+    Blocks(Blocks),
 }
 
 impl StreamingCreate {
@@ -122,15 +153,16 @@ impl StreamingCreate {
     /// # Errors
     ///
     /// `store.failed`, for one when the file system is full. Nothing more can be written then.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         match &mut self.target {
-            Target::Memory(buffer) => buffer.extend_from_slice(bytes),
+            Target::Memory(buffer) => buffer.extend_from_slice(&bytes),
             Target::File(slot) => {
                 let mut staged = slot.take().ok_or_else(|| self.store.file_error(lost(), &self.name))?;
-                let bytes = bytes.to_vec();
                 let written = in_background(move || staged.write(&bytes).map(|()| staged)).await;
                 *slot = Some(written.map_err(|error| self.store.file_error(error, &self.name))?);
             }
+            #[cfg(feature = "azure")]
+            Target::Blocks(blocks) => blocks.send(&self.store, &self.name, bytes).await?,
         }
         Ok(())
     }
@@ -140,14 +172,14 @@ impl StreamingCreate {
     /// # Errors
     ///
     /// `name.taken` if it is not; `store.failed`.
-    pub async fn commit(self) -> Result<(), Error> {
+    pub async fn commit(self) -> Result<Created, Error> {
         let Self { store, name, target } = self;
         match target {
             Target::Memory(buffer) => {
                 let key = store.key(&name)?;
                 let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
                 match store.attempt(Request::Put, store.objects().put_opts(&key, buffer.into(), options)).await.0 {
-                    Ok(_) => Ok(()),
+                    Ok(_) => Ok(Created::New),
                     Err(_) => {
                         Err(Error::NameTaken { store: store.url().into(), name, reason: "it is there already".into() })
                     }
@@ -159,8 +191,10 @@ impl StreamingCreate {
                     let name = name.clone();
                     in_background(move || staged.publish(&name, false)).await
                 };
-                published.map_err(|error| store.file_error(error, &name))
+                published.map(|()| Created::New).map_err(|error| store.file_error(error, &name))
             }
+            #[cfg(feature = "azure")]
+            Target::Blocks(blocks) => blocks.commit(&store, &name).await,
         }
     }
 }

@@ -11,3 +11,4 @@ mod object_options;
 mod retries;
 mod s3;
 mod servers;
+mod streams;

@@ -109,7 +109,7 @@ async fn the_staging_folder_is_not_listed_and_never_looks_like_a_part() {
     let directory = tempfile::tempdir().unwrap();
     let store = open_path(directory.path()).await;
     let mut part = store.create_streaming("x-0").await.unwrap();
-    part.write(b"half").await.unwrap();
+    part.write("half".into()).await.unwrap();
     assert_eq!(store.list("", None).try_collect::<Vec<_>>().await.unwrap(), []);
     // Names beside the staging folder would match the glob that puts an archive together.
     let beside: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -123,19 +123,19 @@ async fn streams_appear_whole_at_commit_or_not_at_all() {
     for store in [open_path(directory.path()).await, Store::memory()] {
         let mut written = store.create_streaming("s-0").await.unwrap();
         for _ in 0..1000 {
-            written.write(&[42; 1000]).await.unwrap();
+            written.write(vec![42; 1000].into()).await.unwrap();
         }
         assert_eq!(store.head("s-0").await.unwrap(), None);
         written.commit().await.unwrap();
         assert_eq!(store.get("s-0", 1 << 20).await.unwrap().unwrap(), vec![42; 1_000_000]);
 
         let mut dropped = store.create_streaming("s-1").await.unwrap();
-        dropped.write(b"x").await.unwrap();
+        dropped.write("x".into()).await.unwrap();
         drop(dropped);
         assert_eq!(store.head("s-1").await.unwrap(), None);
 
         let mut late = store.create_streaming("s-0").await.unwrap();
-        late.write(b"other").await.unwrap();
+        late.write("other".into()).await.unwrap();
         assert_eq!(late.commit().await.unwrap_err().code(), "name.taken");
         assert_eq!(store.get("s-0", 1 << 20).await.unwrap().unwrap().len(), 1_000_000);
 
@@ -151,7 +151,7 @@ async fn what_killed_writers_left_is_found_and_removed() {
     let store = open_path(directory.path()).await;
     assert_eq!(store.staged().await.unwrap(), []);
     let mut killed = store.create_streaming("x-0").await.unwrap();
-    killed.write(b"xyz").await.unwrap();
+    killed.write("xyz".into()).await.unwrap();
     std::mem::forget(killed);
     let staged = store.staged().await.unwrap();
     assert_eq!((staged.len(), staged[0].size), (1, 3));
@@ -230,7 +230,7 @@ async fn full_file_system_inner() {
     let mut stream = store.create_streaming("x-0").await.unwrap();
     let error = async {
         loop {
-            if let Err(error) = stream.write(&[1; 100_000]).await {
+            if let Err(error) = stream.write(vec![1; 100_000].into()).await {
                 break error;
             }
         }
@@ -238,7 +238,7 @@ async fn full_file_system_inner() {
     .await;
     assert!(error.to_string().contains("No space left"), "{error}");
     // A stream that failed once cannot become an object with a hole in it.
-    stream.write(b"x").await.unwrap_err();
+    stream.write("x".into()).await.unwrap_err();
     stream.commit().await.unwrap_err();
     assert_eq!(files(Path::new(&directory)), [""; 0]);
     let small = Bytes::from(vec![1; 1000]);

@@ -140,7 +140,7 @@ impl Policy {
         }
         if self.rules().next().is_none() && self.within.is_none_or(|within| within.is_zero()) {
             return refuse(if self.tags.is_empty() {
-                "there is no rule what to keep: give at least one of --keep-last, --keep-hourly, --keep-daily, --keep-weekly, --keep-monthly, --keep-yearly, --keep-within"
+                "there is no rule what to keep: give at least one of --keep-last, --keep-hourly, --keep-daily, --keep-weekly, --keep-monthly, --keep-yearly, --keep-within, and --keep-tag beside one of them"
             } else {
                 "--keep-tag alone would give up almost everything: say with --keep-last, --keep-daily or another rule what else to keep"
             });

@@ -31,7 +31,8 @@ backups can be made, 3 when something should be done about the store, and that o
 no backup should go there.
 
 With one of them only the listing and the newest manifests are read, which needs no key. An archive
-counts when it is committed and its parts are those of its manifest. The exit status is 0 when each
+counts when it is committed and its parts are those of its manifest; other managers' archives have
+none, and names and sizes have to do. The exit status is 0 when each
 source has one that is fresh, 22 when one has none, and 3 when one is far smaller than usual: that
 is how broken dumps look.";
 

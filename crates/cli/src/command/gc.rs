@@ -22,7 +22,8 @@ Examples:
 
 Only parts that no manifest commits are ever deleted, and only when nothing of them was stored for two days. That
 takes two runs: the first one deletes the parts and leaves a small marker, which a run after another two days deletes.
-Interrupted uploads of the openssl format are listed and kept, since nothing tells them from whole archives of other
+No other thing is left behind: objects are sent whole, so that there are no multipart uploads to
+abandon, and nothing takes a lease. Interrupted uploads of the openssl format are listed and kept, since nothing tells them from whole archives of other
 programs.";
 
 /// Find and delete what interrupted runs left behind

@@ -47,6 +47,31 @@ async fn the_key_of_another_account_is_denied() {
 }
 
 #[tokio::test]
+async fn the_login_of_a_user_is_looked_for_where_gcloud_keeps_its_configuration() {
+    let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let user = r#"{"type":"authorized_user","client_id":"id","client_secret":"shh","refresh_token":"again"}"#;
+    let of_home = home.path().join(".config/gcloud");
+    std::fs::create_dir_all(&of_home).unwrap();
+    for folder in [of_home.as_path(), elsewhere.path()] {
+        std::fs::write(folder.join("application_default_credentials.json"), user).unwrap();
+    }
+    let home = home.path().to_str().unwrap();
+    for (variables, folder) in [
+        (vec![("HOME", home)], of_home.as_path()),
+        (vec![("HOME", home), ("CLOUDSDK_CONFIG", elsewhere.path().to_str().unwrap())], elsewhere.path()),
+    ] {
+        let store = open("gs://bucket", &variables).await.unwrap();
+        let source = store.credential_source().unwrap().to_owned();
+        assert!(source.contains(folder.to_str().unwrap()), "{source}");
+    }
+    // Nothing is there: nobody logged in, and the machine itself is asked.
+    let empty = tempfile::tempdir().unwrap();
+    let variables = [("HOME", home), ("CLOUDSDK_CONFIG", empty.path().to_str().unwrap())];
+    let store = open("gs://bucket", &variables).await.unwrap();
+    assert!(store.credential_source().unwrap().contains("metadata"), "{:?}", store.credential_source());
+}
+
+#[tokio::test]
 async fn credentials_of_a_kind_that_is_not_supported_are_named() {
     for kind in ["external_account", "impersonated_service_account"] {
         let kept = file(&format!(r#"{{"type":"{kind}"}}"#));

@@ -55,28 +55,38 @@ async fn a_refusal_with_another_time_in_it_says_that_the_clock_is_off() {
         let now = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
         now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
     };
+    let account = backstay_testkit::GcsServer::strange_account();
     for (shift, said) in [(-1200, Some("20 minutes ahead of")), (1230, Some("20 minutes behind")), (60, None)] {
-        for (code, status) in [("RequestTimeTooSkewed", 403), ("AuthenticationFailed", 403), ("InvalidSecurity", 401)] {
+        for (url, code, status) in [
+            ("s3://bucket", "RequestTimeTooSkewed", 403),
+            ("az://container", "AuthenticationFailed", 403),
+            ("gs://bucket", "InvalidSecurity", 401),
+        ] {
             let date = shifted(shift);
             let server = Recorder::start(move |_| {
                 Answer::status(status, format!("<Error><Code>{code}</Code><Message>no</Message></Error>"))
                     .with("date", date.clone())
             });
+            let here = account.replacen('{', &format!("{{\"gcs_base_url\":\"{}\",", server.endpoint), 1);
             let variables = [
                 ("AWS_ACCESS_KEY_ID", "a"),
                 ("AWS_SECRET_ACCESS_KEY", "b"),
-                ("AWS_ENDPOINT_URL", server.endpoint.as_str()),
+                ("AWS_ENDPOINT_URL", &server.endpoint),
+                ("AZURE_STORAGE_ACCOUNT", "acc"),
+                ("AZURE_STORAGE_KEY", "a2V5"),
+                ("AZURE_STORAGE_ENDPOINT", &server.endpoint),
+                ("GOOGLE_SERVICE_ACCOUNT_KEY", &here),
             ];
-            let store = open("s3://bucket", &variables);
+            let store = open(url, &variables);
             let error = store.await.unwrap().get("x-0", 1).await.unwrap_err();
-            assert_eq!(error.code(), "store.denied", "{error}");
+            assert_eq!(error.code(), "store.denied", "{url}: {error}");
             assert!(error.to_string().contains(code), "{error}");
             let hint = error.hint().unwrap();
             match said {
-                Some(said) => assert!(hint.contains("clock") && hint.contains(said), "{hint}"),
-                None => assert!(!hint.contains("clock"), "{hint}"),
+                Some(said) => assert!(hint.contains("clock") && hint.contains(said), "{url}: {hint}"),
+                None => assert!(!hint.contains("clock"), "{url}: {hint}"),
             }
-            assert_eq!(server.taken().len(), 1, "it is not repeated");
+            assert_eq!(server.taken().len(), 1, "{url}: it is not repeated");
         }
     }
 }
