@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Archives go into real PostgreSQL servers: drills that pass, drills that fail for each reason there is, and what every one of them
 # leaves behind, which is nothing; and `restore --to-db`.
-# shellcheck source=tests/e2e/harness.sh
+# Names stand in backticks in what is said.
+# shellcheck disable=SC2016 source=tests/e2e/harness.sh
 . "$(dirname "$0")/harness.sh"
 
 ODD=$SCRATCH/odd
@@ -170,7 +171,6 @@ it_fails_when_the_archive_is_damaged() {
     local last
     last=$(find damaged -type f -name '*-*' ! -name '*.json' | sort -V | tail -n 1)
     rm "$last"
-    # shellcheck disable=SC2016
     refuses part.missing backstay drill -s damaged -i key.txt --scratch-dir scratch latest --report drill.html
     says drill.html 'part.missing'
     demand_nothing_left
@@ -199,12 +199,39 @@ it_refuses_a_server_that_is_not_empty() {
     with <(small_dump '')
     local dsn="host=$PWD/used/socket user=postgres dbname=postgres"
     pg_start "$PWD/used"
-    for make in 'CREATE TABLE mine ()' 'CREATE SCHEMA mine' 'CREATE FUNCTION mine() RETURNS int RETURN 1' 'CREATE DATABASE mine' 'SELECT lo_create(1)'; do
-        pg_on "$PWD/used" psql -X -q -o /dev/null -c "$make"
+    local database make drop
+    while IFS='#' read -r database make drop; do
+        pg_on "$PWD/used" psql -X -q -o /dev/null -v ON_ERROR_STOP=1 -d "$database" -c "$make"
+        echo "$make"
         refuses target.not-empty backstay drill -s store -i key.txt latest --dsn "$dsn"
-        pg_on "$PWD/used" psql -X -q -o /dev/null -c 'DROP TABLE IF EXISTS mine' -c 'DROP SCHEMA IF EXISTS mine' \
-            -c 'DROP FUNCTION IF EXISTS mine()' -c 'DROP DATABASE IF EXISTS mine' -c 'SELECT lo_unlink(oid) FROM pg_largeobject_metadata' 2> /dev/null
-    done
+        pg_on "$PWD/used" psql -X -q -o /dev/null -v ON_ERROR_STOP=1 -d "$database" -c "$drop"
+    done << 'MADE'
+postgres#CREATE TABLE mine ()#DROP TABLE mine
+postgres#CREATE SCHEMA mine#DROP SCHEMA mine
+postgres#CREATE FUNCTION mine() RETURNS int RETURN 1#DROP FUNCTION mine()
+postgres#CREATE DATABASE mine#DROP DATABASE mine
+postgres#SELECT lo_create(1)#SELECT lo_unlink(1)
+postgres#CREATE TYPE mine AS ENUM ('x')#DROP TYPE mine
+postgres#CREATE TYPE mine AS (x int)#DROP TYPE mine
+postgres#CREATE DOMAIN mine AS int#DROP DOMAIN mine
+postgres#CREATE PUBLICATION mine FOR ALL TABLES#DROP PUBLICATION mine
+postgres#CREATE SUBSCRIPTION mine CONNECTION 'host=/nowhere' PUBLICATION x WITH (connect = false)#ALTER SUBSCRIPTION mine SET (slot_name = NONE); DROP SUBSCRIPTION mine
+postgres#CREATE TEXT SEARCH CONFIGURATION mine (COPY = english)#DROP TEXT SEARCH CONFIGURATION mine
+postgres#CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)#DROP OPERATOR === (int, int)
+postgres#CREATE COLLATION mine (LOCALE = 'C')#DROP COLLATION mine
+template1#CREATE TABLE mine ()#DROP TABLE mine
+MADE
+    # What a template has in it counts, and that there is one does not; nor do extensions.
+    pg_on "$PWD/used" psql -X -q -c 'CREATE DATABASE mine IS_TEMPLATE true' -c 'CREATE EXTENSION hstore' -c 'CREATE DATABASE other'
+    pg_on "$PWD/used" psql -X -q -d mine -c 'CREATE TABLE t ()'
+    refuses target.not-empty backstay drill -s store -i key.txt latest --dsn "$dsn"
+    says err 'the relation `public.t` in the database `mine`'
+    pg_on "$PWD/used" psql -X -q -d mine -c 'DROP TABLE t'
+    # Whichever database is connected to, it is the whole server that is asked.
+    pg_on "$PWD/used" psql -X -q -c 'CREATE TABLE mine ()'
+    refuses target.not-empty backstay drill -s store -i key.txt latest --dsn "host=$PWD/used/socket user=postgres dbname=other"
+    says err 'in the database `postgres`'
+    pg_on "$PWD/used" psql -X -q -c 'DROP TABLE mine' -c 'DROP DATABASE other'
     recorded none
     exits 0 backstay drill -s store -i key.txt latest --dsn "$dsn" --assert 'SELECT count(*) FROM t' --expect 3
     recorded good
@@ -286,6 +313,7 @@ it_leaves_nothing_when_it_is_interrupted() {
         wait "$DRILL" || status=$?
         [[ $status -eq 130 ]] || fail "exit status $status"
         says err 'error[interrupted]'
+        ! grep -q gc err || fail "what has that to do with gc: $(< err)"
         demand_nothing_left
     done
     recorded none
@@ -350,14 +378,16 @@ it_signs_the_report() {
 it_restores_a_cluster_into_a_server() {
     with "$SCRATCH/cluster.sql"
     pg_start "$PWD/fresh"
-    # Leading variables work as they do for psql.
-    exits 0 pg_on "$PWD/fresh" "$BACKSTAY" restore -s store latest -i key.txt --to-db '' -v
+    # Leading variables work as they do for psql, and one that is not set leads nowhere.
+    refuses usage.arguments pg_on "$PWD/fresh" "$BACKSTAY" restore -s store latest -i key.txt --to-db ''
+    refuses usage.arguments pg_on "$PWD/fresh" "$BACKSTAY" drill -s store latest -i key.txt --dsn ''
+    exits 0 pg_on "$PWD/fresh" "$BACKSTAY" restore -s store latest -i key.txt --to-db dbname=postgres -v
     says err 'benign, the server had the role already: line '
     says err '0 errors, 1 benign'
     pg_dump_of "$PWD/fresh" > restored.sql
     same "$SCRATCH/odd.sql" restored.sql
     refuses target.not-empty pg_on "$PWD/fresh" "$BACKSTAY" restore -s store latest -i key.txt --to-db postgres
-    says err 'another database'
+    says err 'it has '
     # All of it is there already.
     refuses target.statements pg_on "$PWD/fresh" "$BACKSTAY" restore -s store latest -i key.txt --to-db postgres --into-used
 }
@@ -378,6 +408,163 @@ it_restores_a_database_in_each_form_into_a_server() {
         same was is
         pg_on "$PWD/fresh" dropdb again
     done
+}
+
+# A server with a database that is used, and dumps of another one of that name.
+it_leaves_a_database_alone_that_a_dump_would_replace() {
+    pg_start "$PWD/used"
+    pg_on "$PWD/used" psql -X -q -c 'CREATE DATABASE shop'
+    pg_on "$PWD/used" psql -X -q -d shop -c 'CREATE TABLE precious AS SELECT 42 AS answer'
+    local dsn="host=$PWD/used/socket user=postgres dbname=postgres" options
+    for options in -C '-C --clean' '-C --clean --if-exists'; do
+        # shellcheck disable=SC2086
+        pg_on "$ODD" pg_dump $options shop > made.sql
+        with made.sql
+        refuses target.not-empty backstay restore -s store latest -i key.txt --to-db "$dsn"
+        says err 'the database `shop`, which the dump '
+    done
+    [[ $(pg_on "$PWD/used" psql -XAtd shop -c 'SELECT answer FROM precious') == 42 ]] || fail 'it is gone'
+    pg_on "$PWD/used" psql -X -q -c 'DROP DATABASE shop'
+    exits 0 backstay restore -s store latest -i key.txt --to-db "$dsn" --no-owner
+    says err 'is in the database `shop` of'
+    [[ $(pg_on "$PWD/used" psql -XAtd shop -c 'SELECT count(*) FROM orders') == 60000 ]] || fail 'it is not there'
+    # A text in a row is no statement.
+    with <(small_dump "SELECT 'DROP DATABASE shop;
+\\connect shop
+';") other
+    exits 0 backstay restore -s store other -i key.txt --to-db "$dsn"
+}
+
+it_asks_the_database_that_a_dump_makes() {
+    pg_on "$ODD" pg_dump -C shop > made.sql
+    with made.sql
+    exits 0 drill latest --assert 'SELECT count(*) FROM orders' --expect 60000 --assert 'SELECT current_database()' --expect shop
+    demand_nothing_left
+}
+
+it_leaves_the_roles_of_a_server_alone() {
+    with "$SCRATCH/cluster.sql"
+    pg_start "$PWD/used"
+    pg_on "$PWD/used" psql -X -q -c 'CREATE ROLE other LOGIN' -c 'CREATE ROLE owner_of_things NOLOGIN'
+    local dsn="host=$PWD/used/socket user=postgres dbname=postgres"
+    refuses target.not-empty backstay drill -s store -i key.txt latest --dsn "$dsn"
+    says err 'the role `owner_of_things`, which the dump would alter'
+    refuses target.not-empty backstay restore -s store -i key.txt latest --to-db "$dsn"
+    [[ $(pg_on "$PWD/used" psql -XAtc "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'owner_of_things'") == f ]] || fail 'it was altered'
+    recorded none
+    pg_on "$PWD/used" psql -X -q -c 'DROP ROLE owner_of_things'
+    # That there are others is of no matter.
+    exits 0 backstay drill -s store -i key.txt latest --dsn "$dsn"
+}
+
+it_fails_for_a_dump_that_was_cut_short_before_it_was_backed_up() {
+    new_key
+    mkdir -m 1777 scratch
+    pg_start "$PWD/fresh"
+    local file dsn="host=$PWD/fresh/socket user=postgres dbname=" n=0
+    for file in cluster.sql shop.sql; do
+        # At the end of a line, in the middle of rows: psql takes that for their end.
+        awk '/^COPY .*customers/ { rows = 1 } { print } rows && ++n == 100 { exit }' "$SCRATCH/$file" > cut.sql
+        rm -rf store
+        exits 0 backstay backup -s store -r "$RECIPIENT" --no-require-trailer < cut.sql
+        refuses dump.cut-short drill latest
+        says out 'FAILED'
+        recorded bad
+        n=$((n + 1))
+        pg_on "$PWD/fresh" createdb "cut$n"
+        refuses dump.cut-short backstay restore -s store latest -i key.txt --to-db "${dsn}cut$n" --into-used
+    done
+    demand_nothing_left
+}
+
+it_drills_servers_whose_names_are_those_of_the_drill() {
+    pg_start "$PWD/source"
+    pg_on "$PWD/source" psql -X -q -v ON_ERROR_STOP=1 -c 'CREATE DATABASE restored' -c 'CREATE ROLE backstay_drill' \
+        -c 'ALTER DATABASE restored SET default_transaction_read_only = on'
+    pg_on "$PWD/source" env PGOPTIONS='-c default_transaction_read_only=off' psql -X -q -d restored -c 'CREATE TABLE t AS SELECT 42 AS answer'
+    pg_on "$PWD/source" pg_dumpall > all.sql
+    with all.sql text
+    local check=(--db restored --assert 'SELECT answer FROM t' --expect 42)
+    exits 0 drill text "${check[@]}"
+    exits 0 pg_on "$PWD/source" "$BACKSTAY" backup -s store -r "$RECIPIENT" --name set --pg-dumpall
+    exits 0 drill set "${check[@]}"
+    pg_on "$PWD/source" pg_dump -C restored > made.sql
+    with made.sql made
+    exits 0 drill made "${check[@]}"
+    # As providers have it: the superuser is theirs.
+    sed 's/^ALTER ROLE postgres WITH SUPERUSER/ALTER ROLE postgres WITH NOSUPERUSER/' all.sql > managed.sql
+    with managed.sql managed
+    exits 0 drill managed "${check[@]}" --assert "SELECT rolsuper FROM pg_roles WHERE rolname = 'postgres'" --expect f
+    pg_start "$PWD/fresh"
+    exits 0 backstay restore -s store text -i key.txt --to-db "host=$PWD/fresh/socket user=postgres dbname=postgres"
+    [[ $(pg_on "$PWD/fresh" psql -XAtd restored -c 'SELECT answer FROM t') == 42 ]] || fail 'it is not there'
+    demand_nothing_left
+}
+
+# The source's passwords are not those of the server that is restored into, and whoever restores goes on to be who they are.
+it_keeps_the_login_of_whoever_restores() {
+    local role=it\'s\ me dsn
+    new_key
+    pg_start "$PWD/source"
+    pg_on "$PWD/source" psql -X -q -c "CREATE ROLE \"$role\" LOGIN PASSWORD 'of the source'" -c "ALTER ROLE \"$role\" SET work_mem = '7MB'" \
+        -c 'CREATE DATABASE shop'
+    pg_on "$PWD/source" psql -X -q -d shop -c 'CREATE TABLE t AS SELECT 42 AS answer'
+    exits 0 pg_on "$PWD/source" "$BACKSTAY" backup -s store -r "$RECIPIENT" --name set --pg-dumpall
+    exits 0 pg_on "$PWD/source" "$BACKSTAY" backup -s store -r "$RECIPIENT" --name text -- pg_dumpall
+    local subject
+    for subject in set text; do
+        pg_start "$PWD/$subject"
+        pg_on "$PWD/$subject" psql -X -q -c "CREATE ROLE \"$role\" LOGIN SUPERUSER PASSWORD 'mine'"
+        sed -i 's/trust$/scram-sha-256/' "$PWD/$subject/data/pg_hba.conf"
+        pg_as_server "$PG_BIN/pg_ctl" --pgdata "$PWD/$subject/data" --silent reload
+        dsn="host=$PWD/$subject/socket user='it\\'s me' dbname=postgres"
+        exits 0 env PGPASSWORD=mine "$BACKSTAY" restore -s store "$subject" -i key.txt --to-db "$dsn"
+        says err 'the role `it'"'"'s me`, as which this restore is logged in, keeps its own attributes and password'
+        [[ $(PGPASSWORD=mine psql -XAtq -d "$dsn" -c '\connect shop' -c 'SELECT answer FROM t' -c 'SHOW work_mem') == $'42\n7MB' ]] || fail 'other rows'
+    done
+}
+
+it_does_not_wait_for_a_server_that_says_too_much_or_nothing() {
+    with <(small_dump '')
+    exits 3 timeout 60 "$BACKSTAY" drill -s store -i key.txt --scratch-dir scratch latest --assert "SELECT repeat('x', 330000)"
+    says out 'longer than 262144 bytes'
+    pg_start "$PWD/many"
+    pg_on "$PWD/many" psql -X -q -c "DO \$\$ BEGIN FOR n IN 1..9000 LOOP EXECUTE format('CREATE ROLE %I', n || repeat('x', 55)); END LOOP; END \$\$"
+    exits 0 timeout 60 "$BACKSTAY" restore -s store latest -i key.txt --to-db "host=$PWD/many/socket user=postgres dbname=postgres"
+    # It accepts, and that is all.
+    "$PYTHON" - "$PWD/mute" << 'MUTE' &
+import os, socket, sys, time
+os.mkdir(sys.argv[1])
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1] + "/.s.PGSQL.5432")
+listener.listen()
+accepted, _ = listener.accept()
+open(sys.argv[1] + "/accepted", "w").close()
+time.sleep(60)
+MUTE
+    PIDS+=($!)
+    wait_until 20 test -S "$PWD/mute/.s.PGSQL.5432"
+    "$BACKSTAY" restore -s store latest -i key.txt --to-db "host=$PWD/mute user=me dbname=x" > out 2> err &
+    local restore=$! status=0
+    PIDS+=("$restore")
+    wait_until 20 test -e mute/accepted
+    kill -TERM "$restore"
+    wait_until 10 has_gone "$restore"
+    wait "$restore" || status=$?
+    [[ $status -eq 130 ]] || fail "exit status $status"
+    says err 'nothing was restored'
+}
+has_gone() { ! kill -0 "$1" 2> /dev/null || [[ $(ps -o stat= -p "$1") == Z* ]]; }
+
+it_says_why_a_scratch_server_does_not_start() {
+    with <(small_dump '')
+    refuses target.failed drill latest --pg-set ssl=on
+    says err 'could not load server certificate file'
+    mkdir -m 1777 a,b
+    refuses usage.arguments backstay drill -s store -i key.txt latest --scratch-dir a,b
+    says err 'comma'
+    exits 0 env TMPDIR= "$BACKSTAY" drill -s store -i key.txt latest
+    demand_nothing_left
 }
 
 it_demands_roles_unless_told_otherwise() {

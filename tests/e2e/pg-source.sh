@@ -112,6 +112,13 @@ it_dumps_a_database_whose_name_pg_dumpall_itself_refuses() {
     pg_on "$MANY" psql -X -q -d "dbname='$name'" -c 'CREATE TABLE t AS SELECT 42 AS answer'
     exits 1 pg_on "$MANY" pg_dumpall
     exits 0 backed_up "$MANY" --pg-dumpall --exclude-database many
+    # No script goes there, so a set with it is said to be one for hands, and its member goes into any database.
+    says err 'has a line break'
+    mkdir -m 1777 scratch
+    refuses target.failed backstay drill -s store cluster -i key.txt --scratch-dir scratch
+    says err 'drill this member alone'
+    refuses target.failed backstay restore -s store cluster -i key.txt --to-db "host=$MANY/socket user=postgres dbname=postgres" --into-used
+    exits 0 backstay drill -s store "cluster/$name" -i key.txt --scratch-dir scratch --assert 'SELECT answer FROM t' --expect 42
     exits 0 backstay restore -s store cluster -i key.txt -o files
     pg_on "$MANY" dropdb "$name"
     pg_on "$MANY" pg_restore --exit-on-error --create -d postgres files/two%0Alines.dump

@@ -69,12 +69,38 @@ pub(crate) enum Verdict {
     Empty,
 }
 
+/// The first bytes and the last ones of what has passed.
+#[derive(Debug, Default)]
+pub struct Edges {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl Edges {
+    /// Takes the next bytes.
+    pub fn see(&mut self, bytes: &[u8]) {
+        let missing = HEAD.saturating_sub(self.head.len()).min(bytes.len());
+        self.head.extend_from_slice(&bytes[..missing]);
+        if bytes.len() >= TAIL {
+            self.tail.clear();
+        }
+        self.tail.extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        let surplus = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..surplus);
+    }
+
+    /// The format that was announced and has not come to its end.
+    pub fn unfinished<'a>(&self, rules: &'a [Announced]) -> Option<&'a Announced> {
+        let announced = rules.iter().find(|rule| contains(&self.head, &rule.head));
+        announced.filter(|rule| !contains(&self.tail, &rule.tail))
+    }
+}
+
 /// Length, beginning and end of what has passed.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     length: u64,
-    head: Vec<u8>,
-    tail: Vec<u8>,
+    edges: Edges,
     told_empty: bool,
     watch: Option<Box<dyn Watch>>,
     facts: Facts,
@@ -96,14 +122,7 @@ impl Witness {
         if let Some(watch) = &mut self.watch {
             watch.see(chunk);
         }
-        let missing = HEAD.saturating_sub(self.head.len()).min(chunk.len());
-        self.head.extend_from_slice(&chunk[..missing]);
-        if chunk.len() >= TAIL {
-            self.tail.clear();
-        }
-        self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL)..]);
-        let surplus = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..surplus);
+        self.edges.see(chunk);
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -131,18 +150,18 @@ impl Witness {
         }
         match &checks.end {
             EndMarker::None => Ok(Verdict::Good),
-            EndMarker::Required(pattern) if pattern.is_match(&self.tail) => Ok(Verdict::Good),
+            EndMarker::Required(pattern) if pattern.is_match(&self.edges.tail) => Ok(Verdict::Good),
             EndMarker::Required(pattern) => {
                 Err(Error::SourceTrailer { expected: format!("`{pattern}` does not match in its last 4 KiB") })
             }
-            EndMarker::Announced(rules) => match rules.iter().find(|rule| contains(&self.head, &rule.head)) {
-                Some(rule) if !contains(&self.tail, &rule.tail) => Err(Error::SourceTrailer {
+            EndMarker::Announced(rules) => match self.edges.unfinished(rules) {
+                Some(rule) => Err(Error::SourceTrailer {
                     expected: format!(
                         "it begins with `{}`, but `{}` does not stand in its last 4 KiB",
                         rule.head, rule.tail
                     ),
                 }),
-                _ => Ok(Verdict::Good),
+                None => Ok(Verdict::Good),
             },
         }
     }

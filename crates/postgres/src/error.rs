@@ -39,10 +39,18 @@ pub enum Error {
     // Into a server.
     #[error("the connection string holds a password, which everybody on this machine can read")]
     PasswordInDsn,
+    #[error("the connection string is empty")]
+    EmptyDsn,
     #[error("the content is no dump that psql or pg_restore reads: {why}")]
     NotADump { why: String },
     #[error("the dump is of PostgreSQL {dump}, and the server is older: {found}")]
     TooOld { dump: Version, found: Version },
+    #[error(
+        "the dump was cut short before it was backed up: it begins with `{begins}`, and `{ends}` does not stand at its end"
+    )]
+    CutShort { begins: String, ends: String },
+    #[error("the database {name:?} cannot be made: no script goes to a name with a line break in it")]
+    LineBreak { name: String },
     #[error("{target} is not empty: it has {what}")]
     NotEmpty { target: String, what: String },
     #[error("{target} cannot be used: {said}")]
@@ -53,6 +61,8 @@ pub enum Error {
     Query { sql: String, said: String },
     #[error("the path of the server's socket in {} is too long: it has {length} bytes, {most} are allowed", dir.display())]
     SocketPath { dir: PathBuf, length: usize, most: usize },
+    #[error("the path of the server's socket would have a comma in it, where PostgreSQL takes it for two: {}", dir.display())]
+    SocketComma { dir: PathBuf },
 }
 
 impl Error {
@@ -70,12 +80,15 @@ impl Error {
             Error::NotCustom { .. } => "dump.invalid",
             Error::CustomVersion { .. } => "format.unsupported",
             Error::NoTable { .. } => "dump.no-table",
-            Error::PasswordInDsn | Error::SocketPath { .. } => "usage.arguments",
+            Error::PasswordInDsn | Error::EmptyDsn | Error::SocketPath { .. } | Error::SocketComma { .. } => {
+                "usage.arguments"
+            }
+            Error::CutShort { .. } => "dump.cut-short",
             Error::NotADump { .. } => "target.not-a-dump",
             Error::TooOld { .. } => "target.version",
             Error::NotEmpty { .. } => "target.not-empty",
             Error::Unreachable { .. } => "target.unreachable",
-            Error::Target { .. } | Error::Query { .. } => "target.failed",
+            Error::Target { .. } | Error::Query { .. } | Error::LineBreak { .. } => "target.failed",
         }
     }
 
@@ -97,7 +110,16 @@ impl Error {
                 "leave it out, and put it into ~/.pgpass, a file named by PGPASSFILE, a service of PGSERVICEFILE, or PGPASSWORD"
                     .to_owned(),
             ),
+            Error::EmptyDsn => Some(
+                "is a variable not set? For the server that PGHOST and its like name, give a database, as in dbname=postgres"
+                    .to_owned(),
+            ),
+            Error::LineBreak { .. } => Some(
+                "make a database, and restore or drill this member alone: it goes into the database that is connected to".to_owned(),
+            ),
+            Error::Interrupted { .. } => Some("run it again, into a target that is empty".to_owned()),
             Error::SocketPath { .. } => Some("give a shorter directory with --scratch-dir".to_owned()),
+            Error::SocketComma { .. } => Some("give a directory without a comma with --scratch-dir".to_owned()),
             _ => None,
         }
     }

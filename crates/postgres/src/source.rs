@@ -307,6 +307,12 @@ fn chosen<'a>(
             database => chosen.push(database),
         }
     }
+    for name in chosen.iter().map(|database| &database.name).filter(|name| name.contains(['\n', '\r'])) {
+        let text = format!(
+            "the name of the database {name:?} has a line break, so the set can be drilled and restored with --to-db only member by member"
+        );
+        observer.event(&Event::Warning { code: None, text });
+    }
     Ok(chosen)
 }
 

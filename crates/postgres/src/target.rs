@@ -7,10 +7,14 @@ pub mod head;
 pub mod judge;
 pub mod load;
 pub mod message;
+mod own_role;
 pub mod psql;
+pub mod reach;
 pub mod scratch;
+pub mod script;
 
 pub use dsn::Dsn;
 pub use facts::Facts;
 pub use head::Head;
 pub use psql::Psql;
+pub use reach::Reach;

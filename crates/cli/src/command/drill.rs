@@ -26,11 +26,12 @@ use backstay_postgres::target::head::{Head, Kind};
 use backstay_postgres::target::judge::Judge;
 use backstay_postgres::target::load::Place;
 use backstay_postgres::target::psql::{Psql, RunAs};
+use backstay_postgres::target::reach::superuser;
 use backstay_postgres::target::scratch::{Scratch, ScratchOptions, sweep};
 use backstay_store::Store;
 use clap::Args;
 
-use super::into_database::{Loaded, Loading, Said};
+use super::into_database::{Loaded, Loading, Said, look};
 use super::restore::FETCHES;
 use super::verify::host;
 use crate::args::format;
@@ -87,7 +88,8 @@ pub(crate) struct Drill {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Target")]
 struct ScratchTarget {
-    /// An empty PostgreSQL server instead of one that is made for the drill; what is restored stays there. No password
+    /// An empty PostgreSQL server instead of one that is made for the drill: in none of its databases is anything, and no role has a name of
+    /// the dump's; what is restored stays there. No password
     #[arg(long, value_name = "DSN", conflicts_with_all = ["scratch_dir", "pg_user", "pg_set"])]
     dsn: Option<String>,
     /// The directory of PostgreSQL's programs [default: the newest on the PATH and in /usr/lib/postgresql]
@@ -114,7 +116,7 @@ struct Checks {
     /// The answer to the --assert of the same place
     #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
     expect: Vec<String>,
-    /// The database that --assert asks [default: the one that was restored into]
+    /// The database that --assert asks [default: the one that was restored into, for pg_dump -C the one that it made]
     #[arg(long, value_name = "NAME")]
     db: Option<String>,
     /// A TOML file of checks: of each its name, db, sql, and expect, at-least or at-most. Can be given several times
@@ -178,8 +180,8 @@ struct Part {
 }
 
 impl Part {
-    fn place(&self) -> Place<'_> {
-        self.database.as_deref().map_or(Place::Connected, Place::of_database)
+    fn place(&self) -> Result<Place<'_>> {
+        Ok(self.database.as_deref().map_or(Ok(Place::Connected), Place::of_database)?)
     }
 }
 
@@ -261,6 +263,8 @@ impl Drill {
         }
         let mut heads = Vec::new();
         for archive in &subject.archives {
+            // What does not fit is said before anything is loaded.
+            archive.place()?;
             heads.push(subject.loading(archive).head().await?);
         }
         protocol.dump = match (subject.is_set, heads.as_slice()) {
@@ -288,9 +292,10 @@ impl Drill {
         let programs = Programs::newest(self.scratch.pg_bin.as_deref(), need, at_least).await?;
         let psql = Psql { programs, dsn, alone: false, run_as: None };
         protocol.target = psql.dsn.to_string();
-        let facts = Facts::of(&psql).await?;
-        facts.demand_empty(&psql, true)?;
-        subject.load_and_check(&psql, facts, heads, protocol).await
+        let facts = look(&psql, true, subject.session).await?;
+        facts.demand_empty(&psql, &heads.iter().collect::<Vec<_>>())?;
+        let own = facts.session.clone();
+        subject.load_and_check(&psql, facts, Some(&own), heads, protocol).await
     }
 
     /// Into a server that is made now and thrown away.
@@ -308,15 +313,19 @@ impl Drill {
         // The server must understand the dump, and pg_restore its format.
         let at_least = heads.iter().filter_map(|head| head.server.max(oldest_programs(head))).max();
         let programs = Programs::newest(self.scratch.pg_bin.as_deref(), Need::Serve, at_least).await?;
-        let (parent, settings) = (self.scratch.scratch_dir.clone(), self.scratch.pg_set.clone());
-        let options = ScratchOptions { parent, run_as, settings };
+        let whole_server = subject.is_set || heads.iter().any(|head| head.kind == Kind::Cluster);
+        let options = ScratchOptions {
+            superuser: superuser(heads.iter().map(|head| &head.reach)),
+            database: !whole_server && heads.iter().all(|head| head.database_made().is_none()),
+            parent: self.scratch.scratch_dir.clone(),
+            run_as,
+            settings: self.scratch.pg_set.clone(),
+        };
         let scratch = Scratch::start(programs, &options, context.random(), &context.interrupt).await?;
         protocol.phases.prepare = Some(millis(begun.elapsed()));
-        let whole_server = subject.is_set || heads.iter().any(|head| head.kind == Kind::Cluster);
-        let psql = if whole_server { scratch.psql.clone() } else { scratch.psql_of_database() };
         let held = async {
-            let facts = Facts::of(&psql).await?;
-            subject.load_and_check(&psql, facts, heads, protocol).await
+            let facts = look(&scratch.psql, false, subject.session).await?;
+            subject.load_and_check(&scratch.psql, facts, None, heads, protocol).await
         };
         let held = held.await;
         scratch.end().await;
@@ -391,7 +400,15 @@ impl Subject<'_> {
         (details, rows)
     }
 
-    async fn load_and_check(&self, psql: &Psql, facts: Facts, heads: &[Head], protocol: &mut Protocol) -> Result<()> {
+    /// The role `own` keeps its attributes.
+    async fn load_and_check(
+        &self,
+        psql: &Psql,
+        facts: Facts,
+        own: Option<&str>,
+        heads: &[Head],
+        protocol: &mut Protocol,
+    ) -> Result<()> {
         protocol.server = Some(facts.version.to_string());
         protocol.programs = Some(psql.programs.version.to_string());
         heads.iter().try_for_each(|head| facts.demand_version(head))?;
@@ -402,14 +419,17 @@ impl Subject<'_> {
         let mut target = Duration::ZERO;
         for (archive, head) in self.archives.iter().zip(heads) {
             let loading = self.loading(archive);
-            let Loaded { restored, tally, waited, elapsed } = loading.load(psql, head, archive.place(), &judge).await?;
+            let Loaded { restored, tally, waited, elapsed } =
+                loading.load(psql, head, archive.place()?, own, &judge).await?;
             protocol.take(&restored, elapsed);
             target += waited + elapsed.saturating_sub(restored.elapsed);
             protocol.phases.target = Some(millis(target));
             said.add(Said::from(&tally));
             protocol.messages = Some(said.clone());
         }
-        self.check(psql, &facts.database, protocol).await?;
+        // A dump that makes its own database is asked there.
+        let made = heads.iter().filter(|_| !self.is_set).find_map(Head::database_made);
+        self.check(psql, made.unwrap_or(&facts.database), protocol).await?;
         said.failure().map_or(Ok(()), Err)
     }
 
@@ -475,7 +495,11 @@ fn conclude(protocol: &mut Protocol, held: Result<()>) -> Option<Failure> {
     match held {
         Ok(()) if protocol.failed_checks() > 0 || protocol.is_late() => protocol.verdict = Verdict::Failed,
         Ok(()) => protocol.verdict = Verdict::Passed,
-        Err(failure) => {
+        Err(mut failure) => {
+            if failure.code == "interrupted" {
+                // What an interrupted backup leaves is another thing.
+                failure = failure.with_hint("hold the drill again; a server of --dsn has to be emptied before");
+            }
             protocol.failure = Some(Ending::from(&failure));
             // What is damaged, missing or refused is the archive's. A server that is not there, a wrong key or Ctrl-C is not, and of
             // the target only the command's own status is.

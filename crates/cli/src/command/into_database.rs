@@ -14,6 +14,7 @@ use backstay::observe::{Event, Observer as _, Silent};
 use backstay::restore::{RestoreOptions, Restored, Target};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
+use backstay_postgres::target::facts::Facts;
 use backstay_postgres::target::head::{self, Head};
 use backstay_postgres::target::judge::{Judge, Tally, Verdict};
 use backstay_postgres::target::load::{Listener, Load, Place};
@@ -29,6 +30,8 @@ use crate::session::Session;
 
 /// The most errors that are shown one by one.
 const SHOWN: u64 = 20;
+/// What to do after an interrupt.
+const AGAIN: &str = "run it again, into a target that is empty";
 /// How long our own interrupt may arrive after a program died of the same one.
 const INTERRUPT_GRACE: Duration = Duration::from_millis(300);
 
@@ -65,11 +68,19 @@ impl Loading<'_> {
         Ok(Head::read(&bytes)?)
     }
 
-    /// Loads the content. Statements that the server refuses are in the tally and are no failure here.
-    pub(super) async fn load(&self, psql: &Psql, head: &Head, place: Place<'_>, judge: &Judge) -> Result<Loaded> {
+    /// Loads the content; `own` is the role whose attributes stay as they are. Statements that the server refuses are in the tally and are
+    /// no failure here.
+    pub(super) async fn load(
+        &self,
+        psql: &Psql,
+        head: &Head,
+        place: Place<'_>,
+        own: Option<&str>,
+        judge: &Judge,
+    ) -> Result<Loaded> {
         let begun = Instant::now();
         let interrupt = &self.session.context.interrupt;
-        let (mut load, feed) = Load::start(psql, head.kind, place, judge, &listener(self.session))?;
+        let (mut load, feed) = Load::start(psql, head.kind, place, own, judge, &listener(self.session))?;
         let target = Target::Writer(Box::new(feed));
         let (context, observer) = (&self.session.context, self.session.observer());
         let restoring = backstay::restore(self.store, self.id, self.keyring, target, &self.options, context, observer);
@@ -87,6 +98,11 @@ impl Loading<'_> {
         match restored {
             Ok(restored) => {
                 let waited = load.waited();
+                if let Some(own) = own.filter(|_| load.left_own_role_out()) {
+                    self.session.output.note(&format!(
+                        "the role `{own}`, as which this restore is logged in, keeps its own attributes and password"
+                    ));
+                }
                 let tally = match load.finish(interrupt).await {
                     Err(error) => return Err(self.interrupted_or(error.into()).await),
                     Ok(tally) => tally,
@@ -99,7 +115,9 @@ impl Loading<'_> {
             }
             Err(error) => {
                 load.stop().await;
-                Err(error.into())
+                let failure = Failure::from(error);
+                // What an interrupted backup leaves is another thing.
+                Err(if failure.code == "interrupted" { failure.with_hint(AGAIN) } else { failure })
             }
         }
     }
@@ -108,7 +126,18 @@ impl Loading<'_> {
     async fn interrupted_or(&self, failure: Failure) -> Failure {
         let interrupted = tokio::time::timeout(INTERRUPT_GRACE, self.session.context.interrupt.wait()).await.is_ok();
         let left = "interrupted; what was restored so far is incomplete";
-        if interrupted { Failure::new("interrupted", left) } else { failure }
+        if interrupted { Failure::new("interrupted", left).with_hint(AGAIN) } else { failure }
+    }
+}
+
+/// Looks at a server before anything is done to it. One that does not answer holds nobody up who wants to stop.
+pub(super) async fn look(psql: &Psql, whole_server: bool, session: &Session) -> Result<Facts> {
+    tokio::select! {
+        biased;
+        () = session.context.interrupt.wait() => {
+            Err(Failure::new("interrupted", "interrupted; nothing was restored").with_hint("run it again"))
+        }
+        facts = Facts::of(psql, whole_server) => Ok(facts?),
     }
 }
 

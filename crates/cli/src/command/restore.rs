@@ -44,7 +44,9 @@ Examples:
 
 FILE is complete when it has its name: until then it is called FILE.partial. When COMMAND fails, restore fails.
 --to-db takes what pg_dump and pg_dumpall write, as text or for pg_restore, and fails when the server refuses
-any of it. Passwords come from ~/.pgpass, PGPASSFILE, PGSERVICE or PGPASSWORD.";
+any of it. What it goes into must be empty: the database, for a whole server all of it and the roles that are
+altered, for pg_dump -C the databases that it makes. The role that restores keeps its attributes and password.
+Passwords come from ~/.pgpass, PGPASSFILE, PGSERVICE or PGPASSWORD.";
 
 /// Write an archive's content to a file, into a command or into a database, or a backup set's into a directory
 #[derive(Debug, Args)]
@@ -72,13 +74,13 @@ pub(crate) struct Restore {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "A database")]
 struct ToDatabase {
-    /// Load the dump into the PostgreSQL database of this connection string: a URI, `keyword=value` pairs, or a name; no password
+    /// Load the dump into the PostgreSQL database of this connection string: a URI, `keyword=value` pairs, or a name; with no password in it
     #[arg(long, value_name = "DSN", conflicts_with_all = ["output", "command", "range", "raw"])]
     to_db: Option<String>,
     /// The directory of psql and pg_restore [default: the newest on the PATH and in /usr/lib/postgresql]
     #[arg(long, value_name = "DIR")]
     pg_bin: Option<PathBuf>,
-    /// Restore although the database is not empty
+    /// Restore although the database, the server or the roles in it are used
     #[arg(long)]
     into_used: bool,
     /// Restore although the server is older than the dump

@@ -4,6 +4,7 @@
 //! roles. Dumps in pg_dump's own format (`-Fc`) begin with a header; one as a tar file (`-Ft`) has the same header in its first member.
 
 use crate::error::{Error, Result};
+use crate::target::reach::Reach;
 use crate::version::Version;
 
 /// How much of the content is looked at: the roles of a large cluster fit in, and so does any header.
@@ -45,6 +46,8 @@ pub struct Head {
     pub writer: Option<Version>,
     /// The database that it is of, where the format says so.
     pub database: Option<String>,
+    /// What it reaches beyond the database that it is sent to, as far as its beginning tells. pg_restore reaches nothing unless it is told to.
+    pub reach: Reach,
 }
 
 /// Where the header stands in a tar file whose first member is the table of contents.
@@ -82,12 +85,20 @@ impl Head {
             let mut lines = text.lines().filter(|_| kind != Kind::Statements);
             lines.find_map(|line| Version::parse(line.strip_prefix(label)?))
         };
+        let cut = bytes.len() as u64 >= LENGTH;
         Ok(Head {
             kind,
             server: version("-- Dumped from database version "),
             writer: version("-- Dumped by pg_dump version "),
             database: None,
+            reach: Reach::read(bytes, cut),
         })
+    }
+
+    /// The database that a script which makes one ends in.
+    pub fn database_made(&self) -> Option<&str> {
+        let made = |name: &&String| self.reach.makes.contains(*name);
+        self.reach.goes_to.last().filter(|_| self.kind != Kind::Cluster).filter(made).map(String::as_str)
     }
 }
 
@@ -118,7 +129,7 @@ fn of_archive(bytes: &[u8]) -> Option<Head> {
     let database = rest.text()?;
     let server = rest.text()?.and_then(|text| Version::parse(&text));
     let writer = rest.text()?.and_then(|text| Version::parse(&text));
-    Some(Head { kind: Kind::Archive, server, writer, database })
+    Some(Head { kind: Kind::Archive, server, writer, database, reach: Reach::default() })
 }
 
 struct Cursor<'a> {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::target::message::Message;
+use crate::target::script;
 
 /// What a message means for the restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,19 +101,26 @@ fn sets_what_older_servers_lack(statement: &str) -> bool {
 
 /// Whether a statement gives something to a role.
 fn names_a_role(statement: &str) -> bool {
-    ["GRANT ", "REVOKE ", "ALTER DEFAULT PRIVILEGES ", "CREATE POLICY ", "SET SESSION AUTHORIZATION "]
+    let begins = [
+        "GRANT ",
+        "REVOKE ",
+        "ALTER DEFAULT PRIVILEGES ",
+        "CREATE POLICY ",
+        "CREATE USER MAPPING FOR ",
+        "SET SESSION AUTHORIZATION ",
+    ];
+    begins
         .iter()
         .any(|beginning| statement.starts_with(beginning))
         || (statement.starts_with("ALTER ") && statement.contains(" OWNER TO "))
+        // Of a dump that makes its database.
+        || (statement.starts_with("ALTER ROLE ") && statement.contains(" IN DATABASE "))
 }
 
 /// The name in `CREATE ROLE name;`.
 fn named(statement: &str) -> Option<String> {
-    let name = statement.strip_suffix(';')?.splitn(3, ' ').nth(2)?;
-    match name.strip_prefix('"') {
-        Some(quoted) => Some(quoted.strip_suffix('"')?.replace("\"\"", "\"")),
-        None => Some(name.to_lowercase()),
-    }
+    let (name, rest) = script::name(statement.splitn(3, ' ').nth(2)?)?;
+    (rest == ";").then_some(name)
 }
 
 /// The most errors that are kept in full.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use backstay::chunk::Edges;
 use backstay::interrupt::Interrupt;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
@@ -20,9 +21,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
+use crate::source::ending::announcements;
 use crate::target::head::Kind;
 use crate::target::judge::{Judge, Tally, Verdict};
 use crate::target::message::{Message, Parser};
+use crate::target::own_role::OwnRole;
 use crate::target::psql::Psql;
 
 /// The longest line that is looked at; the rest of it is dropped.
@@ -48,8 +51,15 @@ pub enum Place<'a> {
 
 impl<'a> Place<'a> {
     /// For a member of a dump of a whole server: two databases are there from the beginning.
-    pub fn of_database(name: &'a str) -> Place<'a> {
-        if matches!(name, "postgres" | "template1") { Place::Database(name) } else { Place::Created }
+    ///
+    /// # Errors
+    /// `target.failed` for a name that psql cannot be led to.
+    pub fn of_database(name: &'a str) -> Result<Place<'a>> {
+        match name {
+            "postgres" | "template1" => Ok(Place::Database(name)),
+            _ if name.contains(['\n', '\r']) => Err(Error::LineBreak { name: name.to_owned() }),
+            _ => Ok(Place::Created),
+        }
     }
 }
 
@@ -62,22 +72,46 @@ pub struct Load {
     held: Option<OwnedFd>,
     lines: JoinSet<()>,
     tally: Arc<Mutex<Tally>>,
-    waited: Arc<AtomicU64>,
+    passed: Arc<Passed>,
+}
+
+/// What is known of the content that has passed.
+#[derive(Debug, Default)]
+struct Passed {
+    edges: Mutex<Edges>,
+    /// For how long it waited, in nanoseconds.
+    waited: AtomicU64,
+    /// Statements that were left out.
+    left_out: AtomicU64,
 }
 
 /// Where the content is written to.
 #[derive(Debug)]
 pub struct Feed {
     pipe: File,
-    waited: Arc<AtomicU64>,
+    own_role: Option<OwnRole>,
+    passed: Arc<Passed>,
 }
 
 impl Write for Feed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let began = Instant::now();
-        let written = self.pipe.write(bytes);
-        self.waited.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        written
+        let written = match &mut self.own_role {
+            None => self.pipe.write(bytes)?,
+            Some(own_role) => {
+                let mut rest = Vec::with_capacity(bytes.len());
+                let left_out = own_role.pass(bytes, &mut rest);
+                self.passed.left_out.fetch_add(left_out, Ordering::Relaxed);
+                self.pipe.write_all(&rest)?;
+                bytes.len()
+            }
+        };
+        if let Ok(mut edges) = self.passed.edges.lock() {
+            edges.see(&bytes[..written]);
+        }
+        let waited = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.passed.waited.fetch_add(waited, Ordering::Relaxed);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -86,7 +120,8 @@ impl Write for Feed {
 }
 
 impl Load {
-    /// Starts the programs for a dump of this kind. Gives where its content is to be written to.
+    /// Starts the programs for a dump of this kind. Gives where its content is to be written to. Of a dump of a whole server, what it says of
+    /// the attributes of the role `own` is left out.
     ///
     /// # Errors
     /// `target.failed` when a program does not start.
@@ -94,6 +129,7 @@ impl Load {
         psql: &Psql,
         kind: Kind,
         place: Place<'_>,
+        own: Option<&str>,
         judge: &Judge,
         listener: &Listener,
     ) -> Result<(Load, Feed)> {
@@ -111,6 +147,7 @@ impl Load {
         };
         loader
             .args(["-v", "ON_ERROR_STOP=0", "-v", "ECHO=errors", "-o", "/dev/null"])
+            .env("PGOPTIONS", psql.options())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut restore = None;
@@ -139,20 +176,37 @@ impl Load {
         {
             lines.spawn(hear(errors, judge.clone(), Arc::clone(&tally), Arc::clone(listener)));
         }
-        let waited = Arc::default();
-        let feed = Feed { pipe: File::from(pipe), waited: Arc::clone(&waited) };
-        Ok((Load { psql: child, restore, held: Some(held), lines, tally, waited }, feed))
+        let passed: Arc<Passed> = Arc::default();
+        let own_role = own.filter(|_| kind == Kind::Cluster).map(OwnRole::new);
+        let feed = Feed { pipe: File::from(pipe), own_role, passed: Arc::clone(&passed) };
+        Ok((Load { psql: child, restore, held: Some(held), lines, tally, passed }, feed))
     }
 
     /// For how long the content has waited for the server so far.
     pub fn waited(&self) -> Duration {
-        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+        Duration::from_nanos(self.passed.waited.load(Ordering::Relaxed))
+    }
+
+    /// Whether something was left out, because it is about the role that restores.
+    pub fn left_own_role_out(&self) -> bool {
+        self.passed.left_out.load(Ordering::Relaxed) > 0
+    }
+
+    /// Demands that the content ended as it announced.
+    fn demand_end(&self) -> Result<()> {
+        let rules = announcements();
+        let unfinished = self.passed.edges.lock().ok().and_then(|edges| edges.unfinished(&rules).cloned());
+        match unfinished {
+            Some(rule) => Err(Error::CutShort { begins: rule.head, ends: rule.tail }),
+            None => Ok(()),
+        }
     }
 
     /// The content was whole and has been written: waits until the server has taken it.
     ///
     /// # Errors
-    /// `target.failed` when a program or the server failed; `interrupted`. Statements that failed are in the tally and are no error here.
+    /// `target.failed` when a program or the server failed; `dump.cut-short`; `interrupted`. Statements that failed are in the tally and are no
+    /// error here.
     pub async fn finish(mut self, interrupt: &Interrupt) -> Result<Tally> {
         self.held = None;
         let ended = tokio::select! {
@@ -176,6 +230,8 @@ impl Load {
         if let Some(restore) = restore {
             judge_end("pg_restore", restore, &tally)?;
         }
+        // All of it is there by now that can be.
+        self.demand_end()?;
         Ok(tally)
     }
 

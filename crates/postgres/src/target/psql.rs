@@ -2,10 +2,11 @@
 //!
 //! It runs in a process group of its own, so that Ctrl-C reaches Backstay alone, which then ends everything in order.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::error::{Error, Result};
@@ -13,8 +14,10 @@ use crate::programs::Programs;
 use crate::target::dsn::Dsn;
 use crate::target::message::Parser;
 
-/// The most bytes of an answer.
+/// The most bytes of an answer, unless more are asked for.
 const ANSWER: u64 = 256 << 10;
+/// The most bytes that are kept of what psql complains about.
+const COMPLAINTS: u64 = 64 << 10;
 
 /// The user that programs run as, where that is not our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct Psql {
 }
 
 /// How a question is asked.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Asking<'a> {
     /// Of this database instead of the one that the connection string names.
     pub database: Option<&'a str>,
@@ -49,6 +52,14 @@ pub struct Asking<'a> {
     pub zero: bool,
     /// Nothing may be changed by the query.
     pub read_only: bool,
+    /// The most bytes of the answer.
+    pub most: u64,
+}
+
+impl Default for Asking<'_> {
+    fn default() -> Self {
+        Asking { database: None, variables: &[], zero: false, read_only: false, most: ANSWER }
+    }
 }
 
 impl Psql {
@@ -76,13 +87,27 @@ impl Psql {
         command
     }
 
+    /// The options of a session that loads: a database which the dump sets to be read only is filled all the same. They stand above the
+    /// settings of roles and databases, and behind those of the user.
+    pub(crate) fn options(&self) -> OsString {
+        let mut options = std::env::var_os("PGOPTIONS").filter(|_| !self.alone).unwrap_or_default();
+        options.push(" -c default_transaction_read_only=off");
+        options
+    }
+
     fn connected(&self) -> Command {
         let mut command = self.command("psql");
-        command.args(["-X", "-q", "-w", "-v", "VERBOSITY=verbose", "-v", "SHOW_CONTEXT=errors"]);
-        // An empty one would be the name of a database.
-        if !self.dsn.as_str().is_empty() {
-            command.args(["-d", self.dsn.as_str()]);
-        }
+        command.args([
+            "-X",
+            "-q",
+            "-w",
+            "-v",
+            "VERBOSITY=verbose",
+            "-v",
+            "SHOW_CONTEXT=errors",
+            "-d",
+            self.dsn.as_str(),
+        ]);
         command
     }
 
@@ -114,24 +139,38 @@ impl Psql {
         }
         script += sql;
         script.push('\n');
-        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+        let (Some(mut stdin), Some(stdout), Some(mut stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(failed(std::io::Error::other("no pipe")));
         };
-        let (mut answer, mut said) = (Vec::new(), Vec::new());
-        let (mut stdout, mut stderr) = (stdout.take(ANSWER), stderr.take(ANSWER));
         let write = async {
             // A psql that has gone says why on its standard error.
             let _ = stdin.write_all(script.as_bytes()).await;
             drop(stdin);
         };
-        let (_, read, told) = tokio::join!(write, stdout.read_to_end(&mut answer), stderr.read_to_end(&mut said));
-        read.and(told).map_err(failed)?;
-        if answer.len() as u64 == ANSWER {
-            return Err(Error::Query { sql: shown(sql), said: format!("its answer is longer than {ANSWER} bytes") });
-        }
+        let answer = async {
+            let mut answer = Vec::new();
+            // Closed in the end, so that nobody goes on writing to it.
+            let mut stdout = stdout.take(asking.most + 1);
+            stdout.read_to_end(&mut answer).await?;
+            let is_too_long = answer.len() as u64 > asking.most;
+            if is_too_long {
+                // It would wait for somebody to read on.
+                let _ = child.start_kill();
+            }
+            Ok((answer, is_too_long))
+        };
+        let (_, answer, said) = tokio::join!(write, answer, read_all(&mut stderr, COMPLAINTS));
+        let (answer, is_too_long) = answer.map_err(failed)?;
+        let said = said.map_err(failed)?;
         let status = child.wait().await.map_err(failed)?;
+        if is_too_long {
+            return Err(Error::Query {
+                sql: shown(sql),
+                said: format!("its answer is longer than {} bytes", asking.most),
+            });
+        }
         if status.success() {
             let answer = String::from_utf8_lossy(&answer).into_owned();
             return Ok(answer.strip_suffix('\n').map(str::to_owned).unwrap_or(answer));
@@ -153,6 +192,14 @@ impl Psql {
             _ => Error::Query { sql: shown(sql), said },
         })
     }
+}
+
+/// Reads to the end, and keeps the beginning.
+async fn read_all(mut from: impl AsyncRead + Unpin, most: u64) -> std::io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    (&mut from).take(most).read_to_end(&mut kept).await?;
+    tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    Ok(kept)
 }
 
 /// A command that speaks English and dies with us, in a process group of its own.
@@ -205,6 +252,27 @@ mod tests {
             connect(r#"it's a "quoted\" one"#),
             "\\connect -reuse-previous=on \"dbname='it\\'s a \"\"quoted\\\\\"\" one'\"\n"
         );
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_and_endless_complaints_hold_nobody_up() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("psql");
+        let ask = |script: &str| {
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let programs = Programs { dir: dir.path().to_owned(), version: crate::Version::from_num(150_000) };
+            let dsn = Dsn::parse("dbname=x").unwrap();
+            let psql = Psql { programs, dsn, alone: true, run_as: None };
+            tokio::runtime::Runtime::new().unwrap().block_on(psql.ask("SELECT 1;", Asking::default()))
+        };
+        // More than the limit and what a pipe holds.
+        let long = ask("head -c 2000000 /dev/zero | tr '\\0' x; echo more").unwrap_err();
+        assert!(long.to_string().contains("longer than 262144 bytes"), "{long}");
+        let full = ask(&format!("head -c {ANSWER} /dev/zero | tr '\\0' x")).unwrap();
+        assert_eq!(full.len() as u64, ANSWER);
+        assert_eq!(ask("head -c 2000000 /dev/zero | tr '\\0' x >&2; echo 1").unwrap(), "1");
     }
 
     #[test]

@@ -36,8 +36,6 @@ const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(15);
 /// What the kernel allows as the path of a socket, with its closing zero byte.
 const SOCKET_PATH: usize = 107;
-/// The superuser of the server, as of most servers that dumps are taken from.
-const SUPERUSER: &str = "postgres";
 /// The database that a dump of one database goes into.
 pub const DATABASE: &str = "restored";
 
@@ -55,8 +53,12 @@ exec rm -rf -- "$dir"
 "#;
 
 /// How the server is made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ScratchOptions {
+    /// The superuser that it is made with, and as whom it is spoken to: see [`crate::target::reach::superuser`].
+    pub superuser: String,
+    /// Whether there is a database for a dump of one: [`DATABASE`], which is none of the names that others may come with.
+    pub database: bool,
     /// Where its directory is made; the system's folder for temporary files when `None`.
     pub parent: Option<PathBuf>,
     /// Whom it runs as, where we are root: PostgreSQL refuses to be.
@@ -87,7 +89,7 @@ impl Scratch {
         random: [u8; 8],
         interrupt: &Interrupt,
     ) -> Result<Scratch> {
-        let parent = options.parent.clone().unwrap_or_else(std::env::temp_dir);
+        let parent = parent(options.parent.as_deref());
         let parent = fs::canonicalize(&parent).map_err(io("finding", &parent))?;
         let dir = parent.join(format!("{NAME}{:016x}", u64::from_le_bytes(random)));
         let socket = dir.join("socket");
@@ -95,13 +97,16 @@ impl Scratch {
         if length > SOCKET_PATH {
             return Err(Error::SocketPath { dir: parent, length, most: SOCKET_PATH });
         }
+        if socket.as_os_str().as_bytes().contains(&b',') {
+            return Err(Error::SocketComma { dir: parent });
+        }
         let lock = make(&dir, &socket, options.run_as)?;
         match start(&programs, options, &dir, &socket, interrupt).await {
             Ok(guardian) => {
-                let dsn = Dsn::parse(&format!("host={} port=5432 user={SUPERUSER} dbname=postgres", quoted(&socket)))?;
+                let dsn = dsn(&socket, &options.superuser, "postgres")?;
                 let psql = Psql { programs, dsn, alone: true, run_as: options.run_as };
                 let mut scratch = Scratch { psql, dir, guardian, _lock: lock };
-                match scratch.ready(interrupt).await {
+                match scratch.ready(options, interrupt).await {
                     Ok(()) => Ok(scratch),
                     Err(error) => {
                         scratch.end().await;
@@ -117,11 +122,11 @@ impl Scratch {
     }
 
     /// Waits until it answers, and makes the database for a dump of one.
-    async fn ready(&mut self, interrupt: &Interrupt) -> Result<()> {
+    async fn ready(&mut self, options: &ScratchOptions, interrupt: &Interrupt) -> Result<()> {
         let answers = async {
             loop {
                 match self.psql.ask("SELECT 1;", Asking::default()).await {
-                    Ok(_) => return Ok(()),
+                    Ok(_) => break,
                     Err(Error::Unreachable { .. }) => sleep(Duration::from_millis(50)).await,
                     Err(error) => return Err(error),
                 }
@@ -130,27 +135,28 @@ impl Scratch {
                     return Err(self.failed("does not start"));
                 }
             }
+            if options.database {
+                let make = format!("CREATE DATABASE {DATABASE} TEMPLATE template0;");
+                self.psql.ask(&make, Asking::default()).await?;
+                self.psql.dsn = dsn(&self.dir.join("socket"), &options.superuser, DATABASE)?;
+            }
+            Ok(())
         };
         tokio::select! {
             biased;
             () = interrupt.wait() => return Err(Error::Interrupted { left: "the server was not ready yet" }),
-            answered = timeout(START, answers) => answered.unwrap_or_else(|_| Err(self.failed("does not answer")))?,
+            answered = timeout(START, answers) => {
+                if let Ok(answered) = answered {
+                    return answered;
+                }
+            }
         }
-        let make = format!("CREATE DATABASE {DATABASE} TEMPLATE template0;");
-        self.psql.ask(&make, Asking::default()).await.map(drop)
+        Err(self.failed("does not answer"))
     }
 
     fn failed(&self, how: &str) -> Error {
         let log = fs::read_to_string(self.dir.join("server.log")).unwrap_or_default();
-        let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
-        Error::Target { program: "postgres".to_owned(), how: format!("{how}; it said: {last}") }
-    }
-
-    /// The same server, and the database for a dump of one.
-    pub fn psql_of_database(&self) -> Psql {
-        let socket = self.dir.join("socket");
-        let dsn = Dsn::parse(&format!("host={} port=5432 user={SUPERUSER} dbname={DATABASE}", quoted(&socket)));
-        Psql { dsn: dsn.unwrap_or_else(|_| self.psql.dsn.clone()), ..self.psql.clone() }
+        Error::Target { program: "postgres".to_owned(), how: format!("{how}; it said: {}", reason(&log)) }
     }
 
     /// Stops the server and removes everything.
@@ -202,7 +208,17 @@ async fn start(
         |program: &'static str| move |error: std::io::Error| failed(program, format!("does not start: {error}"));
     let mut initdb = english(&programs.path("initdb"), options.run_as);
     without_leads(&mut initdb);
-    initdb.args(["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"]);
+    initdb.args([
+        "--username",
+        &options.superuser,
+        "--auth",
+        "trust",
+        "--encoding",
+        "UTF8",
+        "--locale",
+        "C",
+        "--no-sync",
+    ]);
     initdb.arg("--pgdata").arg(&data).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let initdb = initdb.spawn().map_err(not_started("initdb"))?;
     let group = group(&initdb);
@@ -217,8 +233,7 @@ async fn start(
     };
     if !made.status.success() {
         let said = String::from_utf8_lossy(&made.stderr);
-        let last = said.lines().find(|line| line.contains("error")).or(said.lines().next_back()).unwrap_or_default();
-        return Err(failed("initdb", format!("failed; it said: {last}")));
+        return Err(failed("initdb", format!("failed; it said: {}", reason(&said))));
     }
     let mut guardian = english(Path::new("/bin/sh"), options.run_as);
     without_leads(&mut guardian);
@@ -268,16 +283,34 @@ fn has_ended(dir: &Path) -> bool {
     }
 }
 
-/// A value of a connection string.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\\', "\\\\").replace('\'', "\\'"))
+/// What explains best why a program of PostgreSQL ended: what it calls fatal, else an error, else what it said last.
+fn reason(said: &str) -> &str {
+    for mark in ["FATAL:  ", "PANIC:  ", "error: ", "ERROR:  "] {
+        if let Some((_, reason)) = said.lines().find_map(|line| line.split_once(mark)) {
+            return reason;
+        }
+    }
+    said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing")
+}
+
+/// Where directories are made. A variable that is empty is one that is not set.
+fn parent(given: Option<&Path>) -> PathBuf {
+    let temporary = || Some(std::env::temp_dir()).filter(|dir| !dir.as_os_str().is_empty());
+    given.map(Path::to_owned).or_else(temporary).unwrap_or_else(|| PathBuf::from("/tmp"))
+}
+
+/// How a database of the server is named.
+fn dsn(socket: &Path, user: &str, database: &str) -> Result<Dsn> {
+    let quoted = |value: &str| format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"));
+    let host = quoted(&socket.to_string_lossy());
+    Dsn::parse(&format!("host={host} port=5432 user={} dbname={database}", quoted(user)))
 }
 
 /// Removes what runs that ended without order left in `parent`: directories of ours, or of the user that servers run as, whose lock is
 /// free. Gives how many.
 pub async fn sweep(parent: Option<&Path>, run_as: Option<RunAs>) -> usize {
     // As the kernel has it: a server is known by the directory that it works in.
-    let Ok(parent) = fs::canonicalize(parent.map_or_else(std::env::temp_dir, Path::to_owned)) else { return 0 };
+    let Ok(parent) = fs::canonicalize(self::parent(parent)) else { return 0 };
     let ours = [Some(rustix::process::geteuid().as_raw()), run_as.map(|user| user.uid)];
     let mut swept = 0;
     for entry in fs::read_dir(&parent).into_iter().flatten().filter_map(std::result::Result::ok) {
@@ -384,15 +417,36 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_too_long_for_a_socket_is_refused_before_anything_is_made() {
+    fn a_path_that_is_none_for_a_socket_is_refused_before_anything_is_made() {
         let parent = tempfile::tempdir().unwrap();
-        let long = parent.path().join("x".repeat(90));
-        fs::create_dir(&long).unwrap();
-        let programs = Programs { dir: "/nowhere".into(), version: crate::Version::from_num(150_000) };
-        let options = ScratchOptions { parent: Some(long.clone()), ..ScratchOptions::default() };
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let refused = runtime.block_on(Scratch::start(programs, &options, [1; 8], &Interrupt::default()));
-        assert!(matches!(refused, Err(Error::SocketPath { .. })));
-        assert_eq!(fs::read_dir(long).unwrap().count(), 0);
+        let refused = |name: &str| {
+            let path = parent.path().join(name);
+            fs::create_dir(&path).unwrap();
+            let programs = Programs { dir: "/nowhere".into(), version: crate::Version::from_num(150_000) };
+            let options = ScratchOptions {
+                superuser: "postgres".to_owned(),
+                database: true,
+                parent: Some(path.clone()),
+                run_as: None,
+                settings: Vec::new(),
+            };
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let started = runtime.block_on(Scratch::start(programs, &options, [1; 8], &Interrupt::default()));
+            assert_eq!(fs::read_dir(path).unwrap().count(), 0);
+            started.unwrap_err()
+        };
+        assert!(matches!(refused(&"x".repeat(90)), Error::SocketPath { .. }));
+        assert!(matches!(refused("a,b"), Error::SocketComma { .. }));
+    }
+
+    #[test]
+    fn the_reason_is_what_is_fatal_and_not_what_follows_it() {
+        let full = "initdb: warning: x\n2026-11-21 17:00:00 UTC [7] FATAL:  could not write to file \"a\": No space left on device\n\
+            child process exited with exit code 1\ninitdb: removing contents of data directory \"/data\"\n";
+        assert_eq!(reason(full), "could not write to file \"a\": No space left on device");
+        let log = "LOG:  starting\n[8] FATAL:  could not load server certificate file\n[8] LOG:  database system is shut down\n";
+        assert_eq!(reason(log), "could not load server certificate file");
+        assert_eq!(reason("initdb: error: could not create directory\n\n"), "could not create directory");
+        assert_eq!((reason("a\nb\n\n"), reason("")), ("b", "nothing"));
     }
 }

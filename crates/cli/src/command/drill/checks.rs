@@ -175,7 +175,8 @@ impl Check {
     /// Asks. A query that fails is a check that fails, unless the server is gone.
     pub(super) async fn make(&self, psql: &Psql, variables: &[(&str, &str)], restored: &str) -> Result<Checked> {
         let begun = Instant::now();
-        let asking = Asking { database: self.db.as_deref(), variables, read_only: true, ..Asking::default() };
+        let database = Some(self.db.as_deref().unwrap_or(restored));
+        let asking = Asking { database, variables, read_only: true, ..Asking::default() };
         let (actual, passed) = match psql.ask(&self.sql, asking).await {
             Ok(actual) => {
                 let passed = self.expected.holds(&actual);

@@ -15,7 +15,7 @@ use backstay_postgres::target::{Dsn, Head};
 use backstay_postgres::{DATABASE, Version};
 use serde::Serialize;
 
-use super::super::into_database::{Loading, Said};
+use super::super::into_database::{Loading, Said, look};
 use super::{Printed, Restore};
 use crate::failure::Result;
 use crate::output::Output;
@@ -33,10 +33,11 @@ impl Restore {
                 let loading = loading(&id, options);
                 let head = loading.head().await?;
                 let target = self.target(dsn, &[&head], head.kind == Kind::Cluster, session).await?;
-                let loaded = loading.load(&target.psql, &head, Place::Connected, &target.judge).await?;
+                let own = Some(target.session.as_str());
+                let loaded = loading.load(&target.psql, &head, Place::Connected, own, &target.judge).await?;
                 let printed = Loaded {
                     restored: Printed::from(&loaded.restored),
-                    database: target.database.clone(),
+                    database: head.database_made().unwrap_or(&target.database).to_owned(),
                     target: target.psql.dsn.to_string(),
                     server: target.server.to_string(),
                     dump: describe(&head),
@@ -52,10 +53,14 @@ impl Restore {
                 let mut parts = Vec::new();
                 for (member, policy) in opened.members(&options.policy) {
                     let loading = loading(&member.id, RestoreOptions { policy, ..options.clone() });
+                    let place = match member.role.as_deref() {
+                        Some(DATABASE) => Place::of_database(&member.name)?,
+                        _ => Place::Connected,
+                    };
                     let head = loading.head().await?;
-                    parts.push((member, loading, head));
+                    parts.push((member, loading, head, place));
                 }
-                let heads: Vec<&Head> = parts.iter().map(|(_, _, head)| head).collect();
+                let heads: Vec<&Head> = parts.iter().map(|(_, _, head, _)| head).collect();
                 let target = self.target(dsn, &heads, true, session).await?;
                 let mut printed = LoadedSet {
                     id: id.to_string(),
@@ -64,12 +69,9 @@ impl Restore {
                     server: target.server.to_string(),
                     messages: Said::default(),
                 };
-                for (member, loading, head) in &parts {
-                    let place = match member.role.as_deref() {
-                        Some(DATABASE) => Place::of_database(&member.name),
-                        _ => Place::Connected,
-                    };
-                    let loaded = loading.load(&target.psql, head, place, &target.judge).await?;
+                for (member, loading, head, place) in &parts {
+                    let own = Some(target.session.as_str());
+                    let loaded = loading.load(&target.psql, head, *place, own, &target.judge).await?;
                     let messages = Said::from(&loaded.tally);
                     printed.messages.add(messages.clone());
                     let restored = Printed::from(&loaded.restored);
@@ -88,9 +90,9 @@ impl Restore {
         let at_least = heads.iter().filter_map(|head| oldest_programs(head)).max();
         let programs = Programs::newest(self.database.pg_bin.as_deref(), need, at_least).await?;
         let psql = Psql { programs, dsn, alone: false, run_as: None };
-        let facts = Facts::of(&psql).await?;
+        let facts = look(&psql, whole_server, session).await?;
         if !self.database.into_used {
-            facts.demand_empty(&psql, whole_server)?;
+            facts.demand_empty(&psql, heads)?;
         }
         for head in heads {
             match facts.demand_version(head) {
@@ -102,7 +104,7 @@ impl Restore {
         }
         warn_of_older_programs(&psql, &facts, &session.output);
         let judge = Judge { roles: facts.roles, roles_may_be_missing: self.database.no_owner };
-        Ok(Server { psql, judge, database: facts.database, server: facts.version })
+        Ok(Server { psql, judge, database: facts.database, session: facts.session, server: facts.version })
     }
 }
 
@@ -111,6 +113,8 @@ struct Server {
     psql: Psql,
     judge: Judge,
     database: String,
+    /// The role that is logged in.
+    session: String,
     server: Version,
 }
 
