@@ -1,33 +1,34 @@
 //! The archives of a store: a list, and one archive in full.
 //!
 //! There is no index that could be wrong: the listing is the truth. One streaming listing tells number, sizes and times;
-//! manifests are fetched only for what only they know, several at a time.
+//! manifests are fetched only for what only they know, several at a time. What is held of an archive until it is its turn is about three
+//! hundred bytes, and nothing at all where the order of the listing will do.
 
+mod found;
 pub mod freshness;
+mod listing;
 mod select;
 mod sets;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use backstay_format::header::Kind;
 use backstay_format::key::Keyring;
-use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, Profile, SealedManifest, open_private};
-use backstay_format::remark::{MAX_REMARK, Remark};
+use backstay_format::manifest::{Manifest, Profile, SealedManifest, open_private};
 use backstay_format::report::Level;
-use backstay_format::{ArchiveId, Error as Fault, Guid, ObjectName, Seal, Word, openssl};
-use backstay_store::{ObjectInfo, Store};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use backstay_format::{ArchiveId, Error as Fault, Guid, ObjectName, Seal};
+use backstay_store::Store;
+use futures::TryStreamExt as _;
 use tokio::sync::Semaphore;
 
-use crate::archive::{Committed, Located, Object, Objects, first_bytes};
+use self::found::Found;
+use crate::archive::{Committed, Located, Objects};
 use crate::error::{Error, Result};
-use crate::guid;
 use crate::policy::{ProfileName, ReadPolicy, ReceiptLine};
-use crate::report;
 
+pub use self::listing::{Listed, Listing, list, list_all, stream};
 pub use self::select::{Selected, select, select_any};
-pub use self::sets::{SetEntry, list_all};
+pub use self::sets::SetEntry;
 
 /// Requests in flight.
 const REQUESTS: usize = 16;
@@ -35,10 +36,6 @@ const REQUESTS: usize = 16;
 pub(crate) const SHORTER_THAN_A_MANIFEST: u64 = 400;
 /// Bytes of manifests that are held at once, whatever their number. One that is larger is held alone.
 const MANIFESTS: usize = 64 << 20;
-/// Bytes that tell the openssl profile, and how many objects are remembered that may hold them.
-const MAGIC: u64 = openssl::MAGIC.len() as u64;
-const MAGIC_OBJECTS: usize = openssl::MAGIC.len();
-
 /// How far an archive got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -138,57 +135,12 @@ pub struct Filter {
     pub incomplete: bool,
 }
 
-/// The archives of a store, oldest first.
-///
-/// One listing; one small ranged read for each archive without a manifest, since one of the openssl profile needs none;
-/// with `read_manifests`, or a filter that needs them, the manifests, and what was said of an archive later.
-///
-/// # Errors
-/// `store.*`. A manifest that cannot be read does not hide its archive: what it would say is left out.
-pub async fn list(store: &Store, filter: &Filter, read_manifests: bool) -> Result<Vec<Entry>> {
-    let prefix = filter.guid.as_ref().map(|guid| format!("{guid}-")).unwrap_or_default();
-    let (archives, _) = find(store, &prefix, filter, read_manifests).await?;
-    Ok(archives.into_iter().map(|found| found.entry).collect())
-}
-
-/// The archives whose ids begin with `prefix`, oldest first, and the backup sets, which the filter's name and tag have not been held
-/// against.
-async fn find(
-    store: &Store,
-    prefix: &str,
-    filter: &Filter,
-    read_manifests: bool,
-) -> Result<(Vec<Found>, Vec<FoundSet>)> {
-    let read_all = read_manifests || filter.reads_everything();
-    // A name usually tells the guid, and then the manifest need not be asked.
-    let derived = filter.name.as_deref().and_then(|name| guid::from_name(name).ok());
-    let held = Semaphore::new(MANIFESTS);
-    let (found, sets) = survey(store, prefix, filter).await?;
-    let mut archives = stream::iter(found)
-        .map(|mut found| {
-            let named = derived.as_ref().is_some_and(|guid| found.entry.id.guid() == *guid);
-            let read = read_all || (filter.name.is_some() && !named);
-            let held = &held;
-            async move {
-                found.complete(store, read, held).await?;
-                Ok::<_, Error>((found, named))
-            }
-        })
-        .buffered(REQUESTS);
-    let mut wanted = Vec::new();
-    while let Some((found, named)) = archives.try_next().await? {
-        let entry = &found.entry;
-        if filter.name.as_ref().is_none_or(|name| named || entry.name.as_ref() == Some(name))
-            && filter.fits(entry)
-            && (filter.incomplete || entry.state == State::Committed)
-        {
-            wanted.push(found);
-        }
-    }
-    Ok((wanted, sets))
-}
-
 impl Filter {
+    /// What the names begin with that the filter lets through.
+    fn prefix(&self) -> String {
+        self.guid.as_ref().map(|guid| format!("{guid}-")).unwrap_or_default()
+    }
+
     /// Whether something is asked that the listing does not tell.
     fn reads_everything(&self) -> bool {
         self.tag.is_some() || self.kind.is_some() || self.profile.is_some() || self.verified.is_some()
@@ -209,201 +161,6 @@ impl Filter {
             && self.verified.is_none_or(|wanted| wanted == verified)
             && (!self.held || entry.held)
     }
-}
-
-/// An archive as far as the listing tells, and what is read to know more.
-struct Found {
-    entry: Entry,
-    /// Size and time of `<id>.json`.
-    manifest: Option<(u64, SystemTime)>,
-    /// The first objects of the stream, as many as hold the bytes that tell the profile.
-    start: Vec<Object>,
-    /// Objects with added labels.
-    tags: Vec<String>,
-    /// The newest report, by the store's clock.
-    report: Option<(SystemTime, String)>,
-}
-
-/// A backup set as far as the listing tells.
-struct FoundSet {
-    id: ArchiveId,
-    held: bool,
-    /// Objects with added labels.
-    tags: Vec<String>,
-}
-
-/// Lists what begins with `prefix` and groups it by archive, oldest first. Beside the archives there are the sets.
-async fn survey(store: &Store, prefix: &str, filter: &Filter) -> Result<(Vec<Found>, Vec<FoundSet>)> {
-    let before = filter.before.map(|before| u64::try_from(before.as_millisecond()).unwrap_or(0));
-    let wanted = |id: &ArchiveId| {
-        before.is_none_or(|before| id.millis() < before) && filter.guid.as_ref().is_none_or(|guid| id.guid() == *guid)
-    };
-    let mut found: BTreeMap<ArchiveId, Found> = BTreeMap::new();
-    let mut sets = BTreeSet::new();
-    let mut listing = store.list(prefix, None);
-    while let Some(object) = listing.try_next().await? {
-        let name = ObjectName::parse(&object.name);
-        let Some(id) = name.id().filter(|id| wanted(id)) else { continue };
-        if let ObjectName::Set(id) = &name {
-            sets.insert(id.clone());
-            continue;
-        }
-        match found.get_mut(id) {
-            Some(archive) => archive.add(&name, object),
-            None => {
-                let mut archive = Found::new(id.clone());
-                archive.add(&name, object);
-                found.insert(archive.entry.id.clone(), archive);
-            }
-        }
-    }
-    let said = |id: ArchiveId| {
-        let (held, tags) = found.get(&id).map_or((false, Vec::new()), |said| (said.entry.held, said.tags.clone()));
-        FoundSet { id, held, tags }
-    };
-    let sets = sets.into_iter().map(said).collect();
-    Ok((found.into_values().filter(Found::is_archive).collect(), sets))
-}
-
-impl Found {
-    fn new(id: ArchiveId) -> Found {
-        let entry = Entry {
-            id,
-            state: State::Incomplete,
-            profile: None,
-            parts: 0,
-            stored: 0,
-            modified: SystemTime::UNIX_EPOCH,
-            keyboxes: 0,
-            name: None,
-            tags: Vec::new(),
-            kind: None,
-            content: None,
-            held: false,
-            expired: None,
-            added_tags: Vec::new(),
-            reports: 0,
-            reported: None,
-            root: None,
-        };
-        Found { entry, manifest: None, start: Vec::new(), tags: Vec::new(), report: None }
-    }
-
-    /// Keyboxes and sidecars alone are no archive.
-    fn is_archive(&self) -> bool {
-        self.entry.parts > 0 || self.manifest.is_some()
-    }
-
-    fn add(&mut self, name: &ObjectName, ObjectInfo { name: object, size, modified, .. }: ObjectInfo) {
-        let n = match name {
-            ObjectName::Part { n, .. } => *n,
-            ObjectName::Single(_) => 0,
-            ObjectName::Manifest(_) => {
-                self.manifest = Some((size, modified));
-                return;
-            }
-            ObjectName::Keybox(..) => {
-                self.entry.keyboxes += 1;
-                return;
-            }
-            ObjectName::Sidecar(_, word, number) => return self.add_sidecar(*word, *number, object, modified),
-            _ => return,
-        };
-        self.entry.parts += 1;
-        self.entry.stored += size;
-        self.entry.modified = self.entry.modified.max(modified);
-        let at = self.start.partition_point(|object| object.n < n);
-        self.start.insert(at, Object { n, name: object, size });
-        // Stores list part 10 before part 2, so which ones come first is known only at the end; a few are enough.
-        while self.start.len() > 1 && self.start[..self.start.len() - 1].iter().any(|object| object.size >= MAGIC) {
-            self.start.pop();
-        }
-        self.start.truncate(MAGIC_OBJECTS);
-    }
-
-    fn add_sidecar(&mut self, word: Word, number: Option<u64>, object: String, modified: SystemTime) {
-        match (word, number) {
-            (Word::Hold, _) => self.entry.held = true,
-            (Word::Expired, None) => self.entry.expired = Some(modified),
-            (Word::Tag, _) => self.tags.push(object),
-            (Word::Verified, Some(_)) => {
-                self.entry.reports += 1;
-                let newest = Some((modified, object));
-                self.report = newest.max(self.report.take());
-            }
-            _ => {}
-        }
-    }
-
-    /// Reads what was said of it later: of its reports only the newest.
-    async fn hear(&mut self, store: &Store) -> Result<()> {
-        let id = &self.entry.id;
-        self.entry.added_tags.extend(added_tags(store, id, &self.tags).await?);
-        if let Some((at, name)) = &self.report
-            && let Some(sealed) = report::read(store, id, name).await?
-        {
-            self.entry.reported = Some(Reported { good: sealed.report.good, level: sealed.report.level, at: *at });
-        }
-        Ok(())
-    }
-
-    /// Finds out what the listing does not tell.
-    async fn complete(&mut self, store: &Store, read: bool, held: &Semaphore) -> Result<()> {
-        if read {
-            self.hear(store).await?;
-        }
-        let Some((size, modified)) = self.manifest else { return self.judge_start(store).await };
-        self.entry.modified = modified;
-        self.entry.state = State::Committed;
-        if !read && size >= SHORTER_THAN_A_MANIFEST {
-            return Ok(());
-        }
-        let permits = u32::try_from(size.clamp(1, MANIFESTS as u64)).unwrap_or(1);
-        let _held = held.acquire_many(permits).await.expect("the semaphore is never closed");
-        self.judge_manifest(store).await
-    }
-
-    /// Without a manifest only an archive of the openssl profile counts.
-    async fn judge_start(&mut self, store: &Store) -> Result<()> {
-        let openssl = first_bytes(store, &self.start, openssl::MAGIC.len()).await? == openssl::MAGIC;
-        self.entry.state = if openssl { State::Committed } else { State::Incomplete };
-        self.entry.profile = openssl.then_some(ProfileName::Openssl);
-        Ok(())
-    }
-
-    async fn judge_manifest(&mut self, store: &Store) -> Result<()> {
-        let id = &self.entry.id;
-        let parsed = match store.get(&id.manifest(), MAX_MANIFEST).await {
-            Ok(Some(bytes)) => Manifest::parse(bytes.into(), id),
-            // Somebody deletes the archive.
-            Ok(None) => return self.judge_start(store).await,
-            Err(backstay_store::Error::TooLarge { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        match parsed {
-            Ok(Document::Manifest(sealed)) => self.entry.describe(sealed.manifest),
-            Ok(Document::Foreign(_)) => self.judge_start(store).await?,
-            Err(Fault::ArchiveUncommitted { .. }) => self.entry.state = State::Aborted,
-            Err(_) => {}
-        }
-        Ok(())
-    }
-}
-
-/// The labels in these objects.
-async fn added_tags(store: &Store, id: &ArchiveId, objects: &[String]) -> Result<Vec<String>> {
-    let mut tags = Vec::new();
-    for name in objects {
-        match store.get(name, MAX_REMARK).await {
-            Ok(Some(bytes)) => {
-                let remark = Remark::parse(&bytes, id, Word::Tag, name);
-                tags.extend(remark.into_iter().flat_map(|remark| remark.tags));
-            }
-            Ok(None) | Err(backstay_store::Error::TooLarge { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(tags)
 }
 
 impl Entry {
@@ -453,23 +210,16 @@ pub async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<De
         if name.id() == Some(id) {
             objects.push((object.name.clone(), object.size));
             keyboxes.extend(if let ObjectName::Keybox(_, m) = name { Some(m) } else { None });
-            found.add(&name, object);
+            found.add(&name, &object);
         }
     }
     if !found.is_archive() {
         return Err(Error::ArchiveNotFound { what: id.to_string(), store: store.url().to_owned() });
     }
-    found.complete(store, false, &Semaphore::new(MANIFESTS)).await?;
-    found.hear(store).await?;
-    let mut details = Details {
-        manifest: None,
-        foreign_json: None,
-        private: None,
-        objects,
-        seal: None,
-        receipt: None,
-        entry: found.entry,
-    };
+    let mut entry = found.entry(store, false, &Semaphore::new(MANIFESTS)).await?;
+    found.hear(store, &mut entry).await?;
+    let mut details =
+        Details { manifest: None, foreign_json: None, private: None, objects, seal: None, receipt: None, entry };
     keyboxes.sort_unstable();
     let listed = Objects { manifest: found.manifest.is_some(), keyboxes, ..Objects::default() };
     match Committed::load(store, id, &listed).await {

@@ -184,7 +184,7 @@ impl MemberState {
 /// # Errors
 /// `store.*`.
 pub async fn states(store: &Store, set: &Set, now: SystemTime) -> Result<Vec<MemberState>> {
-    let states = stream::iter(&set.members).map(|member| state(store, member, now));
+    let states = stream::iter(0..set.members.len()).map(|at| state(store, &set.members[at], now));
     states.buffered(REQUESTS).try_collect().await
 }
 

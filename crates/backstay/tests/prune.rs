@@ -889,3 +889,38 @@ async fn a_directory_is_pruned_by_the_times_of_its_files() {
     assert_eq!(of(&run(&store, &keeping(1), &context()).await, &Deed::Deleted), ids[..1]);
     assert_eq!(archives(&store).await, ids[1..]);
 }
+
+/// A directory is read from one end to the other whatever is asked of it, so that a listing for each of many archives would take their square.
+#[tokio::test]
+async fn many_archives_of_a_directory_go_without_a_listing_for_each() {
+    const MANY: u32 = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = common::open(folder.path()).await;
+    let now = SystemTime::now();
+    let age = |path: &Path, to: SystemTime| {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(to).unwrap();
+    };
+    let mut ids = Vec::new();
+    for n in 0..MANY {
+        let begun = now - 3 * DAY - Duration::from_secs(30) * n;
+        let millis = u64::try_from(begun.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        let id = ArchiveId::new(&GUID.with(Guid::clone), millis).unwrap();
+        let path = folder.path().join(id.as_str());
+        std::fs::write(&path, [&b"Salted__"[..], &[0; 4088]].concat()).unwrap();
+        age(&path, begun);
+        ids.push(id);
+    }
+    let going = &ids[1..];
+    assert_eq!(of(&run(&store, &keeping(1), &context()).await, &Deed::Expired).len(), going.len());
+    for id in going {
+        age(&folder.path().join(id.tombstone()), now - DAY - Duration::from_secs(9));
+    }
+    let before = store.requests().lists;
+    let held = &going[500];
+    hold(&store, held, "the audit", "me", &context()).await.unwrap();
+    let done = run(&store, &keeping(1), &context()).await;
+    let lists = store.requests().lists - before;
+    assert_eq!(of(&done, &Deed::Deleted).len(), going.len() - 1);
+    assert_eq!(archives(&store).await, [held.clone(), ids[0].clone()]);
+    assert!((2..MANY / 4).contains(&u32::try_from(lists).unwrap()), "{lists} listings");
+}

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
-use crate::common::{add_slots, back_up, content, context, native, options, raw_keyring, read, recipient, restored};
+use crate::common::{
+    Requests, add_slots, asked, back_up, content, context, native, options, raw_keyring, read, recipient, restored,
+};
 use backstay::backup::{BackupOptions, Format};
 use backstay::catalog::{self, Filter};
 use backstay::keys::Encryption;
@@ -31,37 +33,6 @@ use futures::TryStreamExt as _;
 const SEALED: u64 = (64 << 10) + 16;
 /// What is fetched at once with the default memory.
 const RUN: u64 = 2 << 20;
-
-/// Requests, by what they ask for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Requests {
-    lists: u64,
-    gets: u64,
-    heads: u64,
-    puts: u64,
-    deletes: u64,
-}
-
-/// What `work` asks of the store.
-async fn asked<T>(store: &Store, work: impl Future<Output = T>) -> (Requests, T) {
-    let before = store.requests();
-    let result = work.await;
-    let after = store.requests();
-    assert_eq!(after.retries, before.retries, "nothing fails here");
-    let requests = Requests {
-        lists: after.lists - before.lists,
-        gets: after.gets - before.gets,
-        heads: after.heads - before.heads,
-        puts: after.puts - before.puts,
-        deletes: after.deletes - before.deletes,
-    };
-    assert_eq!(
-        after.attempts - before.attempts,
-        requests.lists + requests.gets + requests.heads + requests.puts + requests.deletes,
-        "there are no other requests"
-    );
-    (requests, result)
-}
 
 /// An archive as far as numbers of requests depend on it.
 struct Shape {

@@ -648,7 +648,7 @@ proptest! {
 
 /// A million archives of a hundred sources: the plan takes seconds and not minutes, and what is kept is what the rules say.
 #[test]
-#[ignore = "takes a gigabyte: run it alone"]
+#[ignore = "takes half a gigabyte: run it alone"]
 fn a_million_archives_are_planned_in_seconds() {
     let guid = |source: usize| format!("de2fe9e4-6535-423d-8709-{source:012}");
     let archives = (0..1_000_000_usize).map(|number| {

@@ -3,6 +3,7 @@
 //! [`Output`] is the observer of every run. Results and messages come through here and nowhere else, so that the progress
 //! line is never torn, and so that `--json` holds for every line.
 
+pub(crate) mod document;
 pub(crate) mod human;
 mod json;
 mod log;
@@ -74,6 +75,23 @@ impl Output {
             Form::Text => self.data(&result.to_string()),
             Form::Json => self.data(&format!("{}\n", json::object(kind, result))),
         }
+    }
+
+    /// One line of a result that is a JSON object for each thing, whatever form results have otherwise.
+    pub(crate) fn json_line(&self, kind: &'static str, thing: &impl Serialize) -> Result<()> {
+        self.data(&format!("{}\n", json::object(kind, thing)))
+    }
+
+    /// Whether results are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.results == Form::Json
+    }
+
+    /// The columns of the terminal that results are printed on; `None` where they go elsewhere.
+    pub(crate) fn columns(&self) -> Option<usize> {
+        let stdout = io::stdout();
+        let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten();
+        size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 
     /// Says what was done: as a note, or as the result that `--json` promises.

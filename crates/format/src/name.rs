@@ -85,11 +85,22 @@ impl fmt::Debug for Guid {
 
 /// One archive: `<guid>-<timestamp>`. The digits of the timestamp are kept as they were written; the order is by time
 /// in milliseconds and then by the text, so that seconds and milliseconds sort together.
+///
+/// Stores hold millions of them, and whoever looks at all of a store holds all of them: an id is its text and nothing else, and takes no
+/// memory beside its own fifty bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ArchiveId {
-    text: String,
-    millis: u64,
+    /// A timestamp in seconds leaves three zero bytes at the end.
+    text: [u8; LONGEST_ID],
 }
+
+/// A guid, a dash, and the digits of a timestamp.
+const LONGEST_ID: usize = GUID + 1 + MILLIS;
+const SHORTEST_ID: usize = GUID + 1 + SECONDS;
+const GUID: usize = 36;
+/// Digits of a timestamp in seconds, and in milliseconds.
+const SECONDS: usize = 10;
+const MILLIS: usize = 13;
 
 impl ArchiveId {
     /// The id of an archive that begins now: milliseconds since 1970, 13 digits.
@@ -102,47 +113,51 @@ impl ArchiveId {
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.text
+        let end = if self.text[SHORTEST_ID] == 0 { SHORTEST_ID } else { LONGEST_ID };
+        str::from_utf8(&self.text[..end]).unwrap_or_default()
     }
 
     /// The guid of the source.
     pub fn guid(&self) -> Guid {
-        self.text[..36].parse().expect("an id begins with a guid: it was parsed from one")
+        let mut guid = [0; GUID];
+        guid.copy_from_slice(&self.text[..GUID]);
+        Guid(guid)
     }
 
     /// The time in milliseconds since 1970, whatever the name was written in.
     pub fn millis(&self) -> u64 {
-        self.millis
+        let digits = self.text[GUID + 1..].iter();
+        digits.fold(0, |value, digit| value * 10 + u64::from(if *digit == 0 { 0 } else { digit - b'0' }))
     }
 
     /// The name of part `n`.
     pub fn part(&self, n: u32) -> String {
-        format!("{}-{n}", self.text)
+        format!("{self}-{n}")
     }
 
     /// The name of the manifest.
     pub fn manifest(&self) -> String {
-        format!("{}.json", self.text)
+        format!("{self}.json")
     }
 
     /// The name of the backup set with this id.
     pub fn set(&self) -> String {
-        format!("{}.set.json", self.text)
+        format!("{self}.set.json")
     }
 
     /// The name of keybox `m`.
     pub fn keybox(&self, m: u32) -> String {
-        format!("{}.key.{m}", self.text)
+        format!("{self}.key.{m}")
     }
 
     /// The name of the tombstone.
     pub fn tombstone(&self) -> String {
-        format!("{}.expired", self.text)
+        format!("{self}.expired")
     }
 
     /// The name of the sidecar that was made at this time, in milliseconds since 1970.
     pub fn sidecar(&self, word: Word, millis: u64) -> String {
-        format!("{}.{}.{millis}", self.text, word.as_str())
+        format!("{self}.{}.{millis}", word.as_str())
     }
 }
 
@@ -156,22 +171,21 @@ impl FromStr for ArchiveId {
             .and_then(|(guid, rest)| Some((guid, rest.strip_prefix('-')?)))
             .ok_or_else(|| invalid("an id is <guid>-<timestamp>"))?;
         guid.parse::<Guid>()?;
-        let scale = match timestamp.len() {
-            10 => 1000,
-            13 => 1,
-            _ => return Err(invalid("a timestamp has 10 digits (seconds) or 13 (milliseconds)")),
-        };
+        if !matches!(timestamp.len(), SECONDS | MILLIS) {
+            return Err(invalid("a timestamp has 10 digits (seconds) or 13 (milliseconds)"));
+        }
         if timestamp.starts_with('0') || !timestamp.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(invalid("a timestamp is a number without a leading zero"));
         }
-        let value: u64 = timestamp.parse().map_err(|_| invalid("a timestamp is a number"))?;
-        Ok(ArchiveId { text: text.to_owned(), millis: value * scale })
+        let mut bytes = [0; LONGEST_ID];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(ArchiveId { text: bytes })
     }
 }
 
 impl Ord for ArchiveId {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.millis, &self.text).cmp(&(other.millis, &other.text))
+        (self.millis(), &self.text).cmp(&(other.millis(), &other.text))
     }
 }
 
@@ -183,13 +197,13 @@ impl PartialOrd for ArchiveId {
 
 impl fmt::Display for ArchiveId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for ArchiveId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
@@ -224,7 +238,8 @@ pub enum ObjectName {
 impl ObjectName {
     /// Reads a name. Never fails: what is not of the grammar is [`ObjectName::Foreign`].
     pub fn parse(name: &str) -> ObjectName {
-        let end = name.bytes().skip(37).position(|byte| !byte.is_ascii_digit()).map_or(name.len(), |at| at + 37);
+        let end =
+            name.bytes().skip(GUID + 1).position(|byte| !byte.is_ascii_digit()).map_or(name.len(), |at| at + GUID + 1);
         let Some((Ok(id), rest)) = name.split_at_checked(end).map(|(id, rest)| (id.parse::<ArchiveId>(), rest)) else {
             return ObjectName::Foreign;
         };
@@ -303,7 +318,11 @@ mod tests {
         let seconds: ArchiveId = format!("{GUID}-1740130000").parse().unwrap();
         let millis: ArchiveId = format!("{GUID}-1740130000123").parse().unwrap();
         assert!(seconds < millis);
-        assert_eq!(seconds.millis(), 1_740_130_000_000);
+        assert_eq!((seconds.millis(), millis.millis()), (1_740_130_000_000, 1_740_130_000_123));
+        assert_eq!((seconds.as_str().len(), millis.guid().as_str()), (47, GUID));
+        // The same moment in both spellings is two ids, in one order.
+        let both = [seconds.as_str(), &format!("{GUID}-1740130000000")].map(|id| id.parse::<ArchiveId>().unwrap());
+        assert!(both[0] < both[1] && both[0].millis() == both[1].millis());
         for digits in [
             "174013000",
             "17401300001",

@@ -33,6 +33,18 @@ impl Store {
         }
     }
 
+    /// The objects whose names are wanted, in the order of their names' bytes: for many that have no beginning in common, where a directory would
+    /// be read once for each. Nothing but the names is looked at of what is not wanted there.
+    pub fn list_where(
+        &self,
+        wanted: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> BoxStream<'_, Result<ObjectInfo, Error>> {
+        match self.own_directory() {
+            Some(directory) if !self.is_wrapped() => self.list_files(directory, wanted),
+            _ => self.list("", None).try_filter(move |object| std::future::ready(wanted(&object.name))).boxed(),
+        }
+    }
+
     fn list_pages<'a>(
         &'a self,
         pages: &'a Pages,
@@ -101,8 +113,18 @@ impl Store {
         prefix: &str,
         start_after: Option<&str>,
     ) -> BoxStream<'_, Result<ObjectInfo, Error>> {
+        let (prefix, after) = (prefix.to_owned(), start_after.map(str::to_owned));
+        let wanted = move |name: &str| name.starts_with(&prefix) && after.as_deref().is_none_or(|after| name > after);
+        self.list_files(directory, wanted)
+    }
+
+    fn list_files(
+        &self,
+        directory: &std::path::Path,
+        wanted: impl Fn(&str) -> bool + Send + 'static,
+    ) -> BoxStream<'_, Result<ObjectInfo, Error>> {
         self.count(Request::List);
-        local::list(directory.to_owned(), prefix.into(), start_after.map(str::to_owned))
+        local::list(directory.to_owned(), wanted)
             .map_ok(|entry| ObjectInfo {
                 name: entry.name,
                 size: entry.size,

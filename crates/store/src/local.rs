@@ -133,7 +133,7 @@ impl ObjectStore for Local {
         if prefix.is_some() {
             return stream::empty().boxed();
         }
-        list(self.directory.clone(), String::new(), None)
+        list(self.directory.clone(), |_| true)
             .map(|entry| {
                 let entry = entry.map_err(|error| into_object_store(error, ""))?;
                 let location = Location::parse(&entry.name)?;
@@ -343,16 +343,15 @@ impl Entry {
     }
 }
 
-/// The objects of a directory whose names begin with `prefix` and come after `start_after`, in the order of their names. A directory has no
-/// order of its own, so the names are held; their metadata is read as the stream is.
+/// The objects of a directory whose names are wanted, in the order of their names. A directory has no order of its own, so the names are held; their
+/// metadata is read as the stream is.
 pub(crate) fn list(
     directory: PathBuf,
-    prefix: String,
-    start_after: Option<String>,
+    wanted: impl Fn(&str) -> bool + Send + 'static,
 ) -> BoxStream<'static, io::Result<Entry>> {
     let names = {
         let directory = directory.clone();
-        in_background(move || names(&directory, &prefix, start_after.as_deref()))
+        in_background(move || names(&directory, wanted))
     };
     stream::once(names)
         .map_ok(move |names| {
@@ -375,7 +374,7 @@ pub(crate) fn list(
         .boxed()
 }
 
-fn names(directory: &Path, prefix: &str, start_after: Option<&str>) -> io::Result<Vec<Box<str>>> {
+fn names(directory: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Box<str>>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -383,8 +382,7 @@ fn names(directory: &Path, prefix: &str, start_after: Option<&str>) -> io::Resul
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let wanted = name.starts_with(prefix) && start_after.is_none_or(|after| name.as_str() > after);
-        if wanted && !entry.file_type()?.is_dir() {
+        if wanted(&name) && !entry.file_type()?.is_dir() {
             names.push(name.into_boxed_str());
         }
     }

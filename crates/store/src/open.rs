@@ -253,6 +253,14 @@ impl Store {
         Self { inner: Arc::new(inner) }
     }
 
+    /// A store over an object store of the caller's that lists page by page, as the clouds do, for tests with more objects than could be held.
+    #[must_use]
+    pub fn from_paged_store<S: ObjectStore + PaginatedListStore>(store: &Arc<S>, url: &str) -> Self {
+        let mut paged = Self::from_object_store(Arc::<S>::clone(store), "", url);
+        paged.inner_mut().pages = Some(Pages(Arc::<S>::clone(store)));
+        paged
+    }
+
     /// Puts a wrapper around the object store: faults, limits, counters. Listing goes through it too from then on.
     #[must_use]
     pub fn with_wrapper(mut self, f: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {

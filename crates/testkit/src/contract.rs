@@ -197,6 +197,10 @@ pub async fn listing_is_by_string_prefix(store: &Store) {
     assert_eq!(names(store, "pre-1-", Some("a")).await.len(), 4);
     assert_eq!(names(store, "pre-1-", Some("z")).await, [""; 0]);
     assert!(names(store, "", None).await.iter().any(|name| name == "prf"));
+    let ends = ["prf", "pre-1-10", "pre-1000.json", "pre-2"];
+    let wanted: Vec<ObjectInfo> = store.list_where(move |name| ends.contains(&name)).try_collect().await.unwrap();
+    let found: Vec<_> = wanted.iter().map(|object| (object.name.as_str(), object.size)).collect();
+    assert_eq!(found, [("pre-1-10", 1), ("pre-1000.json", 1), ("prf", 1)]);
 }
 
 /// Clouds answer 1000 names at a time.

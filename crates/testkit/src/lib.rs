@@ -29,7 +29,7 @@ pub use clocked::Clocked;
 pub use dawdle::dawdling;
 pub use faults::Faults;
 pub use gcs_server::GcsServer;
-pub use generated::generated;
+pub use generated::Generated;
 pub use moto::Moto;
 pub use permitted::permitted;
 pub use proxy::Proxy;

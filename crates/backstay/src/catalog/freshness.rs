@@ -12,8 +12,9 @@ use backstay_store::Store;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use super::found::{Found, survey};
 use super::sets::load_all;
-use super::{Filter, Found, MANIFESTS, SetEntry, State, survey};
+use super::{Filter, MANIFESTS, SetEntry, State};
 use crate::error::Result;
 use crate::guid;
 use crate::set::{SetState, states};
@@ -114,9 +115,8 @@ impl Source {
 /// # Errors
 /// `store.*`. Nothing is decrypted, and seals are not checked: whoever can create objects can pretend to make backups.
 pub async fn freshness(store: &Store, filter: &Filter, now: Timestamp) -> Result<Vec<Source>> {
-    let prefix = filter.guid.as_ref().map(|guid| format!("{guid}-")).unwrap_or_default();
     let derived = filter.name.as_deref().and_then(|name| guid::from_name(name).ok());
-    let (archives, sets) = survey(store, &prefix, filter).await?;
+    let (archives, sets) = survey(store, &filter.prefix(), filter).await?;
     let unfiltered = Filter { name: None, tag: None, ..filter.clone() };
     let sets = load_all(store, sets, &unfiltered).await?;
     let members = sets.iter().filter_map(|entry| entry.set.as_ref()).flat_map(|set| &set.members);
@@ -125,8 +125,8 @@ pub async fn freshness(store: &Store, filter: &Filter, now: Timestamp) -> Result
     for set in sets {
         by_guid.entry(set.id.guid()).or_default().push(Kept::Set(Box::new(set)));
     }
-    for found in archives.into_iter().filter(|found| !members.contains(&found.entry.id.guid())) {
-        by_guid.entry(found.entry.id.guid()).or_default().push(Kept::Archive(Box::new(found)));
+    for found in archives.into_iter().filter(|found| !members.contains(&found.id.guid())) {
+        by_guid.entry(found.id.guid()).or_default().push(Kept::Archive(Box::new(found)));
     }
     let mut sources = Vec::new();
     for (guid, mut archives) in by_guid {
@@ -159,7 +159,7 @@ enum Kept {
 impl Kept {
     fn id(&self) -> &ArchiveId {
         match self {
-            Kept::Archive(found) => &found.entry.id,
+            Kept::Archive(found) => &found.id,
             Kept::Set(entry) => &entry.id,
         }
     }
@@ -213,7 +213,7 @@ impl Source {
         found: Found,
         begun: Timestamp,
     ) -> Result<std::result::Result<Point, &'static str>> {
-        let id = found.entry.id.clone();
+        let id = found.id.clone();
         let bytes = match store.get(&id.manifest(), MAX_MANIFEST).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(Err("it was deleted while it was looked at")),
@@ -233,7 +233,7 @@ impl Source {
             return Ok(Err("its writer could not confirm what is stored"));
         }
         let stored = manifest.stored();
-        if (manifest.parts.len(), stored) != (found.entry.parts as usize, found.entry.stored) {
+        if (manifest.parts.len(), stored) != (found.parts as usize, found.stored) {
             return Ok(Err("its parts are not those of its manifest"));
         }
         let took = took(&manifest.created, manifest.finished.as_deref());
@@ -250,12 +250,10 @@ fn took(created: &str, finished: Option<&str>) -> Option<Duration> {
 /// An archive of the openssl profile needs no manifest: that it is one is all that can be told.
 async fn without_manifest(
     store: &Store,
-    mut found: Found,
+    found: Found,
     begun: Timestamp,
 ) -> Result<std::result::Result<Point, &'static str>> {
-    found.manifest = None;
-    found.complete(store, false, &Semaphore::new(MANIFESTS)).await?;
-    let entry = found.entry;
+    let entry = found.without_manifest().entry(store, false, &Semaphore::new(MANIFESTS)).await?;
     Ok(match entry.state {
         State::Committed => {
             Ok(Point { id: entry.id, begun, took: None, content: None, stored: entry.stored, kind: Kind::Full })

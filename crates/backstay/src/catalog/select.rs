@@ -21,8 +21,10 @@ use crate::archive::{Objects, read_header};
 use crate::error::{Error, Result};
 use crate::guid;
 
+use super::found::Found;
+use super::listing::find;
 use super::sets::load_all;
-use super::{Filter, Found, MANIFESTS, REQUESTS, SetEntry, find};
+use super::{Filter, MANIFESTS, REQUESTS, SetEntry};
 
 /// The fewest characters of an id that are taken as its beginning.
 const SHORTEST_PREFIX: usize = 4;
@@ -103,14 +105,14 @@ enum Candidate {
 impl Candidate {
     fn id(&self) -> &ArchiveId {
         match self {
-            Candidate::Archive(found) => &found.entry.id,
+            Candidate::Archive(found) => &found.id,
             Candidate::Set(set) => &set.id,
         }
     }
 
     fn selected(&self) -> Selected {
         match self {
-            Candidate::Archive(found) => Selected::Archive(found.entry.id.clone()),
+            Candidate::Archive(found) => Selected::Archive(found.id.clone()),
             Candidate::Set(set) => Selected::Set(set.id.clone()),
         }
     }
@@ -203,10 +205,7 @@ async fn source_names(store: &Store, found: Vec<Candidate>) -> Result<Vec<String
         .map(|(guid, found)| async move {
             let name = match found {
                 Candidate::Set(entry) => entry.set.and_then(|set| set.name),
-                Candidate::Archive(mut found) => {
-                    found.complete(store, true, held).await?;
-                    found.entry.name
-                }
+                Candidate::Archive(found) => found.entry(store, true, held).await?.name,
             };
             Ok(match name {
                 Some(name) => format!("{name} ({guid})"),
@@ -248,8 +247,8 @@ async fn is_published(store: &Store, candidate: &Candidate) -> Result<bool> {
 /// Whether the archive's secret is published in its first part. One that cannot be read is not taken for open: what is
 /// wrong with it is said when it is read.
 async fn is_open(store: &Store, found: &Found) -> Result<bool> {
-    let Some(first) = found.start.first().filter(|first| first.n == 0) else { return Ok(false) };
-    match read_header(store, &found.entry.id, first, HEADER, Reference::None).await {
+    let Some(first) = found.first() else { return Ok(false) };
+    match read_header(store, &found.id, &first, HEADER, Reference::None).await {
         Ok(header) => Ok(header.common.open.is_some()),
         Err(Error::Format(_) | Error::Store(backstay_store::Error::ObjectMissing { .. })) => Ok(false),
         Err(error) => Err(error),

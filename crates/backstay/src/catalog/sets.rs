@@ -1,13 +1,12 @@
 //! The backup sets of a store, with the state that follows from their members.
 
-use std::collections::BTreeMap;
-
 use backstay_format::ArchiveId;
 use backstay_format::set::Set;
 use backstay_store::Store;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{Entry, Filter, FoundSet, REQUESTS, State, added_tags, find};
+use super::found::{FoundSet, added_tags};
+use super::{Filter, REQUESTS};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::guid;
@@ -32,46 +31,27 @@ pub struct SetEntry {
     pub content: Option<u64>,
 }
 
-/// The archives of a store and its backup sets, both oldest first.
-///
-/// One small object is read for each set; with `read_manifests` the sets' states are found out, which takes no request for a member
-/// whose manifest was read anyway.
-///
-/// # Errors
-/// `store.*`, as [`super::list`]. A set that cannot be read is listed as failed.
-pub async fn list_all(
-    store: &Store,
-    filter: &Filter,
-    read_manifests: bool,
-    context: &Context,
-) -> Result<(Vec<Entry>, Vec<SetEntry>)> {
-    let prefix = filter.guid.as_ref().map(|guid| format!("{guid}-")).unwrap_or_default();
-    let (archives, sets) = find(store, &prefix, filter, read_manifests).await?;
-    let archives: Vec<Entry> = archives.into_iter().map(|found| found.entry).collect();
-    let mut sets = load_all(store, sets, filter).await?;
-    if read_manifests {
-        let known: BTreeMap<&ArchiveId, &Entry> = archives.iter().map(|entry| (&entry.id, entry)).collect();
-        for entry in &mut sets {
-            let Some(set) = &entry.set else {
-                entry.state = Some(SetState::Failed);
-                continue;
-            };
-            let members = set.members.iter().map(|member| {
-                let entry = known.get(&member.id).filter(|entry| entry.root == Some(member.root))?;
-                let (stored, content) = (entry.stored, entry.content);
-                (entry.state == State::Committed).then_some(MemberState { state: SetState::Completed, stored, content })
-            });
-            let members = match members.collect::<Option<Vec<_>>>() {
-                Some(members) => members,
-                None => states(store, set, context.now().into()).await?,
-            };
-            entry.measure(&members);
-        }
-    }
-    Ok((archives, sets))
-}
-
 impl SetEntry {
+    /// Finds out how far its members are: by what is known of them already, and else by asking for each.
+    pub(super) async fn find_out(
+        &mut self,
+        store: &Store,
+        context: &Context,
+        known: impl Fn(&ArchiveId, [u8; 32]) -> Option<MemberState>,
+    ) -> Result<()> {
+        let Some(set) = &self.set else {
+            self.state = Some(SetState::Failed);
+            return Ok(());
+        };
+        let members = set.members.iter().map(|member| known(&member.id, member.root));
+        let members = match members.collect::<Option<Vec<_>>>() {
+            Some(members) => members,
+            None => states(store, set, context.now().into()).await?,
+        };
+        self.measure(&members);
+        Ok(())
+    }
+
     /// Takes what was found out about the members.
     pub(super) fn measure(&mut self, members: &[MemberState]) {
         self.state = Some(state_of(members));
@@ -86,8 +66,11 @@ fn of_archives_alone(filter: &Filter) -> bool {
     sizes || filter.kind.is_some() || filter.profile.is_some() || filter.verified.is_some()
 }
 
-/// Reads these sets, and keeps those that the filter lets through, oldest first.
+/// Reads these sets, and keeps those that the filter lets through, in their order.
 pub(super) async fn load_all(store: &Store, sets: Vec<FoundSet>, filter: &Filter) -> Result<Vec<SetEntry>> {
+    if of_archives_alone(filter) {
+        return Ok(Vec::new());
+    }
     let derived = filter.name.as_deref().and_then(|name| guid::from_name(name).ok());
     let mut sets: Vec<SetEntry> = stream::iter(sets)
         .map(|FoundSet { id, held, tags }| async move {
@@ -109,7 +92,6 @@ pub(super) async fn load_all(store: &Store, sets: Vec<FoundSet>, filter: &Filter
         filter.name.as_ref().is_none_or(|wanted| named || name == Some(wanted))
             && filter.tag.as_ref().is_none_or(|tag| tags.contains(tag) || added_tags.contains(tag))
             && (!filter.held || *held)
-            && !of_archives_alone(filter)
     });
     Ok(sets)
 }

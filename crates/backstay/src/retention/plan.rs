@@ -196,9 +196,12 @@ struct Planner<'a> {
     policy: &'a Policy,
     now: Timestamp,
     places: HashMap<&'a ArchiveId, usize>,
+    /// When each source was last pruned, as its tombstones tell.
+    pruned_at: HashMap<Guid, Timestamp>,
     /// What is decided already; the reasons of what is not kept are found last.
     kept: Vec<Vec<Reason>>,
-    passed_over: Vec<Option<Reason>>,
+    /// Few archives have one, and a reason is large.
+    passed_over: Vec<Option<Box<Reason>>>,
 }
 
 /// The newest archive of each span of time, the newest first.
@@ -310,9 +313,17 @@ fn before(time: Timestamp, by: Duration) -> Timestamp {
 impl<'a> Planner<'a> {
     fn new(evidence: &'a Evidence, policy: &'a Policy, now: Timestamp) -> Planner<'a> {
         let archives = &evidence.archives;
-        let places = archives.iter().enumerate().map(|(at, archive)| (&archive.id, at)).collect();
+        // Nobody asks for a place where everything stands alone.
+        let alone = evidence.sets.is_empty() && archives.iter().all(|archive| archive.needs.is_empty());
+        let ids = archives.iter().enumerate().filter(|_| !alone);
+        let places = ids.map(|(at, archive)| (&archive.id, at)).collect();
         let kept = vec![Vec::new(); archives.len()];
-        Planner { evidence, policy, now, places, kept, passed_over: vec![None; archives.len()] }
+        let mut pruned_at = HashMap::new();
+        for mark in &evidence.marks {
+            let newest = pruned_at.entry(mark.id.guid()).or_insert(mark.at);
+            *newest = mark.at.max(*newest);
+        }
+        Planner { evidence, policy, now, places, pruned_at, kept, passed_over: vec![None; archives.len()] }
     }
 
     fn plan(mut self) -> Plan {
@@ -321,7 +332,7 @@ impl<'a> Planner<'a> {
         for (at, archive) in archives.iter().enumerate() {
             by_guid.entry(archive.id.guid()).or_default().push(at);
         }
-        let mut plan = Plan::default();
+        let mut plan = Plan { decisions: Vec::with_capacity(archives.len()), ..Plan::default() };
         // What neither a rule nor a doubt keeps. Only these can go.
         let mut open: BTreeSet<usize> = BTreeSet::new();
         let mut half_deleted = BTreeSet::new();
@@ -349,7 +360,7 @@ impl<'a> Planner<'a> {
                     let reason = if half_deleted.contains(&at) { Reason::HalfDeleted } else { Reason::NoRule };
                     decision(Fate::Expires, vec![reason])
                 } else if let Some(reason) = self.passed_over[at].take() {
-                    let mut reasons = vec![reason];
+                    let mut reasons = vec![*reason];
                     reasons.append(&mut self.kept[at]);
                     decision(Fate::PassedOver, reasons)
                 } else {
@@ -390,7 +401,7 @@ impl<'a> Planner<'a> {
         let archives = &self.evidence.archives;
         let documents = members.iter().any(|at| archives[*at].committed);
         for at in members.iter().copied() {
-            self.passed_over[at] = self.doubt(&archives[at], documents);
+            self.passed_over[at] = self.doubt(&archives[at], documents).map(Box::new);
         }
         let counting = members.iter().copied().filter(|at| self.passed_over[*at].is_none());
         let source = Source::new(counting.map(|at| &archives[at].id).collect(), self.policy, self.now);
@@ -427,7 +438,7 @@ impl<'a> Planner<'a> {
                         half_deleted.insert(at);
                         open.insert(at);
                     } else {
-                        self.passed_over[at] = Some(Reason::HalfDeletedAndKept);
+                        self.passed_over[at] = Some(Box::new(Reason::HalfDeletedAndKept));
                     }
                 }
                 Some(_) => {}
@@ -550,8 +561,7 @@ impl<'a> Planner<'a> {
     ) -> Option<Excess> {
         // Of what is half deleted it was decided before.
         let expiring = members.iter().filter(|at| open.contains(at) && !half_deleted.contains(at)).count();
-        let marks = self.evidence.marks.iter().filter(|mark| mark.id.guid() == *guid);
-        let since = marks.map(|mark| mark.at).max();
+        let since = self.pruned_at.get(guid).copied();
         let allowed = match (self.policy.max_expire, since) {
             (Some(most), _) => most as usize,
             (None, None) => return None,

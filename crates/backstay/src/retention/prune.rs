@@ -5,7 +5,8 @@
 //! Nothing here relies on a conditional create: where a store overwrites, a tombstone that is made twice is only younger.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use backstay_format::header::{Kind, Reference};
 use backstay_format::remark::Remark;
@@ -34,6 +35,8 @@ pub const GRACE: Duration = Duration::from_secs(48 * 3600);
 
 /// Archives that are deleted at once.
 const AT_ONCE: usize = 8;
+/// Archives of a directory that are listed at once, at most.
+const BATCH: usize = 4096;
 /// Tombstones in flight.
 const REQUESTS: usize = 16;
 /// About how long a header line is.
@@ -72,9 +75,9 @@ pub enum Deed {
     /// It was deleted.
     Deleted,
     /// It was to be deleted, and the store protects it.
-    Locked(Finding),
+    Locked(Box<Finding>),
     /// It was to be deleted, and that is not allowed.
-    Refused(Finding),
+    Refused(Box<Finding>),
 }
 
 /// One archive.
@@ -83,7 +86,7 @@ pub struct Row {
     /// Its id.
     pub id: ArchiveId,
     /// The source's name, where it is known.
-    pub name: Option<String>,
+    pub name: Option<Arc<str>>,
     /// What became of it.
     pub deed: Deed,
     /// Why.
@@ -162,8 +165,8 @@ struct Run<'a> {
     evidence: Evidence,
     plan: Plan,
     /// What was done, by place in the evidence.
-    deeds: HashMap<usize, Deed>,
-    /// Archives that got their tombstone in this run.
+    deeds: Vec<Option<Deed>>,
+    /// Archives that got their tombstone in this run, where there is no grace and the plan is made once more.
     expired: HashSet<ArchiveId>,
     sets: Vec<String>,
     /// Tombstones whose archives were deleted in this run.
@@ -177,7 +180,8 @@ impl<'a> Run<'a> {
             let stopped: HashSet<Guid> = plan.excess.iter().map(|excess| excess.guid.clone()).collect();
             stop(&mut plan, &evidence, |guid| stopped.contains(guid).then_some(Reason::TooMany));
         }
-        let (deeds, expired, sets, marks) = (HashMap::new(), HashSet::new(), Vec::new(), Vec::new());
+        let deeds = vec![None; evidence.archives.len()];
+        let (expired, sets, marks) = (HashSet::new(), Vec::new(), Vec::new());
         Run { store, options, now, evidence, plan, deeds, expired, sets, marks }
     }
 
@@ -185,16 +189,10 @@ impl<'a> Run<'a> {
         &self.evidence.archives[decision.archive]
     }
 
-    /// Until when an archive with this tombstone is left.
-    fn waits_until(&self, tombstone: Timestamp) -> Timestamp {
-        let grace = SignedDuration::try_from(self.options.grace).unwrap_or(SignedDuration::MAX);
-        tombstone.checked_add(grace).unwrap_or(Timestamp::MAX)
-    }
-
     /// Whether an archive with this tombstone has waited long enough. Without a grace there is nothing to be measured: stores
     /// tell their time to the second, or more exactly in one answer than in another.
     fn is_over(&self, tombstone: Timestamp) -> bool {
-        self.options.grace.is_zero() || self.waits_until(tombstone) <= self.now
+        self.options.grace.is_zero() || waits_until(self.options, tombstone) <= self.now
     }
 
     fn expiring(&self) -> impl Iterator<Item = &Decision> {
@@ -231,24 +229,30 @@ impl<'a> Run<'a> {
     /// Whether any was made.
     async fn make_tombstones(&mut self, context: &Context) -> Result<bool> {
         let (store, at, by) = (self.store, rfc3339(context.now()), &self.options.by);
-        let new = self.expiring().filter(|decision| self.archive(decision).tombstone.is_none());
-        let mut new: Vec<(Option<usize>, ArchiveId, String)> = new
-            .map(|decision| {
-                let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
-                (Some(decision.archive), self.archive(decision).id.clone(), reasons.join(", "))
-            })
-            .collect();
+        let new = self
+            .plan
+            .decisions
+            .iter()
+            .enumerate()
+            .filter(|(_, decision)| decision.fate == Fate::Expires && self.archive(decision).tombstone.is_none());
+        let mut new: Vec<Going> = new.map(|(at, _)| Going::Archive(at)).collect();
         // Of a set the tombstone tells later what its keyboxes are left of.
-        let sets = self.expiring_sets().into_iter().map(|(at, _)| &self.evidence.sets[at]);
-        let sets = sets.filter(|set| set.tombstone.is_none());
-        new.extend(sets.map(|set| (None, set.id.clone(), "with all its members".to_owned())));
+        let sets = self.expiring_sets().into_iter().map(|(at, _)| at);
+        new.extend(sets.filter(|at| self.evidence.sets[*at].tombstone.is_none()).map(Going::Set));
+        let this = &*self;
         let mut making = stream::iter(new)
-            .map(|(place, id, text)| {
+            .map(|going| {
+                let (place, id, text) = match going {
+                    Going::Archive(decision) => {
+                        let decision = &this.plan.decisions[decision];
+                        let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+                        (Some(decision.archive), this.archive(decision).id.clone(), reasons.join(", "))
+                    }
+                    Going::Set(at) => (None, this.evidence.sets[at].id.clone(), "with all its members".to_owned()),
+                };
                 let (at, by) = (at.clone(), by.clone());
-                async move {
-                    let remark = Remark { id: id.clone(), word: Word::Expired, at, by, text, tags: Vec::new() };
-                    make_tombstone(store, &remark).await.map(|()| (place, id))
-                }
+                let remark = Remark { id, word: Word::Expired, at, by, text, tags: Vec::new() };
+                async move { make_tombstone(store, &remark).await.map(|()| place) }
             })
             .buffer_unordered(REQUESTS);
         let mut made = Vec::new();
@@ -256,10 +260,10 @@ impl<'a> Run<'a> {
             made.push(one);
         }
         drop(making);
-        for (place, id) in &made {
-            if let Some(place) = place {
-                self.deeds.insert(*place, Deed::Expired);
-                self.expired.insert(id.clone());
+        for place in made.iter().copied().flatten() {
+            self.deeds[place] = Some(Deed::Expired);
+            if self.options.grace.is_zero() {
+                self.expired.insert(self.evidence.archives[place].id.clone());
             }
         }
         Ok(!made.is_empty())
@@ -329,6 +333,10 @@ impl<'a> Run<'a> {
         let is_old = |archive: &Archive| archive.tombstone.is_some_and(|at| self.is_over(at));
         let due = self.expiring().filter(|decision| is_old(self.archive(decision)));
         let mut due: BTreeSet<usize> = due.map(|decision| decision.archive).collect();
+        let alone = archives.iter().all(|archive| archive.needs.is_empty());
+        if alone && self.plan.sets.iter().all(|set| !set.expires) {
+            return due;
+        }
         let places: HashMap<&ArchiveId, usize> =
             archives.iter().enumerate().map(|(at, archive)| (&archive.id, at)).collect();
         let mut older = Older::new(&self.evidence, due.iter().copied());
@@ -369,10 +377,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             let set = &self.evidence.sets[at];
-            if context.interrupt.is_set() {
-                let left = "what has a tombstone is looked at again by the next run".to_owned();
-                return Err(Error::Interrupted { left });
-            }
+            check_interrupt(context)?;
             let kept = match self.delete_set(set).await {
                 Ok(None) => None,
                 Ok(Some(reason)) => Some((reason, None)),
@@ -420,8 +425,8 @@ impl<'a> Run<'a> {
         for decision in &mut self.plan.decisions {
             if members.contains(&decision.archive) && decision.fate == Fate::Expires {
                 (decision.fate, decision.reasons) = (Fate::Kept, vec![reason.clone()]);
-                let deed = finding.map_or(Deed::Kept, |finding| deed_of(finding.clone()));
-                self.deeds.insert(decision.archive, deed);
+                let deed = finding.map_or(Deed::Kept, |finding| deed_of(Box::new(finding.clone())));
+                self.deeds[decision.archive] = Some(deed);
             }
         }
         self.plan.sets.iter_mut().filter(|decision| decision.set == at).for_each(|decision| decision.expires = false);
@@ -439,7 +444,7 @@ impl<'a> Run<'a> {
         for at in dependent {
             let archive = &archives[at];
             let outcome = match needed.get(&archive.id) {
-                Some(reason) => Outcome::Kept(reason.clone()),
+                Some(reason) => Outcome::kept(reason.clone()),
                 None => self.delete(archive, context).await?,
             };
             if !matches!(outcome, Outcome::Deleted(_)) {
@@ -452,57 +457,84 @@ impl<'a> Run<'a> {
             }
             done.push((at, outcome));
         }
-        let this = &*self;
-        let needed = &needed;
-        let mut deleting = stream::iter(alone)
-            .map(|at| async move {
-                let archive = &archives[at];
-                match needed.get(&archive.id) {
-                    Some(reason) => Ok((at, Outcome::Kept(reason.clone()))),
-                    None => this.delete(archive, context).await.map(|outcome| (at, outcome)),
-                }
-            })
-            .buffer_unordered(AT_ONCE);
-        while let Some(one) = deleting.try_next().await? {
-            done.push(one);
+        // What is needed by something that stays is not asked about.
+        let (stays, alone): (Vec<usize>, Vec<usize>) =
+            alone.into_iter().partition(|at| needed.contains_key(&archives[*at].id));
+        for at in stays {
+            done.push((at, Outcome::kept(needed[&archives[at].id].clone())));
         }
-        drop(deleting);
-        let places: HashMap<usize, usize> =
-            self.plan.decisions.iter().enumerate().map(|(at, decision)| (decision.archive, at)).collect();
+        if self.store.is_local() {
+            done.extend(self.delete_from_directory(&alone, context).await?);
+        } else {
+            let this = &*self;
+            let deleting = stream::iter(alone)
+                .map(|at| async move { this.delete(&archives[at], context).await.map(|outcome| (at, outcome)) });
+            let mut deleting = deleting.buffer_unordered(AT_ONCE);
+            while let Some(one) = deleting.try_next().await? {
+                done.push(one);
+            }
+        }
+        let mut kept = HashMap::new();
         for (at, outcome) in done {
-            match outcome {
+            self.deeds[at] = Some(match outcome {
                 Outcome::Deleted(tombstone) => {
                     let id = self.evidence.archives[at].id.clone();
                     self.marks.extend(tombstone.map(|at| Mark { id, at, leftovers: Vec::new() }));
-                    self.deeds.insert(at, Deed::Deleted);
+                    Deed::Deleted
                 }
                 Outcome::Kept(reason) => {
-                    let decision = &mut self.plan.decisions[places[&at]];
-                    decision.fate = Fate::Kept;
-                    decision.reasons = vec![reason];
-                    self.deeds.insert(at, Deed::Kept);
+                    kept.insert(at, *reason);
+                    Deed::Kept
                 }
-                Outcome::Failed(finding) => {
-                    self.deeds.insert(at, deed_of(finding));
-                }
+                Outcome::Failed(finding) => deed_of(finding),
+            });
+        }
+        for decision in &mut self.plan.decisions {
+            if let Some(reason) = kept.remove(&decision.archive) {
+                (decision.fate, decision.reasons) = (Fate::Kept, vec![reason]);
             }
         }
         Ok(())
     }
 
+    /// A directory is read from one end to the other whatever is asked of it, so that one reading has to do for many archives: for as many as
+    /// are deleted in the time that it took, and so none is deleted by what is much older than a listing of its own would be.
+    async fn delete_from_directory(&self, places: &[usize], context: &Context) -> Result<Vec<(usize, Outcome)>> {
+        let archives = &self.evidence.archives;
+        let mut done = Vec::with_capacity(places.len());
+        while let Some(left) = places.get(done.len()..).filter(|left| !left.is_empty()) {
+            let batch = &left[..left.len().min(BATCH)];
+            let begun = Instant::now();
+            let ids = batch.iter().map(|at| archives[*at].id.clone()).collect();
+            let mut listed = Remaining::list_each(self.store, ids).await?;
+            let (took, listed_at) = (begun.elapsed(), Instant::now());
+            let fresh = batch.iter().enumerate().take_while(|(n, _)| *n < AT_ONCE || listed_at.elapsed() <= took);
+            let deleting = stream::iter(fresh).map(|(_, at)| {
+                let remaining = listed.remove(&archives[*at].id).unwrap_or_default();
+                async move {
+                    check_interrupt(context)?;
+                    self.delete_listed(&archives[*at], remaining).await.map(|outcome| (*at, outcome))
+                }
+            });
+            let deleted: Vec<_> = deleting.buffer_unordered(AT_ONCE).try_collect().await?;
+            done.extend(deleted);
+        }
+        Ok(done)
+    }
+
     /// Deletes one archive, as it is now: what was said of it since the plan was made counts.
     async fn delete(&self, archive: &Archive, context: &Context) -> Result<Outcome> {
-        if context.interrupt.is_set() {
-            let left = "what has a tombstone is looked at again by the next run".to_owned();
-            return Err(Error::Interrupted { left });
-        }
-        let remaining = Remaining::list(self.store, &archive.id).await?;
+        check_interrupt(context)?;
+        self.delete_listed(archive, Remaining::list(self.store, &archive.id).await?).await
+    }
+
+    async fn delete_listed(&self, archive: &Archive, remaining: Remaining) -> Result<Outcome> {
         let tombstone = remaining.tombstone;
         if remaining.held {
-            return Ok(Outcome::Kept(Reason::Held));
+            return Ok(Outcome::kept(Reason::Held));
         }
         if remaining.unknown || remaining.is_set() {
-            return Ok(Outcome::Kept(Reason::UnknownSidecar));
+            return Ok(Outcome::kept(Reason::UnknownSidecar));
         }
         if remaining.is_empty() {
             // Another run was faster; or this one is the one that was interrupted.
@@ -511,32 +543,32 @@ impl<'a> Run<'a> {
         }
         // Whoever took the tombstone away wants it to stay.
         if tombstone.is_none_or(|at| !self.is_over(at)) {
-            return Ok(Outcome::Kept(Reason::Held));
+            return Ok(Outcome::kept(Reason::Held));
         }
         if matches!(archive.standing, Standing::Remains) && !remaining.is_half_deleted() {
-            return Ok(Outcome::Kept(Reason::MayBeWritten));
+            return Ok(Outcome::kept(Reason::MayBeWritten));
         }
         match remaining.delete(self.store).await {
             Ok(()) => Ok(Outcome::Deleted(tombstone)),
-            Err(error) if is_of_this_object(&error) => Ok(Outcome::Failed(Finding::of(&error))),
+            Err(error) if is_of_this_object(&error) => Ok(Outcome::Failed(Box::new(Finding::of(&error)))),
             Err(error) => Err(error),
         }
     }
 
     /// Of each source the newest tombstone stays when its archive is gone: it tells the next run when this one was.
-    async fn clear_marks(&mut self) -> Result<()> {
-        let mut by_guid: BTreeMap<Guid, Vec<Mark>> = BTreeMap::new();
-        for mark in self.evidence.marks.iter().chain(&self.marks) {
-            by_guid.entry(mark.id.guid()).or_default().push(mark.clone());
-        }
-        let mut names = Vec::new();
-        for marks in by_guid.values_mut() {
-            marks.sort_unstable_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
-            names.extend(marks.iter_mut().flat_map(|mark| std::mem::take(&mut mark.leftovers)));
-            marks.pop();
-            names.extend(marks.iter().map(|mark| mark.id.tombstone()));
+    async fn clear_marks(&self) -> Result<()> {
+        let marks = || self.evidence.marks.iter().chain(&self.marks);
+        let mut newest: BTreeMap<Guid, (Timestamp, &ArchiveId)> = BTreeMap::new();
+        for mark in marks() {
+            let stays = newest.entry(mark.id.guid()).or_insert((mark.at, &mark.id));
+            *stays = (*stays).max((mark.at, &mark.id));
         }
         let store = self.store;
+        let names = marks().flat_map(|mark| {
+            let stays = newest.get(&mark.id.guid()).is_some_and(|(_, id)| **id == mark.id);
+            let tombstone = (!stays).then(|| mark.id.tombstone());
+            mark.leftovers.iter().cloned().chain(tombstone)
+        });
         let deletes = stream::iter(names).map(|name| async move {
             match store.delete(&name).await {
                 Ok(()) | Err(backstay_store::Error::Locked { .. }) => Ok(()),
@@ -547,26 +579,27 @@ impl<'a> Run<'a> {
     }
 
     /// What happened, or would.
-    fn told(self) -> Pruned {
+    fn told(mut self) -> Pruned {
         let due = if self.options.delete { BTreeSet::new() } else { self.due() };
-        let rows = self.plan.decisions.iter().map(|decision| {
-            let archive = self.archive(decision);
-            let deed = match (self.deeds.get(&decision.archive), decision.fate) {
-                (Some(deed), _) => deed.clone(),
+        let decisions = std::mem::take(&mut self.plan.decisions);
+        let rows = decisions.into_iter().map(|decision| {
+            let archive = &self.evidence.archives[decision.archive];
+            let deed = match (self.deeds[decision.archive].take(), decision.fate) {
+                (Some(deed), _) => deed,
                 (None, Fate::Kept) => Deed::Kept,
                 (None, Fate::PassedOver) => Deed::PassedOver,
                 (None, Fate::Expires) if due.contains(&decision.archive) => Deed::WouldDelete,
                 (None, Fate::Expires) => match archive.tombstone {
                     Some(_) if self.expired.contains(&archive.id) => Deed::Expired,
-                    Some(at) => Deed::Waits(self.waits_until(at)),
+                    Some(at) => Deed::Waits(waits_until(self.options, at)),
                     None => Deed::WouldExpire,
                 },
             };
             Row {
                 id: archive.id.clone(),
-                name: archive.name.as_deref().map(str::to_owned),
+                name: archive.name.clone(),
                 deed,
-                reasons: decision.reasons.clone(),
+                reasons: decision.reasons,
                 parts: archive.parts,
                 bytes: archive.bytes,
             }
@@ -577,18 +610,45 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What is to get a tombstone.
+enum Going {
+    /// The archive of the decision with this place.
+    Archive(usize),
+    /// The set with this place in the evidence.
+    Set(usize),
+}
+
 /// What came of deleting an archive.
 enum Outcome {
     /// It is gone; its tombstone is left, if there was one.
     Deleted(Option<Timestamp>),
     /// Something speaks against it now.
-    Kept(Reason),
+    Kept(Box<Reason>),
     /// The store said no.
-    Failed(Finding),
+    Failed(Box<Finding>),
+}
+
+impl Outcome {
+    fn kept(reason: Reason) -> Outcome {
+        Outcome::Kept(Box::new(reason))
+    }
+}
+
+fn check_interrupt(context: &Context) -> Result<()> {
+    if !context.interrupt.is_set() {
+        return Ok(());
+    }
+    Err(Error::Interrupted { left: "what has a tombstone is looked at again by the next run".to_owned() })
+}
+
+/// Until when an archive with this tombstone is left.
+fn waits_until(options: &PruneOptions, tombstone: Timestamp) -> Timestamp {
+    let grace = SignedDuration::try_from(options.grace).unwrap_or(SignedDuration::MAX);
+    tombstone.checked_add(grace).unwrap_or(Timestamp::MAX)
 }
 
 /// What a refusal of the store's makes of an archive.
-fn deed_of(finding: Finding) -> Deed {
+fn deed_of(finding: Box<Finding>) -> Deed {
     if finding.code == "store.locked" { Deed::Locked(finding) } else { Deed::Refused(finding) }
 }
 

@@ -1,8 +1,10 @@
 //! Deleting one archive or one set, in the order in which nothing half-deleted can look whole: the manifest or the set's object,
 //! the first part (by which an openssl stream is known), keyboxes, the other parts, what was said of it, and the tombstone last of all.
 
+use std::collections::{HashMap, HashSet};
+
 use backstay_format::{ArchiveId, ObjectName, Word};
-use backstay_store::Store;
+use backstay_store::{ObjectInfo, Store};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
@@ -13,13 +15,13 @@ use crate::error::{Error, Result};
 const REQUESTS: usize = 16;
 
 /// What there is of an archive, or a set, now.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Remaining {
     manifest: Option<String>,
     set: Option<String>,
     /// Names and times.
     keyboxes: Vec<(String, Timestamp)>,
-    /// In their order; the single form is one.
+    /// By their numbers; the single form is one.
     parts: Vec<(u32, String)>,
     sidecars: Vec<String>,
     /// Whether somebody holds it.
@@ -34,46 +36,51 @@ pub(super) struct Remaining {
 impl Remaining {
     /// Lists it.
     pub(super) async fn list(store: &Store, id: &ArchiveId) -> Result<Remaining> {
-        let mut remaining = Remaining {
-            manifest: None,
-            set: None,
-            keyboxes: Vec::new(),
-            parts: Vec::new(),
-            sidecars: Vec::new(),
-            held: false,
-            unknown: false,
-            tombstone: None,
-            newest: None,
-        };
+        let mut remaining = Remaining::default();
         let mut listing = store.list(id.as_str(), None);
         while let Some(object) = listing.try_next().await? {
             let name = ObjectName::parse(&object.name);
-            if name.id() != Some(id) {
-                continue;
+            if name.id() == Some(id) {
+                remaining.add(&name, object);
             }
-            let modified = stored_at(object.modified);
-            match name {
-                ObjectName::Sidecar(_, Word::Expired, None) => {
-                    remaining.tombstone = Some(modified);
-                    continue;
-                }
-                ObjectName::Sidecar(_, word, _) => {
-                    remaining.held |= word == Word::Hold;
-                    remaining.sidecars.push(object.name);
-                    continue;
-                }
-                ObjectName::Manifest(_) => remaining.manifest = Some(object.name),
-                ObjectName::Set(_) => remaining.set = Some(object.name),
-                ObjectName::Keybox(..) => remaining.keyboxes.push((object.name, modified)),
-                ObjectName::Part { n, .. } => remaining.parts.push((n, object.name)),
-                ObjectName::Single(_) => remaining.parts.push((0, object.name)),
-                ObjectName::Unknown(_) => remaining.unknown = true,
-                ObjectName::Foreign => {}
-            }
-            remaining.newest = remaining.newest.max(Some(modified));
         }
-        remaining.parts.sort_unstable();
         Ok(remaining)
+    }
+
+    /// Lists all of these at once. What there is nothing of is left out.
+    pub(super) async fn list_each(store: &Store, ids: HashSet<ArchiveId>) -> Result<HashMap<ArchiveId, Remaining>> {
+        let mut found: HashMap<ArchiveId, Remaining> = HashMap::new();
+        let mut listing = store.list_where(move |name| ObjectName::parse(name).id().is_some_and(|id| ids.contains(id)));
+        while let Some(object) = listing.try_next().await? {
+            let name = ObjectName::parse(&object.name);
+            if let Some(id) = name.id() {
+                found.entry(id.clone()).or_default().add(&name, object);
+            }
+        }
+        Ok(found)
+    }
+
+    fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
+        let modified = stored_at(object.modified);
+        match name {
+            ObjectName::Sidecar(_, Word::Expired, None) => {
+                self.tombstone = Some(modified);
+                return;
+            }
+            ObjectName::Sidecar(_, word, _) => {
+                self.held |= *word == Word::Hold;
+                self.sidecars.push(object.name);
+                return;
+            }
+            ObjectName::Manifest(_) => self.manifest = Some(object.name),
+            ObjectName::Set(_) => self.set = Some(object.name),
+            ObjectName::Keybox(..) => self.keyboxes.push((object.name, modified)),
+            ObjectName::Part { n, .. } => self.parts.push((*n, object.name)),
+            ObjectName::Single(_) => self.parts.push((0, object.name)),
+            ObjectName::Unknown(_) => self.unknown = true,
+            ObjectName::Foreign => {}
+        }
+        self.newest = self.newest.max(Some(modified));
     }
 
     /// Whether nothing of it is left that could be restored.
@@ -102,7 +109,9 @@ impl Remaining {
     }
 
     /// Deletes all of it but the tombstone.
-    pub(super) async fn delete(self, store: &Store) -> Result<()> {
+    pub(super) async fn delete(mut self, store: &Store) -> Result<()> {
+        // Stores list part 10 before part 2.
+        self.parts.sort_unstable();
         for name in self.set.iter().chain(&self.manifest) {
             store.delete(name).await?;
         }

@@ -200,3 +200,34 @@ impl Write for Sink {
         Ok(())
     }
 }
+
+/// Requests, by what they ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requests {
+    pub lists: u64,
+    pub gets: u64,
+    pub heads: u64,
+    pub puts: u64,
+    pub deletes: u64,
+}
+
+/// What `work` asks of the store.
+pub async fn asked<T>(store: &Store, work: impl Future<Output = T>) -> (Requests, T) {
+    let before = store.requests();
+    let result = work.await;
+    let after = store.requests();
+    assert_eq!(after.retries, before.retries, "nothing fails here");
+    let requests = Requests {
+        lists: after.lists - before.lists,
+        gets: after.gets - before.gets,
+        heads: after.heads - before.heads,
+        puts: after.puts - before.puts,
+        deletes: after.deletes - before.deletes,
+    };
+    assert_eq!(
+        after.attempts - before.attempts,
+        requests.lists + requests.gets + requests.heads + requests.puts + requests.deletes,
+        "there are no other requests"
+    );
+    (requests, result)
+}

@@ -1,14 +1,17 @@
 //! `list`: the archives of a store.
 
 use std::fmt;
+use std::iter;
 use std::time::SystemTime;
 
-use backstay::catalog::{Entry, Filter, SetEntry, State, Verified};
+use backstay::catalog::{self, Entry, Filter, Listed, Listing, SetEntry, State, Verified};
 use backstay::policy::ProfileName;
 use backstay::set::SetState;
 use backstay_format::ArchiveId;
 use backstay_format::header::Kind;
+use backstay_store::Store;
 use clap::{Args, ValueEnum};
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -18,7 +21,8 @@ use crate::args::value::parse_size;
 use crate::config::Origin;
 use crate::failure::Result;
 use crate::output::Size;
-use crate::output::human::table;
+use crate::output::document::Document;
+use crate::output::human::fitted;
 use crate::run::Status;
 use crate::session::Session;
 
@@ -28,7 +32,14 @@ Examples:
   backstay list --name pg-main --before 2026-01-31
   backstay list --tag release-17 --held
   backstay list --verified never --min-stored 1GiB
-  backstay list --json | jq -r '.archives[].id'";
+  backstay list --json | jq -r '.archives[].id'
+  backstay list --json-lines | jq -r 'select(.type == \"listed_archive\" and .kind == \"full\").id'
+
+On a terminal that is too narrow for all columns the dullest are left out, and never a part of an
+id. The list is in the order of times and names are in that of the sources, so that the store is
+listed before anything is printed; with --json the archives are then printed while their manifests
+are read, and a run that fails leaves a document without an end. With --json-lines each archive is
+printed at once, and a list that is not whole has no last line.";
 
 /// List the archives and backup sets of a store, the oldest first
 ///
@@ -63,6 +74,10 @@ pub(crate) struct List {
     /// Only what the listing of the store tells
     #[arg(long)]
     short: bool,
+    /// One JSON object a line, each printed as soon as it is known and in the order of the store's own listing: by source, then by time. The last
+    /// line, `listed`, has their number, and stands only under a list that is whole
+    #[arg(long)]
+    json_lines: bool,
 }
 
 /// What the newest report says.
@@ -98,12 +113,26 @@ impl List {
             ..self.narrow.filter(self.incomplete)?
         };
         let read_manifests = !self.short || filter.name.is_some() || filter.tag.is_some();
-        let (entries, sets) = backstay::catalog::list_all(&store, &filter, read_manifests, &session.context).await?;
-        let archives = entries.iter().map(Row::from).collect();
-        let sets = sets.iter().map(SetRow::from).collect();
-        session
-            .output
-            .result("list", &Rows { store: store.url().to_owned(), archives, sets, short: !read_manifests })?;
+        let (output, context) = (&session.output, &session.context);
+        if self.json_lines {
+            return json_lines(&store, &filter, read_manifests, session).await;
+        }
+        let mut listing = Listing::open(&store, &filter, read_manifests).await?;
+        if output.is_json() {
+            let mut document = Document::new(output, "archives");
+            while let Some(entry) = listing.next().await? {
+                document.item(&Row::from(&entry))?;
+            }
+            let sets = listing.sets(context).await?.iter().map(SetRow::from).collect();
+            document.end("list", &Rest { sets, store: store.url() })?;
+            return Ok(0);
+        }
+        let mut archives = Vec::new();
+        while let Some(entry) = listing.next().await? {
+            archives.push(entry);
+        }
+        let sets = listing.sets(context).await?;
+        output.data(&Table { archives, sets, short: !read_manifests, columns: output.columns() }.to_string())?;
         Ok(0)
     }
 
@@ -256,60 +285,121 @@ pub(super) fn profile_name(name: ProfileName) -> &'static str {
     }
 }
 
-/// All of them.
-#[derive(Debug, Serialize)]
-struct Rows {
-    store: String,
-    archives: Vec<Row>,
+/// What stands behind the archives, by the alphabet too.
+#[derive(Serialize)]
+struct Rest<'a> {
     sets: Vec<SetRow>,
-    #[serde(skip)]
-    short: bool,
+    store: &'a str,
 }
 
-impl fmt::Display for Rows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["ARCHIVE", "BEGUN", "STATE", "FORMAT", "PARTS", "STORED", "CONTENT", "NAME", "TAGS", "MARKS"]
-            .map(str::to_owned)
-            .to_vec();
-        let mut rows = Vec::new();
-        for row in &self.archives {
-            rows.push(vec![
-                row.id.clone(),
-                row.time.clone(),
-                row.state.to_owned(),
-                row.profile.unwrap_or("?").to_owned(),
-                row.parts.to_string(),
-                Size(row.stored).to_string(),
-                row.content.map(|content| Size(content).to_string()).unwrap_or_default(),
-                row.name.clone().unwrap_or_default(),
-                row.tags.iter().chain(&row.added_tags).map(String::as_str).collect::<Vec<_>>().join(","),
-                row.marks(),
-            ]);
-        }
-        for set in &self.sets {
-            let known = |text: String| if set.state.is_some() { text } else { String::new() };
-            rows.push(vec![
-                set.id.clone(),
-                set.time.clone(),
-                set.state.unwrap_or("committed").to_owned(),
-                format!("set of {}", set.members.len()),
-                String::new(),
-                known(Size(set.stored).to_string()),
-                set.content.map(|content| known(Size(content).to_string())).unwrap_or_default(),
-                set.name.clone().unwrap_or_default(),
-                set.tags.iter().chain(&set.added_tags).map(String::as_str).collect::<Vec<_>>().join(","),
-                if set.held { "held".to_owned() } else { String::new() },
-            ]);
-        }
-        // A set stands before its members: it was begun before them.
-        rows.sort_by_cached_key(|row| row[0].parse::<ArchiveId>().ok());
-        rows.insert(0, head);
-        if self.short {
-            for row in &mut rows {
-                row.truncate(6);
+/// The end of a list of lines.
+#[derive(Default, Serialize)]
+struct End<'a> {
+    archives: u64,
+    sets: u64,
+    store: &'a str,
+}
+
+async fn json_lines(store: &Store, filter: &Filter, read_manifests: bool, session: &Session) -> Result<Status> {
+    let mut end = End { store: store.url(), ..End::default() };
+    let mut listed = catalog::stream(store, filter, read_manifests, &session.context);
+    while let Some(listed) = listed.try_next().await? {
+        match listed {
+            Listed::Archive(entry) => {
+                end.archives += 1;
+                session.output.json_line("listed_archive", &Row::from(&*entry))?;
+            }
+            Listed::Set(entry) => {
+                end.sets += 1;
+                session.output.json_line("listed_set", &SetRow::from(&*entry))?;
             }
         }
+    }
+    session.output.json_line("listed", &end)?;
+    Ok(0)
+}
+
+/// All of them, for people.
+struct Table {
+    archives: Vec<Entry>,
+    sets: Vec<SetEntry>,
+    short: bool,
+    /// Of the terminal.
+    columns: Option<usize>,
+}
+
+impl Table {
+    const STATE: usize = 2;
+    const FORMAT: usize = 3;
+    const PARTS: usize = 4;
+    const STORED: usize = 5;
+    const CONTENT: usize = 6;
+
+    fn rows(&self) -> impl Iterator<Item = Vec<String>> {
+        let head = ["ARCHIVE", "BEGUN", "STATE", "FORMAT", "PARTS", "STORED", "CONTENT", "NAME", "TAGS", "MARKS"];
+        let (mut sets, mut archives) = (self.sets.iter().peekable(), self.archives.iter().peekable());
+        let rows = iter::from_fn(move || {
+            // A set stands before its members: it was begun before them.
+            let next = archives.peek().map(|entry| &entry.id);
+            match sets.next_if(|set| next.is_none_or(|next| set.id < *next)) {
+                Some(set) => Some(Table::set(set)),
+                None => archives.next().map(Table::archive),
+            }
+        });
+        iter::once(head.map(str::to_owned).to_vec()).chain(rows).map(|mut row| {
+            row.truncate(if self.short { Table::STORED + 1 } else { row.len() });
+            row
+        })
+    }
+
+    fn archive(entry: &Entry) -> Vec<String> {
+        let row = Row::from(entry);
+        let marks = row.marks();
+        let tags = row.tags.iter().chain(&row.added_tags).map(String::as_str).collect::<Vec<_>>().join(",");
+        vec![
+            row.id,
+            row.time,
+            row.state.to_owned(),
+            row.profile.unwrap_or("?").to_owned(),
+            row.parts.to_string(),
+            Size(row.stored).to_string(),
+            row.content.map(|content| Size(content).to_string()).unwrap_or_default(),
+            row.name.unwrap_or_default(),
+            tags,
+            marks,
+        ]
+    }
+
+    fn set(entry: &SetEntry) -> Vec<String> {
+        let set = SetRow::from(entry);
+        let known = |text: String| if set.state.is_some() { text } else { String::new() };
+        vec![
+            set.id.clone(),
+            set.time.clone(),
+            set.state.unwrap_or("committed").to_owned(),
+            format!("set of {}", set.members.len()),
+            String::new(),
+            known(Size(set.stored).to_string()),
+            set.content.map(|content| known(Size(content).to_string())).unwrap_or_default(),
+            set.name.clone().unwrap_or_default(),
+            set.tags.iter().chain(&set.added_tags).map(String::as_str).collect::<Vec<_>>().join(","),
+            if set.held { "held".to_owned() } else { String::new() },
+        ]
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A store without archives is told as such, on no line at all: scripts count lines.
-        if rows.len() == 1 { Ok(()) } else { f.write_str(&table(&rows, &[4, 5, 6])) }
+        if self.archives.is_empty() && self.sets.is_empty() {
+            return Ok(());
+        }
+        // That all are complete is what is expected.
+        let all_whole = self.archives.iter().all(|entry| entry.state == State::Committed)
+            && self.sets.iter().all(|set| set.state.is_none_or(|state| state == SetState::Completed));
+        let mut dull = vec![Table::PARTS, Table::FORMAT];
+        dull.extend(all_whole.then_some(Table::STATE));
+        dull.push(Table::CONTENT);
+        fitted(f, || self.rows(), &[Table::PARTS, Table::STORED, Table::CONTENT], &dull, self.columns)
     }
 }

@@ -1,6 +1,8 @@
 //! `prune`: retention.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::iter;
 use std::time::Duration;
 
 use backstay::retention::{Belief, Deed, Policy, PruneOptions, Pruned, Row as Archive, Selection};
@@ -15,8 +17,9 @@ use crate::args::value::{parse_duration, parse_some_duration};
 use crate::config::Origin;
 use crate::failure::{Failure, Result};
 use crate::keys;
-use crate::output::Size;
-use crate::output::human::{count, table};
+use crate::output::document::Document;
+use crate::output::human::{count, fitted};
+use crate::output::{Output, Size};
 use crate::run::{DEGRADED, Status};
 use crate::session::Session;
 
@@ -111,8 +114,8 @@ impl Prune {
         let belief = Belief { keyring, signer: self.signer, report_signer: self.report_signer };
         let store = session.store().await?;
         let pruned = backstay::prune(&store, &options, &belief, &session.context).await?;
-        let report = Report::new(store.url(), &pruned, self.yes);
-        session.output.result("prune", &report)?;
+        let report = Report::new(store.url(), &pruned, self.yes, session.output.columns());
+        report.print(&session.output)?;
         session.output.note(&report.summary());
         for blocked in &report.blocked {
             let text = format!("nothing of {} is deleted: {}", blocked.guid, blocked.reason);
@@ -176,6 +179,21 @@ impl Prune {
     }
 }
 
+/// What became of an archive, in a word or two.
+fn fate(deed: &Deed) -> &'static str {
+    match deed {
+        Deed::Kept => "kept",
+        Deed::PassedOver => "passed over",
+        Deed::WouldExpire => "to expire",
+        Deed::Expired => "expired",
+        Deed::Waits(_) => "waiting",
+        Deed::WouldDelete => "to delete",
+        Deed::Deleted => "deleted",
+        Deed::Locked(_) => "locked",
+        Deed::Refused(_) => "refused",
+    }
+}
+
 /// One archive as it is printed.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -193,27 +211,13 @@ impl From<&Archive> for Row {
     fn from(row: &Archive) -> Row {
         let mut reasons: Vec<String> = row.reasons.iter().map(ToString::to_string).collect();
         let mut until = None;
-        let fate = match &row.deed {
-            Deed::Kept => "kept",
-            Deed::PassedOver => "passed over",
-            Deed::WouldExpire => "to expire",
-            Deed::Expired => "expired",
-            Deed::Waits(time) => {
-                until = Some(format!("{time:.0}"));
-                "waiting"
-            }
-            Deed::WouldDelete => "to delete",
-            Deed::Deleted => "deleted",
-            Deed::Locked(finding) => {
-                reasons.push(finding.text.clone());
-                "locked"
-            }
-            Deed::Refused(finding) => {
-                reasons.push(finding.text.clone());
-                "refused"
-            }
-        };
-        Row { id: row.id.to_string(), name: row.name.clone(), fate, until, reasons, parts: row.parts, bytes: row.bytes }
+        match &row.deed {
+            Deed::Waits(time) => until = Some(format!("{time:.0}")),
+            Deed::Locked(finding) | Deed::Refused(finding) => reasons.push(finding.text.clone()),
+            _ => {}
+        }
+        let (id, name, fate) = (row.id.to_string(), row.name.as_deref().map(str::to_owned), fate(&row.deed));
+        Row { id, name, fate, until, reasons, parts: row.parts, bytes: row.bytes }
     }
 }
 
@@ -233,28 +237,32 @@ struct TooMany {
     since: Option<String>,
 }
 
-/// All of it.
+/// All of it but the archives, which may be many and are printed one by one.
 #[derive(Debug, Serialize)]
-struct Report {
-    store: String,
+struct Report<'a> {
+    store: &'a str,
     /// Whether it was done, or is a plan.
     done: bool,
-    archives: Vec<Row>,
+    #[serde(skip)]
+    archives: &'a [Archive],
     /// Backup sets that were deleted.
-    sets: Vec<String>,
+    sets: &'a [String],
     blocked: Vec<Blocked>,
     too_many: Vec<TooMany>,
+    /// Of the terminal.
+    #[serde(skip)]
+    columns: Option<usize>,
 }
 
-impl Report {
-    fn new(store: &str, pruned: &Pruned, done: bool) -> Report {
+impl<'a> Report<'a> {
+    fn new(store: &'a str, pruned: &'a Pruned, done: bool, columns: Option<usize>) -> Report<'a> {
         let blocked = pruned.blocked.iter();
         let excess = pruned.excess.iter();
         Report {
-            store: store.to_owned(),
+            store,
             done,
-            archives: pruned.rows.iter().map(Row::from).collect(),
-            sets: pruned.sets.clone(),
+            archives: &pruned.rows,
+            sets: &pruned.sets,
             blocked: blocked
                 .map(|(guid, reason)| Blocked { guid: guid.to_string(), reason: reason.to_string() })
                 .collect(),
@@ -266,15 +274,27 @@ impl Report {
                     since: excess.since.map(|since| format!("{since:.0}")),
                 })
                 .collect(),
+            columns,
         }
     }
 
+    fn print(&self, output: &Output) -> Result<()> {
+        if !output.is_json() {
+            return output.data(&self.to_string());
+        }
+        let mut document = Document::new(output, "archives");
+        for archive in self.archives {
+            document.item(&Row::from(archive))?;
+        }
+        document.end("prune", self)
+    }
+
     fn summary(&self) -> String {
-        let told = |fate: &str, verb: &str| {
-            let rows = self.archives.iter().filter(|row| row.fate == fate);
-            let (number, bytes) = rows.fold((0, 0), |(number, bytes), row| (number + 1, bytes + row.bytes));
-            (number > 0).then(|| format!("{} with {} {verb}", count(number, "archive"), Size(bytes)))
-        };
+        let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+        for row in self.archives {
+            let (number, bytes) = sums.entry(fate(&row.deed)).or_default();
+            (*number, *bytes) = (*number + 1, *bytes + row.bytes);
+        }
         let told: Vec<String> = [
             ("deleted", "deleted"),
             ("expired", "got a tombstone and will be deleted after the grace"),
@@ -284,25 +304,24 @@ impl Report {
             ("to delete", "would be deleted: say --yes"),
         ]
         .into_iter()
-        .filter_map(|(fate, verb)| told(fate, verb))
+        .filter_map(|(fate, verb)| {
+            let (number, bytes) = sums.get(fate)?;
+            Some(format!("{} with {} {verb}", count(*number, "archive"), Size(*bytes)))
+        })
         .collect();
         if told.is_empty() { "nothing is to be deleted".to_owned() } else { told.join("; ") }
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rows = vec![["ARCHIVE", "NAME", "FATE", "UNTIL", "STORED", "WHY"].map(str::to_owned).to_vec()];
-        for row in &self.archives {
-            rows.push(vec![
-                row.id.clone(),
-                row.name.clone().unwrap_or_default(),
-                row.fate.to_owned(),
-                row.until.clone().unwrap_or_default(),
-                Size(row.bytes).to_string(),
-                row.reasons.join(", "),
-            ]);
-        }
-        if self.archives.is_empty() { Ok(()) } else { f.write_str(&table(&rows, &[4])) }
+        let head = ["ARCHIVE", "NAME", "FATE", "UNTIL", "STORED", "WHY"].map(str::to_owned).to_vec();
+        let row = |archive: &Archive| {
+            let row = Row::from(archive);
+            let (until, why) = (row.until.unwrap_or_default(), row.reasons.join(", "));
+            vec![row.id, row.name.unwrap_or_default(), row.fate.to_owned(), until, Size(row.bytes).to_string(), why]
+        };
+        let rows = || iter::once(head.clone()).chain(self.archives.iter().map(row));
+        if self.archives.is_empty() { Ok(()) } else { fitted(f, rows, &[4], &[4], self.columns) }
     }
 }

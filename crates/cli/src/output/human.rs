@@ -91,6 +91,62 @@ pub(crate) fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     text
 }
 
+/// A table that may be long, so that its rows are made twice, to be measured and to be written, and may be too wide for a terminal of so
+/// many columns. Then columns go that are empty, and after them the `dull` ones in their order; and where that does not do, each row is
+/// two lines, the first column alone and the others under it. The first column is never cut.
+pub(crate) fn fitted<I: Iterator<Item = Vec<String>>>(
+    out: &mut impl fmt::Write,
+    rows: impl Fn() -> I,
+    right: &[usize],
+    dull: &[usize],
+    columns: Option<usize>,
+) -> fmt::Result {
+    let mut widths: Vec<usize> = Vec::new();
+    let mut says: Vec<bool> = Vec::new();
+    for (at, row) in rows().enumerate() {
+        widths.resize(row.len(), 0);
+        says.resize(row.len(), false);
+        for (column, cell) in row.iter().enumerate() {
+            widths[column] = widths[column].max(cell.chars().count());
+            says[column] |= at > 0 && !cell.is_empty();
+        }
+    }
+    let fits = |shown: &[usize], indent: usize| {
+        let gaps = 2 * shown.len().saturating_sub(1);
+        let width = shown.iter().map(|column| widths[*column]).sum::<usize>() + gaps + indent;
+        columns.is_none_or(|columns| width <= columns)
+    };
+    let line = |row: &[String], shown: &[usize]| {
+        let mut line = String::new();
+        for (at, column) in shown.iter().enumerate() {
+            let (cell, width) = (&row[*column], widths[*column]);
+            let blanks = " ".repeat(width - cell.chars().count());
+            line += if at == 0 { "" } else { "  " };
+            line += &if right.contains(column) { blanks + cell } else { cell.clone() + &blanks };
+        }
+        line.truncate(line.trim_end().len());
+        line
+    };
+    let all: Vec<usize> = (0..widths.len()).collect();
+    let told: Vec<usize> = all.iter().copied().filter(|column| says[*column]).collect();
+    let fewer = |shown: &[usize], indent: usize| {
+        let without = |gone: usize| -> Vec<usize> {
+            shown.iter().copied().filter(|column| !dull[..gone].contains(column)).collect()
+        };
+        (0..=dull.len()).map(without).find(|shown| fits(shown, indent)).ok_or_else(|| without(dull.len()))
+    };
+    let one_line = if fits(&all, 0) { Some(all) } else { fewer(&told, 0).ok() };
+    if let Some(shown) = one_line {
+        return rows().try_for_each(|row| writeln!(out, "{}", line(&row, &shown)));
+    }
+    let others: Vec<usize> = told.iter().copied().filter(|column| *column != 0).collect();
+    let (Ok(below) | Err(below)) = fewer(&others, INDENT);
+    rows().try_for_each(|row| writeln!(out, "{}\n{:INDENT$}{}", row[0], "", line(&row, &below)))
+}
+
+/// Columns by which a row's second line is indented.
+const INDENT: usize = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +166,56 @@ mod tests {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
         let text = table(&[row(["NAME", "SIZE"]), row(["é", "1 B"]), row(["longer", "100 B"])], &[1]);
         assert_eq!(text, "NAME     SIZE\né         1 B\nlonger  100 B\n");
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_loses_what_says_nothing_then_what_is_dull_and_then_has_two_lines_a_row() {
+        let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+        let rows = [
+            row(["ARCHIVE", "PARTS", "STORED", "TAGS", "NAME"]),
+            row(["de2fe9e4-1740130000000", "1", "7 B", "", "pg-main"]),
+            row(["de2fe9e4-1740130000001", "12", "1.5 KiB", "", "shop"]),
+        ];
+        let within = |columns| {
+            let mut text = String::new();
+            fitted(&mut text, || rows.iter().cloned(), &[1, 2], &[1], columns).unwrap();
+            text
+        };
+        let at = |columns| within(Some(columns));
+        let whole = table(&rows, &[1, 2]);
+        let width = whole.lines().map(str::len).max().unwrap();
+        assert_eq!((&within(None), &at(width)), (&whole, &whole));
+        // One column less, and the tags go, of which there are none; then the parts.
+        let without_tags = "\
+ARCHIVE                 PARTS   STORED  NAME
+de2fe9e4-1740130000000      1      7 B  pg-main
+de2fe9e4-1740130000001     12  1.5 KiB  shop
+";
+        assert_eq!((at(width - 1), at(47)), (without_tags.to_owned(), without_tags.to_owned()));
+        let without_parts = "\
+ARCHIVE                  STORED  NAME
+de2fe9e4-1740130000000      7 B  pg-main
+de2fe9e4-1740130000001  1.5 KiB  shop
+";
+        assert_eq!((at(46), at(40)), (without_parts.to_owned(), without_parts.to_owned()));
+        let two_lines = "\
+ARCHIVE
+  PARTS   STORED  NAME
+de2fe9e4-1740130000000
+      1      7 B  pg-main
+de2fe9e4-1740130000001
+     12  1.5 KiB  shop
+";
+        assert_eq!((at(39), at(25)), (two_lines.to_owned(), two_lines.to_owned()));
+        let last = "\
+ARCHIVE
+   STORED  NAME
+de2fe9e4-1740130000000
+      7 B  pg-main
+de2fe9e4-1740130000001
+  1.5 KiB  shop
+";
+        // What is narrower than that is the terminal's to wrap.
+        assert_eq!((at(24), at(1)), (last.to_owned(), last.to_owned()));
     }
 }

@@ -22,6 +22,11 @@ pub(super) fn object(kind: &str, result: &impl Serialize) -> String {
     line(kind, fields)
 }
 
+/// One of many of which a result is made.
+pub(super) fn part(part: &impl Serialize) -> String {
+    serde_json::to_value(part).map_or_else(|error| Value::from(error.to_string()), |value| value).to_string()
+}
+
 /// An event of these fields, with its time; fields without a value are left out.
 pub(super) fn event(kind: &str, fields: &[(&str, Value)]) -> String {
     let mut all = Map::from_iter([("time".to_owned(), now())]);

@@ -3,6 +3,7 @@
 
 mod also;
 mod backup;
+mod catalog;
 mod check;
 mod config;
 mod copy;
