@@ -34,7 +34,7 @@ pub(crate) struct Object {
 }
 
 /// What the store holds under an archive's id.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Objects {
     /// The parts by value of their index.
     pub(crate) parts: Vec<Object>,
@@ -228,6 +228,12 @@ impl Located {
         }
         faults.extend(located.size_faults());
         Ok((located, faults))
+    }
+
+    /// The same archive, as it would be found without its manifest.
+    pub(crate) fn without_manifest(&self) -> Located {
+        let (id, objects) = (self.id.clone(), self.objects.clone());
+        Located { id, objects, committed: Committed::Nothing, profile: self.profile }
     }
 
     /// R2: whether there is a commit that fits the profile.

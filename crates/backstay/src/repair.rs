@@ -48,7 +48,7 @@ pub struct Repaired {
 ///
 /// # Errors
 /// `replica.differs` when they are not, before anything is changed; `archive.uncommitted` and `archive.not-found` when neither
-/// has a manifest; `part.missing` and `part.digest` when the replica lacks or damaged a part that is needed; `store.denied` when
+/// has a manifest; `part.missing`, `part.size` and `part.digest` when the replica lacks or damaged a part that is needed; `store.denied` when
 /// the store does not let a damaged object be deleted; `usage.memory`; and the stores' own.
 pub async fn repair(
     store: &Store,
@@ -300,6 +300,7 @@ impl Repair<'_> {
     /// Puts the replica's part in the place of a broken one.
     async fn mend(&self, part: &Part, state: State) -> Result<()> {
         let Part { object, sha256 } = part;
+        let there = Object { name: format!("{} in {}", object.name, self.replica.url()), ..object.clone() };
         let mut pieces = self.fetcher(self.replica).raw(object);
         let mut bytes = Vec::with_capacity(usize::try_from(object.size).unwrap_or(usize::MAX));
         while let Some(piece) = pieces.next().await {
@@ -312,6 +313,9 @@ impl Repair<'_> {
                     }
                     .into());
                 }
+                Err(Error::Store(StoreError::ShortObject { size, .. })) => {
+                    return Err(Fault::PartSize { object: there.name, found: size, expected: object.size }.into());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -319,7 +323,7 @@ impl Repair<'_> {
         let hashed = bytes.clone();
         let found = self.context.cpu.run(move || backstay_format::schedule::sha256(&hashed)).await?;
         if found != *sha256 {
-            return Err(digest_fault(object, &found, sha256));
+            return Err(digest_fault(&there, &found, sha256));
         }
         match state {
             State::Damaged => self.replace(&object.name, bytes, *sha256).await,

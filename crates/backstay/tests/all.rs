@@ -28,5 +28,6 @@ mod set;
 mod set_retention;
 mod source;
 mod spool;
+mod stale_listing;
 mod verify;
 mod weak_store;

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::{back_up, content, context, native, objects, options, raw_keyring, read, recipient, restored};
+use crate::common::{
+    RUNTIME, back_up, content, context, native, objects, options, raw_keyring, read, recipient, restored,
+};
 use age::x25519::Identity;
 use backstay::backup::{Format, Padding};
 use backstay::catalog::{self, Filter, State};
@@ -15,16 +17,18 @@ use backstay::policy::{OpensslReading, ProfileName, ReadPolicy};
 use backstay::verify::{Depth, verify};
 use backstay::{Error, RestoreOptions, Silent};
 use backstay_format::ArchiveId;
+use backstay_format::codec::gzip::{Level as Deflate, MemberCompressor};
 use backstay_format::header::Codec;
 use backstay_format::key::Keyring;
 use backstay_format::manifest::root;
-use backstay_format::openssl::{Digest, Kdf, Password};
+use backstay_format::openssl::{Digest, Encryptor, Kdf, Password, Salt};
 use backstay_format::schedule::{Secret, sha256};
 use backstay_format::segment::Aead;
 use backstay_format::text::from_base64;
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Faults;
 use backstay_testkit::faults::When;
+use proptest::prelude::*;
 
 /// What happens to the bytes of an object.
 type Damage = Box<dyn Fn(&mut Vec<u8>)>;
@@ -438,5 +442,110 @@ async fn a_restart_touches_nothing_but_what_a_native_writer_leaves() {
         for (name, bytes) in before {
             assert_eq!(to.get(&name, 1 << 20).await.unwrap().unwrap(), bytes);
         }
+    }
+}
+
+/// What the old pipeline makes of a content: members of these lengths and one of the rest, encrypted.
+fn stream_of(content: &[u8], members: &[usize], level: u8, salt: [u8; 8]) -> Vec<u8> {
+    let mut compressor = MemberCompressor::new(Deflate::new(level).unwrap());
+    let (mut gzip, mut rest) = (Vec::new(), content);
+    for length in members {
+        let (member, later) = rest.split_at(rest.len().min(*length));
+        compressor.compress(member, &mut gzip);
+        rest = later;
+    }
+    compressor.compress(rest, &mut gzip);
+    let key = Kdf::BytesToKey(Digest::Md5).derive(&Password::new(b"KEY".to_vec()), Salt(salt));
+    let mut stream = [b"Salted__", &salt[..]].concat();
+    let mut encryptor = Encryptor::new(&key);
+    encryptor.update(&gzip, &mut stream);
+    encryptor.finish(&mut stream);
+    stream
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_content_in_any_members_and_parts_is_the_same_after_any_row_of_killed_runs(
+        length in prop_oneof![0..100_usize, 0..400_000_usize],
+        incompressible in any::<bool>(),
+        (members, level) in (prop::collection::vec(0..150_000_usize, 0..5), 1..=12_u8),
+        (cuts, first) in (prop::collection::vec(prop_oneof![1..40_usize, 5_000..150_000_usize], 0..7), 0..2_u32),
+        seconds in 1_600_000_000..1_760_000_000_u64,
+        with_document in any::<bool>(),
+        kills in prop::collection::vec((1..30_usize, any::<bool>()), 0..4),
+    ) {
+        RUNTIME.block_on(async {
+            let bytes = content(length, incompressible);
+            let stream = stream_of(&bytes, &members, level, *b"saltsalt");
+            let id: ArchiveId = format!("de2fe9e4-6535-423d-8709-dca87df7985c-{seconds}").parse().unwrap();
+            let (from, to, identity) = (Store::memory(), Store::memory(), Identity::generate());
+            let (mut rest, mut n) = (&stream[..], first);
+            for cut in cuts.into_iter().chain([stream.len()]) {
+                let (part, later) = rest.split_at(rest.len().min(cut));
+                if !part.is_empty() {
+                    put(&from, &id.part(n), part).await;
+                    n += 1;
+                }
+                rest = later;
+            }
+            if with_document {
+                put(&from, &id.manifest(), DOCUMENT).await;
+            }
+            let source = objects(&from).await;
+            let anew = |restart| ConvertOptions { part_size: Some(100_000), restart, ..anew(&identity) };
+            let mut restart = false;
+            for (number, after) in kills {
+                let faults = Faults::new();
+                let mortal = |store: &Store| {
+                    store.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never())
+                };
+                let (reading, writing) = (mortal(&from), mortal(&to));
+                faults.crash_at(number, if after { When::After } else { When::Before });
+                let password = password();
+                let outcome = tokio::select! {
+                    outcome = convert_with(&reading, &writing, &id, &password, anew(restart)) => Some(outcome),
+                    () = faults.crashed() => None,
+                };
+                // What an earlier run left is told, and cleared away by the next one.
+                restart = match outcome {
+                    Some(Err(error)) => {
+                        assert_eq!(error.code(), "name.taken", "{error}");
+                        true
+                    }
+                    _ => restart,
+                };
+                for entry in catalog::list(&to, &Filter::default(), true).await.unwrap() {
+                    assert!(entry.state != State::Committed || is_good(&to, &entry.id, &identity).await);
+                }
+            }
+            match convert_with(&from, &to, &id, &password(), anew(false)).await {
+                Ok(_) => {}
+                Err(error) => {
+                    assert_eq!(error.code(), "name.taken", "{error}");
+                    convert_with(&from, &to, &id, &password(), anew(true)).await.unwrap();
+                }
+            }
+            assert!(restored(&to, &id, &ring(&identity)).await == bytes);
+            assert!(is_good(&to, &id, &identity).await);
+            assert!(objects(&from).await == source, "the old archive is as it was");
+            let listed = catalog::list(&to, &Filter::default(), true).await.unwrap();
+            assert_eq!(listed.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&id]);
+            let shown = catalog::show(&to, &id, &ring(&identity)).await.unwrap();
+            let manifest = shown.manifest.unwrap();
+            assert_eq!(manifest.created.parse::<jiff::Timestamp>().unwrap().as_second().unsigned_abs(), seconds);
+            assert_eq!(manifest.content, Some(bytes.len() as u64));
+            let private: serde_json::Value = serde_json::from_str(&shown.private.unwrap()).unwrap();
+            let kept = private.get("document").map(|text| from_base64(text.as_str().unwrap()).unwrap());
+            assert_eq!(kept.as_deref(), with_document.then_some(DOCUMENT));
+            // Native now, it is written anew for another reader, and is still the same.
+            let (third, other) = (Store::memory(), Identity::generate());
+            let options = ConvertOptions { reencrypt: true, ..self::anew(&other) };
+            convert_with(&to, &third, &id, &ring(&identity), options).await.unwrap();
+            assert!(restored(&third, &id, &ring(&other)).await == bytes);
+            let created = catalog::show(&third, &id, &ring(&other)).await.unwrap().manifest.unwrap().created;
+            assert_eq!(created, manifest.created);
+        });
     }
 }

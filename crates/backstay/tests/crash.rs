@@ -2,7 +2,7 @@
 //! going on: no archive is recorded that is not whole, none is lost, and the next run works.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::common::{
@@ -50,6 +50,19 @@ fn zstd() -> BackupOptions {
 fn openssl() -> BackupOptions {
     let kdf = Kdf::BytesToKey(Digest::Md5);
     small(options(Format::Openssl { kdf, password: Password::new(b"KEY".to_vec()), single: false }))
+}
+
+static READER: LazyLock<age::x25519::Identity> = LazyLock::new(age::x25519::Identity::generate);
+
+/// Its only slot is in a keybox, without which nothing opens it.
+fn detached() -> BackupOptions {
+    small(native(Encryption::Slots { recipients: vec![recipient(&READER)], passphrase: None, detached: true }))
+}
+
+fn reader() -> Keyring {
+    let mut keyring = Keyring::default();
+    keyring.add_identity(Box::new(READER.clone()));
+    keyring
 }
 
 fn password() -> Keyring {
@@ -371,36 +384,49 @@ async fn a_writer_and_gc_at_any_step_of_each_other_make_a_whole_archive_or_none(
 
 #[tokio::test]
 async fn a_copy_that_dies_at_any_call_of_either_store_is_no_archive_and_the_next_one_finishes() {
-    let from = Store::memory();
-    let id = back_up(&from, &text(1), zstd()).await.unwrap().id;
-    let whole = objects(&from).await;
-    let there = Store::memory();
-    let kept = Kept { id: back_up(&there, &text(0), zstd()).await.unwrap().id, content: text(0), keyring: raw_keyring };
-    let before = objects(&there).await;
-    let (id, whole, kept, before) = (&id, &whole, &kept, &before);
-    let transfer = |from: Store, to: Store| async move {
-        copy(&from, &to, id, &CopyOptions::default(), &context(), Arc::new(Silent)).await.map(|_| ())
-    };
-    let calls = crash_everywhere(
-        before,
-        |to| async move { transfer(store_of(whole).await, to).await.unwrap() },
-        |to, got_through| async move {
-            kept.is_whole(&to).await;
-            let archives = nothing_is_wrongly_committed(&to, raw_keyring, &[text(0), text(1)]).await;
-            assert!((1..=2).contains(&archives) && (archives == 2 || !got_through));
-            transfer(store_of(whole).await, to.clone()).await.unwrap();
-            assert_eq!(nothing_is_wrongly_committed(&to, raw_keyring, &[text(0), text(1)]).await, 2);
-        },
-    )
-    .await;
-    assert!(calls >= 4, "{calls}");
-    // The store that is read from is not changed by it, whenever it ends.
-    crash_everywhere(
-        whole,
-        |from| async move { transfer(from, store_of(before).await).await.unwrap() },
-        |from, _| async move { assert!(objects(&from).await == *whole) },
-    )
-    .await;
+    type Kind = (fn() -> BackupOptions, fn() -> Keyring);
+    let kinds: [Kind; 3] = [(zstd, raw_keyring), (detached, reader), (openssl, password)];
+    for (options, keyring) in kinds {
+        let from = Store::memory();
+        let id = back_up(&from, &text(1), options()).await.unwrap().id;
+        if from.head(&id.keybox(0)).await.unwrap().is_some() {
+            // A second keybox, which the archive opens without.
+            add_slots(&from, &id, &keyring(), &[recipient(&age::x25519::Identity::generate())], None).await.unwrap();
+        }
+        let whole = objects(&from).await;
+        let there = Store::memory();
+        let kept = Kept { id: back_up(&there, &text(0), options()).await.unwrap().id, content: text(0), keyring };
+        let before = objects(&there).await;
+        let (id, whole, kept, before) = (&id, &whole, &kept, &before);
+        let transfer = |from: Store, to: Store| async move {
+            copy(&from, &to, id, &CopyOptions::default(), &context(), Arc::new(Silent)).await.map(|_| ())
+        };
+        let calls = crash_everywhere(
+            before,
+            |to| async move { transfer(store_of(whole).await, to).await.unwrap() },
+            |to, got_through| async move {
+                kept.is_whole(&to).await;
+                // What is committed opens: its keyboxes were there before the manifest.
+                let archives = nothing_is_wrongly_committed(&to, keyring, &[text(0), text(1)]).await;
+                assert!((1..=2).contains(&archives) && (archives == 2 || !got_through));
+                transfer(store_of(whole).await, to.clone()).await.unwrap();
+                assert_eq!(nothing_is_wrongly_committed(&to, keyring, &[text(0), text(1)]).await, 2);
+                let after = objects(&to).await;
+                assert!(whole.iter().all(|(name, bytes)| after.get(name) == Some(bytes)));
+                assert_eq!(after.len(), whole.len() + before.len());
+            },
+        )
+        .await;
+        // Each part is looked for and sent, and so are the keyboxes and the manifest.
+        assert!(calls >= whole.len() + 2, "{calls} for {} objects", whole.len());
+        // The store that is read from is not changed by it, whenever it ends.
+        crash_everywhere(
+            whole,
+            |from| async move { transfer(from, store_of(before).await).await.unwrap() },
+            |from, _| async move { assert!(objects(&from).await == *whole) },
+        )
+        .await;
+    }
 }
 
 #[tokio::test]

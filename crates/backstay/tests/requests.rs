@@ -12,11 +12,17 @@ use crate::common::{
     Requests, add_slots, asked, back_up, content, context, native, options, raw_keyring, read, recipient, restored,
 };
 use backstay::backup::{BackupOptions, Format};
+use backstay::catalog::freshness::freshness;
 use backstay::catalog::{self, Filter};
+use backstay::copy::{CopyOptions, copy};
+use backstay::gc::{GcOptions, gc};
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
 use backstay::reassemble::{ReassembleOptions, reassemble};
+use backstay::retention::{Belief, RmOptions, hold, note, release, rm, tag};
 use backstay::rewrap::{destroy_keys, export_secret};
+use backstay::salvage::{SalvageOptions, salvage};
+use backstay::set::{self, NewSet, SetOptions};
 use backstay::verify::{Depth, sums, verify};
 use backstay::{RestoreOptions, Silent};
 use backstay_format::ArchiveId;
@@ -33,6 +39,8 @@ use futures::TryStreamExt as _;
 const SEALED: u64 = (64 << 10) + 16;
 /// What is fetched at once with the default memory.
 const RUN: u64 = 2 << 20;
+/// What a copy fetches at once.
+const COPIED: u64 = 4 << 20;
 
 /// An archive as far as numbers of requests depend on it.
 struct Shape {
@@ -42,18 +50,21 @@ struct Shape {
     runs: u64,
     /// Fetches of all bytes as they are stored.
     pieces: u64,
+    /// The same by a copy.
+    copied: u64,
 }
 
 impl Shape {
     async fn of(store: &Store, id: &ArchiveId) -> Shape {
         let parts: Vec<_> = store.list(&format!("{id}-"), None).try_collect().await.unwrap();
-        let mut shape = Shape { id: id.clone(), parts: parts.len() as u64, runs: 0, pieces: 0 };
+        let mut shape = Shape { id: id.clone(), parts: parts.len() as u64, runs: 0, pieces: 0, copied: 0 };
         for part in parts {
             let start = store.get_range(&part.name, 0..part.size.min(4096)).await.unwrap();
             let header = start.iter().position(|byte| *byte == b'\n').map_or(0, |end| end as u64 + 1);
             let segments = (part.size - header).div_ceil(SEALED);
             shape.runs += segments.div_ceil(RUN / SEALED);
             shape.pieces += part.size.div_ceil(RUN);
+            shape.copied += part.size.div_ceil(COPIED);
         }
         shape
     }
@@ -73,9 +84,11 @@ fn password() -> Keyring {
     keyring
 }
 
-/// Holds every verb to its number, on archives of one, several and many parts. `checksums` says whether the store keeps SHA-256s.
-async fn every_verb(store: &Store, checksums: bool) {
+/// Holds every verb of one archive to its number, on archives of one, several and many parts. `checksums` says whether the store keeps SHA-256s.
+async fn every_verb(store: &Store, replica: &Store, checksums: bool) {
     let (policy, machine) = (ReadPolicy::default(), context());
+    // Of a store that never answered yet, the first look at a name that is free takes a GET more: it tells a missing bucket.
+    assert!(replica.head("nothing").await.unwrap().is_none());
     let mut parts_seen = Vec::new();
     for (size, part) in [(1000, 512 << 10), (3_000_000, 3 << 20), (12_000_000, 5 << 20), (9_000_000, 512 << 10)] {
         let bytes = content(size, true);
@@ -121,6 +134,22 @@ async fn every_verb(store: &Store, checksums: bool) {
         let (got, secret) = asked(store, export_secret(store, id, &keyring)).await;
         assert_eq!(secret.unwrap().0, [7; 32]);
         rows.push(("key export", got, Requests { lists: 1, gets: 2, ..Requests::default() }));
+
+        // The listing, the manifest, each part's header line, the seek table, all segments.
+        let whole = SalvageOptions::default();
+        let salvaging = salvage(store, id, &keyring, &whole, &machine, Arc::new(Silent));
+        let (got, salvaged) = asked(store, salvaging).await;
+        assert_eq!(salvaged.unwrap().content, size as u64);
+        rows.push(("salvage", got, Requests { lists: 1, gets: 1 + parts + 1 + runs, ..Requests::default() }));
+
+        // The manifest is read to be judged and, at the end, as it is stored.
+        let options = CopyOptions::default();
+        let copying = copy(store, replica, id, &options, &machine, Arc::new(Silent));
+        let (from, (to, copied)) = asked(store, asked(replica, copying)).await;
+        assert_eq!(u64::from(copied.unwrap().parts), parts);
+        rows.push(("copy, from", from, Requests { lists: 1, gets: 2 + shape.copied, ..Requests::default() }));
+        // Whether a part is there is asked first; the first one is sent twice.
+        rows.push(("copy, to", to, Requests { heads: parts, puts: parts + 2, ..Requests::default() }));
 
         let recipients = [recipient(&age::x25519::Identity::generate())];
         let (got, names) = asked(store, add_slots(store, id, &keyring, &recipients, None)).await;
@@ -194,21 +223,137 @@ async fn detached_keys(store: &Store) {
     assert_eq!(got, Requests { lists: 1, gets: 1, deletes: 1, ..Requests::default() });
 }
 
+/// What is said of an archive, and what is deleted: of `ARCHIVES` archives in a store of their own.
+async fn retention_verbs(store: &Store) {
+    const ARCHIVES: u64 = 3;
+    let mut ids = Vec::new();
+    for _ in 0..ARCHIVES {
+        let made = back_up(store, &content(300_000, true), with_parts(70_000, native(raw()))).await;
+        ids.push(made.unwrap().id);
+    }
+    let (machine, parts) = (context(), Shape::of(store, &ids[0]).await.parts);
+    assert!(parts > 3, "{parts}");
+    let (id, mut rows) = (&ids[0], Vec::new());
+    let sidecar = Requests { lists: 1, puts: 1, ..Requests::default() };
+    let (got, said) = asked(store, note(store, id, "text", "test", &machine)).await;
+    said.unwrap();
+    rows.push(("note", got, sidecar));
+    let (got, said) = asked(store, tag(store, id, &["x".to_owned()], "test", &machine)).await;
+    said.unwrap();
+    rows.push(("tag", got, sidecar));
+    // Looked for once more: whether it and the archive are listed.
+    let (got, said) = asked(store, hold(store, id, "why", "test", &machine)).await;
+    said.unwrap();
+    rows.push(("hold", got, Requests { lists: 2, ..sidecar }));
+    let (got, holds) = asked(store, release(store, id)).await;
+    assert_eq!(holds.unwrap().len(), 1);
+    rows.push(("release", got, Requests { lists: 1, deletes: 1, ..Requests::default() }));
+
+    let options = RmOptions { delete: true, force: false, keep_members: false, by: "test".to_owned() };
+    let belief = Belief::default();
+    // The whole store is looked at, since any archive may need it: each manifest, and the tag.
+    let (got, removed) = asked(store, rm(store, id, &options, &belief, &machine)).await;
+    assert!(removed.unwrap().deleted);
+    // A tombstone comes first and goes last; between, the manifest, the parts, the note and the tag.
+    let deletes = parts + 1 + 2 + 1;
+    rows.push(("rm", got, Requests { lists: 2, gets: ARCHIVES + 1, puts: 1, deletes, ..Requests::default() }));
+
+    let clearing = GcOptions { grace: std::time::Duration::ZERO, delete: true, whole: true };
+    let (got, left) = asked(store, gc(store, &clearing, &machine)).await;
+    assert!(left.unwrap().is_empty());
+    rows.push(("gc, nothing to do", got, Requests { lists: 1, ..Requests::default() }));
+    store.delete(&ids[1].manifest()).await.unwrap();
+    // Clouds tell times to the second, and what may be of this second is left alone.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let (got, left) = asked(store, gc(store, &clearing, &machine)).await;
+    assert_eq!(left.unwrap().len(), 1);
+    // A probe is created twice, looked at and deleted; the marker is created; the start of each part is looked at before it and after it.
+    let expected = Requests { lists: 2, gets: 2 * parts, heads: 1, puts: 3, deletes: 1 + parts };
+    rows.push(("gc, of one upload", got, expected));
+    for (verb, got, expected) in rows {
+        assert_eq!(got, expected, "{verb}");
+    }
+}
+
+/// A set of so many members is so many archives and one object.
+async fn set_verbs(store: &Store, replica: &Store) {
+    const MEMBERS: u64 = 3;
+    let (machine, encryption) = (context(), Arc::new(raw()));
+    let (guid, observer): (_, Arc<dyn backstay::Observer>) =
+        (backstay::guid::from_name("shop").unwrap(), Arc::new(Silent));
+    let options = SetOptions {
+        guid,
+        name: "shop".to_owned(),
+        hide_name: false,
+        tags: Vec::new(),
+        source: "test",
+        encryption: Arc::clone(&encryption),
+        signing_key: None,
+    };
+    let mut new = NewSet::begin(store, options, &machine, &observer).await.unwrap();
+    for n in 0..MEMBERS {
+        let name = format!("database {n}");
+        let shared = native(Encryption::Shared(Arc::clone(&encryption)));
+        let member = BackupOptions { guid: new.guid_of(&name).unwrap(), name: format!("shop/{name}"), ..shared };
+        let receipt = back_up(store, &content(1000, true), member).await.unwrap();
+        new.add(name, None, &receipt);
+    }
+    let id = new.commit(store, BTreeMap::new(), &machine).await.unwrap().id;
+    let (mut rows, filter) = (Vec::new(), Filter::default());
+
+    for (verb, read, gets) in [("list --short", false, 1), ("list", true, 1 + MEMBERS)] {
+        let (got, listed) = asked(store, catalog::list_all(store, &filter, read, &machine)).await;
+        let (archives, sets) = listed.unwrap();
+        assert_eq!((archives.len() as u64, sets.len()), (MEMBERS, 1));
+        rows.push((verb, got, Requests { lists: 1, gets, ..Requests::default() }));
+    }
+    // The set, and what is stored of its members: they are no sources of their own.
+    let (got, sources) = asked(store, freshness(store, &filter, machine.now())).await;
+    assert_eq!(sources.unwrap().len(), 1);
+    rows.push(("check --max-age", got, Requests { lists: 1, gets: 1 + MEMBERS, ..Requests::default() }));
+
+    let (policy, keyring, silent) = (ReadPolicy::default(), raw_keyring(), Arc::new(Silent));
+    let verifying = set::verify_set(store, &id, &keyring, Depth::Quick, &policy, &machine, silent.clone());
+    let (got, report) = asked(store, verifying).await;
+    assert!(report.unwrap().is_good());
+    // The set, each member's manifest to see that it is the one that is meant, and each member, of one part, as an archive.
+    let expected = Requests { lists: MEMBERS, gets: 1 + 2 * MEMBERS, heads: MEMBERS, ..Requests::default() };
+    rows.push(("verify --depth quick", got, expected));
+
+    let options = CopyOptions::default();
+    let copying = set::copy_set(store, replica, &id, &options, &machine, silent);
+    let (from, (to, copied)) = asked(store, asked(replica, copying)).await;
+    assert_eq!(copied.unwrap().members.len() as u64, MEMBERS);
+    // As before, the members of one part each, the set once more and its keyboxes.
+    let gets = 1 + MEMBERS + 3 * MEMBERS + 1;
+    rows.push(("copy, from", from, Requests { lists: MEMBERS + 1, gets, ..Requests::default() }));
+    let puts = MEMBERS * 3 + 1;
+    rows.push(("copy, to", to, Requests { heads: MEMBERS, puts, ..Requests::default() }));
+    for (verb, got, expected) in rows {
+        assert_eq!(got, expected, "{verb} of a set");
+    }
+}
+
 #[tokio::test]
 async fn every_verb_asks_a_wrapped_store_as_often_as_its_parts_say() {
-    let store = Record::default().store();
-    every_verb(&store, false).await;
-    openssl_verbs(&store).await;
-    detached_keys(&store).await;
+    let store = || Record::default().store();
+    let (one, replica) = (store(), store());
+    every_verb(&one, &replica, false).await;
+    openssl_verbs(&one).await;
+    detached_keys(&one).await;
+    retention_verbs(&store()).await;
+    set_verbs(&store(), &replica).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_verb_asks_an_s3_server_as_often_as_its_parts_say() {
     let server = S3Server::with_bucket("bucket");
-    let store = server.open("s3://bucket").await;
-    every_verb(&store, true).await;
+    let [store, replica] = [server.open("s3://bucket/one").await, server.open("s3://bucket/replica").await];
+    every_verb(&store, &replica, true).await;
     openssl_verbs(&store).await;
     detached_keys(&store).await;
+    retention_verbs(&server.open("s3://bucket/retention").await).await;
+    set_verbs(&server.open("s3://bucket/sets").await, &replica).await;
 }
 
 /// Names of archives are made, not archives: a list reads nothing but names, sizes and times.

@@ -1,8 +1,8 @@
 //! Further keys for an archive that exists: small objects beside it, and nothing else changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::common::{add_slots, back_up, content, context, native, options, raw_keyring, read, recipient};
+use crate::common::{RUNTIME, add_slots, back_up, content, context, native, options, raw_keyring, read, recipient};
 use age::secrecy::SecretString;
 use age::x25519::Identity;
 use backstay::backup::Format;
@@ -17,6 +17,8 @@ use backstay_format::schedule::Secret;
 use backstay_store::Store;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use futures::TryStreamExt as _;
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 fn ring(identity: &Identity) -> Keyring {
     let mut keyring = Keyring::default();
@@ -242,4 +244,88 @@ async fn a_credential_without_the_right_to_probe_finds_out_by_an_object_that_is_
     assert_eq!(faults.calls(Call::Put) - puts, 2, "the keybox that is there, and the new one");
     let after: Vec<String> = objects(&store).await.into_keys().collect();
     assert_eq!(after.len(), before.len() + 1);
+}
+
+/// Those who may be let in.
+const PEOPLE: usize = 5;
+
+/// What is done to the keys of an archive.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Somebody lets others in, or does so unless the first of them is in.
+    LetIn { by: usize, new: BTreeSet<usize>, unless: bool },
+    /// One of the keyboxes is deleted.
+    ShutOut(Index),
+}
+
+fn any_people() -> impl Strategy<Value = BTreeSet<usize>> {
+    prop::collection::btree_set(0..PEOPLE, 1..4)
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => (0..PEOPLE, any_people(), any::<bool>()).prop_map(|(by, new, unless)| Step::LetIn { by, new, unless }),
+        1 => any::<Index>().prop_map(Step::ShutOut),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whoever_lets_in_whomever_the_content_stays_and_exactly_the_stated_keys_open_it(
+        first in any_people(),
+        detached in any::<bool>(),
+        steps in prop::collection::vec(any_step(), 1..7),
+    ) {
+        RUNTIME.block_on(async {
+            let people: Vec<Identity> = (0..PEOPLE).map(|_| Identity::generate()).collect();
+            let recipients = |of: &BTreeSet<usize>| of.iter().map(|who| recipient(&people[*who])).collect::<Vec<_>>();
+            let store = Store::memory();
+            let encryption = Encryption::Slots { recipients: recipients(&first), passphrase: None, detached };
+            let id = back_up(&store, &content(100_000, false), native(encryption)).await.unwrap().id;
+            let of = Selected::Archive(id.clone());
+            // Who is let in by which keybox, or by the parts themselves.
+            let mut slots = vec![(detached.then(|| id.keybox(0)), first)];
+            for step in steps {
+                let before = objects(&store).await;
+                let is_in = |who: usize| slots.iter().any(|(_, people)| people.contains(&who));
+                match step {
+                    Step::LetIn { by, new, unless } => {
+                        let known = *new.first().unwrap();
+                        let unless_opened_by = if unless { ring(&people[known]) } else { Keyring::default() };
+                        let wanted = recipients(&new);
+                        let added = NewSlots { recipients: &wanted, passphrase: None, unless_opened_by: &unless_opened_by };
+                        let outcome = rewrap(&store, &of, &ring(&people[by]), &added, &context()).await;
+                        let mut after = objects(&store).await;
+                        if unless && is_in(known) {
+                            assert_eq!(outcome.unwrap(), [""; 0]);
+                        } else if is_in(by) {
+                            let names = outcome.unwrap();
+                            assert_eq!(names.len(), 1);
+                            assert!(after.remove(&names[0]).is_some());
+                            slots.push((Some(names[0].clone()), new));
+                        } else {
+                            assert_eq!(outcome.unwrap_err().code(), "key.not-found");
+                        }
+                        assert!(after == before, "nothing else changes");
+                    }
+                    Step::ShutOut(which) => {
+                        let boxes: Vec<String> = slots.iter().filter_map(|(name, _)| name.clone()).collect();
+                        if boxes.is_empty() {
+                            continue;
+                        }
+                        let name = which.get(&boxes);
+                        store.delete(name).await.unwrap();
+                        slots.retain(|(slot, _)| slot.as_ref() != Some(name));
+                    }
+                }
+                let is_in = |who: usize| slots.iter().any(|(_, people)| people.contains(&who));
+                for (who, identity) in people.iter().enumerate() {
+                    let expected = if is_in(who) { Ok(()) } else { Err("key.not-found") };
+                    assert_eq!(opens(&store, &id, &ring(identity)).await, expected, "{who} by {slots:?}");
+                }
+            }
+        });
+    }
 }

@@ -4,19 +4,25 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::common::{back_up, content, context, native, raw_keyring, read};
+use crate::common::{add_slots, back_up, content, context, native, objects, raw_keyring, read, recipient};
+use backstay::audit::{Key, audit};
 use backstay::catalog::freshness::freshness;
 use backstay::catalog::{self, Filter};
 use backstay::check::Verdict;
 use backstay::copy::CopyOptions;
 use backstay::gc::{Fate, GcOptions};
 use backstay::keys::Encryption;
-use backstay::policy::ReadPolicy;
-use backstay::retention::{Belief, Deed, Policy, PruneOptions, hold, prune, release};
+use backstay::policy::{OpensslReading, ReadPolicy};
+use backstay::reassemble::{ReassembleOptions, reassemble};
+use backstay::report::{Findings, record};
+use backstay::retention::{Belief, Deed, Policy, PruneOptions, RmOptions, hold, note, prune, release, rm, tag};
+use backstay::rewrap::{destroy_keys, export_secret};
+use backstay::salvage::{SalvageOptions, salvage};
 use backstay::verify::{Depth, verify};
-use backstay::{RestoreOptions, Silent, check, copy, gc};
+use backstay::{RestoreOptions, Silent, check, copy, gc, repair};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
+use backstay_format::report::Level;
 use backstay_format::schedule::Secret;
 use backstay_store::{Operation, Role, Store};
 use backstay_testkit::faults::Call;
@@ -117,6 +123,18 @@ async fn a_reader_does_everything_that_changes_nothing() {
     }
     assert_eq!(read(&reader.store, &id, &raw_keyring(), &RestoreOptions::default()).await.unwrap(), bytes);
     copied(&reader.store, &Store::memory(), &id).await.unwrap();
+    let salvaging = SalvageOptions::default();
+    let salvaged = salvage(&reader.store, &id, &raw_keyring(), &salvaging, &context(), Arc::new(Silent)).await.unwrap();
+    assert_eq!((salvaged.content, salvaged.holes.len()), (bytes.len() as u64, 0));
+    export_secret(&reader.store, &id, &raw_keyring()).await.unwrap();
+    let key = Key { label: "raw".to_owned(), keyring: raw_keyring() };
+    let audited = audit(&reader.store, vec![catalog::Selected::Archive(id.clone())], &[key], OpensslReading::default())
+        .await
+        .unwrap();
+    assert_eq!(audited[0].opened_by, [0]);
+    let folder = tempfile::tempdir().unwrap();
+    let joining = ReassembleOptions { join: Some(folder.path().join("joined")), ..ReassembleOptions::default() };
+    reassemble(&reader.store, &id, &raw_keyring(), &joining, &context(), Arc::new(Silent)).await.unwrap();
     assert_eq!(reader.operations(), rights(Role::Reader));
     is_denied(back_up(&reader.store, &bytes, raw()).await);
     assert_eq!(reader.store.delete(&id.part(0)).await.unwrap_err().code(), "store.denied");
@@ -164,6 +182,98 @@ async fn a_pruner_prunes_and_needs_every_right_it_has() {
     assert_eq!(pruner.operations(), rights(Role::Pruner));
     hold(&pruner.store, &ids[2], "why", "test", &context()).await.unwrap();
     release(&pruner.store, &ids[2]).await.unwrap();
+}
+
+/// Verbs that add to an archive or take from it, and whether a writer's rights are enough.
+const CHANGES: [(&str, bool); 10] = [
+    ("note", true),
+    ("tag", true),
+    ("hold", true),
+    ("release", false),
+    ("verify --record", false),
+    ("key rewrap", false),
+    ("key destroy", false),
+    ("reassemble", false),
+    ("copy --repair", false),
+    ("rm", false),
+];
+
+/// Makes a change to an archive in a store, of which there is a replica.
+async fn change(verb: &str, store: &Store, replica: &Store, id: &ArchiveId, keyring: &Keyring) -> backstay::Result<()> {
+    let (context, silent) = (context(), Arc::new(Silent));
+    match verb {
+        "note" => note(store, id, "text", "test", &context).await.map(drop),
+        "tag" => tag(store, id, &["x".to_owned()], "test", &context).await.map(drop),
+        "hold" => hold(store, id, "why", "test", &context).await.map(drop),
+        "release" => release(store, id).await.map(drop),
+        "verify --record" => {
+            let findings = Findings { level: Level::Deep, good: true, by: "test".to_owned(), details: "{}".to_owned() };
+            record(store, id, &findings, keyring, None, &context).await.map(drop)
+        }
+        "key rewrap" => {
+            let new = [recipient(&age::x25519::Identity::generate())];
+            add_slots(store, id, keyring, &new, None).await.map(drop)
+        }
+        "key destroy" => destroy_keys(store, id).await.map(drop),
+        "reassemble" => {
+            let options = ReassembleOptions::default();
+            reassemble(store, id, keyring, &options, &context, silent).await.map(drop)
+        }
+        "copy --repair" => repair(store, replica, id, &CopyOptions::default(), &context, silent).await.map(drop),
+        "rm" => {
+            let options = RmOptions { delete: true, force: true, keep_members: false, by: "test".to_owned() };
+            rm(store, id, &options, &Belief::default(), &context).await.map(drop)
+        }
+        other => unreachable!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn what_changes_an_archive_takes_a_pruner_and_nobody_else_changes_anything_by_trying() {
+    let identity = age::x25519::Identity::generate();
+    let mut keyring = Keyring::default();
+    keyring.add_identity(Box::new(identity.clone()));
+    let slots = Encryption::Slots { recipients: vec![recipient(&identity)], passphrase: None, detached: true };
+    let made = Store::memory();
+    let id = back_up(&made, &content(300_000, true), native(slots)).await.unwrap().id;
+    let whole = objects(&made).await;
+    let mut needed = BTreeSet::new();
+    for (verb, by_writer) in CHANGES {
+        let store = Store::memory();
+        for (name, bytes) in &whole {
+            // What there is to be made again, or to be put in the place of something else.
+            let bytes = match (verb, name) {
+                ("reassemble", name) if *name == id.manifest() => continue,
+                ("copy --repair", name) if *name == id.part(0) => bytes.slice(1..),
+                _ => bytes.clone(),
+            };
+            let digest = sha256(&bytes);
+            store.create(name, bytes, digest).await.unwrap();
+        }
+        if verb == "release" {
+            hold(&store, &id, "why", "test", &context()).await.unwrap();
+        }
+        let before = objects(&store).await;
+        for role in [Role::Reader, Role::Writer] {
+            let seen = Seen::of(&store, role);
+            let outcome = change(verb, &seen.store, &made, &id, &keyring).await;
+            if role == Role::Writer && by_writer {
+                outcome.unwrap_or_else(|error| panic!("{verb} by a writer: {error}"));
+                continue;
+            }
+            let error = outcome.err().unwrap_or_else(|| panic!("{verb} by a {role:?} is not refused"));
+            assert_eq!(error.code(), "store.denied", "{verb} by a {role:?}: {error}");
+            // A tombstone may have been put there, which is no more than anybody with that right can do.
+            let after = objects(&store).await;
+            assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)), "{verb} by a {role:?}");
+            assert!(role == Role::Writer || after.len() == before.len(), "{verb} by a {role:?}");
+        }
+        let pruner = Seen::of(&store, Role::Pruner);
+        change(verb, &pruner.store, &made, &id, &keyring).await.unwrap_or_else(|error| panic!("{verb}: {error}"));
+        assert_ne!(objects(&store).await, before, "{verb} does nothing");
+        needed.extend(pruner.operations());
+    }
+    assert_eq!(needed, rights(Role::Pruner));
 }
 
 #[tokio::test]

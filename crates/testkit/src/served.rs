@@ -23,8 +23,19 @@ pub struct Served {
     pub address: SocketAddr,
     /// The variables with which a program reaches it.
     pub variables: Vec<(String, String)>,
-    /// Variables of a stranger; `None` if the server lets everybody in.
-    pub wrong: Option<Vec<(String, String)>>,
+    /// Variables of a stranger.
+    pub wrong: Vec<(String, String)>,
+    /// What becomes of one.
+    pub strangers: Strangers,
+}
+
+/// What a server does with credentials that it does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strangers {
+    /// It denies them everything, as every cloud does.
+    Denied,
+    /// It lets them in: it looks at no credentials, so that it proves nothing about them.
+    LetIn,
 }
 
 type Variables = Vec<(String, String)>;
@@ -47,7 +58,8 @@ impl Served {
             url: format!("s3://{bucket}/deep/er"),
             missing: ("s3://elsewhere".into(), "bucket elsewhere"),
             address: server.address(),
-            wrong: Some(with(&variables, "AWS_SECRET_ACCESS_KEY", "hunter2")),
+            wrong: with(&variables, "AWS_SECRET_ACCESS_KEY", "hunter2"),
+            strangers: Strangers::Denied,
             variables,
         }
     }
@@ -56,12 +68,14 @@ impl Served {
     #[must_use]
     pub fn moto(server: &Moto, bucket: &str) -> Self {
         server.create_bucket(bucket);
+        let variables = server.variables();
         Self {
             url: format!("s3://{bucket}/deep/er"),
             missing: ("s3://elsewhere".into(), "bucket elsewhere"),
             address: server.address(),
-            wrong: None,
-            variables: server.variables(),
+            wrong: with(&variables, "AWS_SECRET_ACCESS_KEY", "hunter2"),
+            strangers: Strangers::LetIn,
+            variables,
         }
     }
 
@@ -74,7 +88,8 @@ impl Served {
             url: format!("az://{container}/deep/er"),
             missing: ("az://elsewhere".into(), "container elsewhere"),
             address: server.address(),
-            wrong: Some(with(&variables, "AZURE_STORAGE_KEY", &azurite::KEY.replace("Eby8", "hunter2/"))),
+            wrong: with(&variables, "AZURE_STORAGE_KEY", &azurite::KEY.replace("Eby8", "hunter2/")),
+            strangers: Strangers::Denied,
             variables,
         }
     }
@@ -87,7 +102,8 @@ impl Served {
             url: format!("gs://{bucket}/deep/er"),
             missing: ("gs://elsewhere".into(), "bucket elsewhere"),
             address: server.address(),
-            wrong: Some(of(GcsServer::strange_account())),
+            wrong: of(GcsServer::strange_account()),
+            strangers: Strangers::Denied,
             variables: of(server.service_account()),
         }
     }
@@ -126,7 +142,10 @@ impl Served {
         self.busy_servers_are_asked_again().await;
         self.large_objects_and_their_ranges_are_exact().await;
         self.a_missing_bucket_is_named().await;
-        self.strangers_are_denied_at_once().await;
+        match self.strangers {
+            Strangers::Denied => self.strangers_are_denied_at_once().await,
+            Strangers::LetIn => self.strangers_are_let_in().await,
+        }
     }
 
     /// A create that overwrote would be found out, and this one does not overwrite.
@@ -226,7 +245,7 @@ impl Served {
 
     /// Credentials that the server does not take are reported as that, once, and without repeating them.
     pub async fn strangers_are_denied_at_once(&self) {
-        let Some(wrong) = &self.wrong else { return };
+        let wrong = &self.wrong;
         let store = self.open_as(&self.url, &format!("http://{}", self.address), wrong).await;
         for (call, error) in [
             ("create", store.create("x-0", "a".into(), sha256(b"a")).await.expect_err("a stranger")),
@@ -242,6 +261,15 @@ impl Served {
             }
         }
         assert_eq!(store.requests().retries, 0);
+    }
+}
+
+impl Served {
+    /// What is known of a server that looks at no credentials. When it begins to, this fails, and it is to be held to what the others are.
+    async fn strangers_are_let_in(&self) {
+        let store = self.open_as(&self.url, &format!("http://{}", self.address), &self.wrong).await;
+        let created = store.create("stranger-0", "a".into(), sha256(b"a")).await;
+        assert_eq!(created.expect("a create by a stranger"), Created::New);
     }
 }
 

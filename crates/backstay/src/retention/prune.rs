@@ -589,8 +589,9 @@ impl<'a> Run<'a> {
                 (None, Fate::Kept) => Deed::Kept,
                 (None, Fate::PassedOver) => Deed::PassedOver,
                 (None, Fate::Expires) if due.contains(&decision.archive) => Deed::WouldDelete,
+                // Whether or not a listing shows it yet.
+                (None, Fate::Expires) if self.expired.contains(&archive.id) => Deed::Expired,
                 (None, Fate::Expires) => match archive.tombstone {
-                    Some(_) if self.expired.contains(&archive.id) => Deed::Expired,
                     Some(at) => Deed::Waits(waits_until(self.options, at)),
                     None => Deed::WouldExpire,
                 },

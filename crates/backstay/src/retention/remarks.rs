@@ -13,12 +13,23 @@ use crate::report::create_numbered;
 /// Keeps an archive, or a set with all its members, whatever a policy says, until it is released. Gives the name of the hold.
 ///
 /// # Errors
-/// `archive.not-found`, also when it was deleted in the meantime; `store.*`.
+/// `archive.not-found`, also when it was deleted in the meantime; `store.failed` when the store took the hold and does not list it, since a
+/// pruner knows of it by a listing; `store.*`.
 pub async fn hold(store: &Store, id: &ArchiveId, reason: &str, by: &str, context: &Context) -> Result<String> {
     let name = say(store, id, Word::Hold, reason, Vec::new(), by, context).await?;
-    // A pruner that did not see it yet may have begun.
-    demand(store, id).await?;
-    Ok(name)
+    // A pruner that did not see it yet may have begun, and one that begins later must see it.
+    let (mut there, mut listed) = (false, false);
+    let mut listing = store.list(id.as_str(), None);
+    while let Some(object) = listing.try_next().await? {
+        there |= is_content(&object.name, id);
+        listed |= object.name == name;
+    }
+    let url = || store.url().to_owned();
+    match (there, listed) {
+        (false, _) => Err(Error::ArchiveNotFound { what: id.to_string(), store: url() }),
+        (true, false) => Err(Error::StoreForgot { name, store: url() }),
+        (true, true) => Ok(name),
+    }
 }
 
 /// Takes every hold from an archive or a set. Gives the names of those that were taken.
@@ -68,16 +79,19 @@ pub async fn tag(store: &Store, id: &ArchiveId, tags: &[String], by: &str, conte
     say(store, id, Word::Tag, "", tags.to_vec(), by, context).await
 }
 
+/// Whether an object of this name is of the archive's or the set's content.
+fn is_content(name: &str, id: &ArchiveId) -> bool {
+    let name = ObjectName::parse(name);
+    let content =
+        matches!(name, ObjectName::Part { .. } | ObjectName::Single(_) | ObjectName::Manifest(_) | ObjectName::Set(_));
+    content && name.id() == Some(id)
+}
+
 /// Demands that there is an archive or a set of which something can be said.
 async fn demand(store: &Store, id: &ArchiveId) -> Result<()> {
     let mut listing = store.list(id.as_str(), None);
     while let Some(object) = listing.try_next().await? {
-        let name = ObjectName::parse(&object.name);
-        let is_content = matches!(
-            name,
-            ObjectName::Part { .. } | ObjectName::Single(_) | ObjectName::Manifest(_) | ObjectName::Set(_)
-        );
-        if is_content && name.id() == Some(id) {
+        if is_content(&object.name, id) {
             return Ok(());
         }
     }

@@ -8,8 +8,8 @@
 //! Nothing that is read here has to be right, so nothing is believed before a segment opens under it: the header's fields
 //! come from the manifest or from whichever parts agree, and an object is the part that its first line says it is.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -113,7 +113,13 @@ impl Salvage<'_> {
     pub(super) async fn native(&mut self, located: &Located, keyring: &Keyring, policy: &ReadPolicy) -> Result<bool> {
         let (seen, heads) = self.look_at_parts(located).await?;
         let unlocked = self.unlock(located, &heads, &seen, keyring, policy).await?;
-        let (count, sources) = sources(located, &heads, seen, &unlocked);
+        let (count, sources, displaced) = sources(located, &heads, seen, &unlocked);
+        for fault in displaced {
+            let found = Finding::of(&fault);
+            if !self.findings.iter().any(|told| told.object == found.object) {
+                self.findings.push(found);
+            }
+        }
         let common = &unlocked.head.common;
         let part_content = common.part_content();
         self.length = unlocked.manifest.as_ref().and_then(|manifest| manifest.content);
@@ -461,17 +467,18 @@ impl Salvage<'_> {
     }
 }
 
-/// Which object is which part, and how many parts there are.
+/// Which object is which part, and how many parts there are; and what is wrong with objects that say they are a part which another one is.
 fn sources(
     located: &Located,
     heads: &[(Head, usize)],
     seen: Vec<Seen>,
     unlocked: &Unlocked,
-) -> (u32, BTreeMap<u32, Arc<Source>>) {
+) -> (u32, BTreeMap<u32, Arc<Source>>, Vec<Error>) {
     let Unlocked { head, keys, manifest } = unlocked;
     let entries = manifest.as_ref().map(|manifest| &manifest.parts);
     let unproved = located.head().map(|(_, parts)| parts);
     let mut sources: BTreeMap<u32, Arc<Source>> = BTreeMap::new();
+    let mut displaced = Vec::new();
     for Seen { object, n, rnd, head: found } in seen {
         let entry = entries.and_then(|entries| entries.get(n as usize));
         // The seal says which random bytes the part has; without it, whichever opens are the right ones.
@@ -496,15 +503,21 @@ fn sources(
         let rescue = PartRescue::new(&located.id, head, keys, n, &rnds, size);
         let named_so = object.n == n;
         let source = Arc::new(Source { object, rescue, fault });
-        if named_so {
-            sources.insert(n, source);
-        } else {
-            sources.entry(n).or_insert(source);
+        let other = match sources.entry(n) {
+            Entry::Vacant(place) => {
+                place.insert(source);
+                continue;
+            }
+            Entry::Occupied(mut place) if named_so => place.insert(source),
+            Entry::Occupied(_) => source,
+        };
+        if let Some(Error::Format(fault)) = &other.fault {
+            displaced.push(fault.clone().into());
         }
     }
     let present = sources.keys().next_back().map_or(0, |last| last + 1);
     let count = entries.map_or(present, |entries| u32::try_from(entries.len()).unwrap_or(u32::MAX));
-    (count, sources)
+    (count, sources, displaced)
 }
 
 /// The first bytes of an object: enough for any header line that ends in them.

@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use backstay_format::Error as Fault;
 use backstay_format::codec::gzip::{Dialect, MemberRescue, Rescued};
 use backstay_format::key::Keyring;
+use backstay_format::manifest::Profile;
 use backstay_format::openssl::{self as format, BLOCK, Decryptor, HEADER, KeyIv, unpad};
 use futures::TryStreamExt as _;
 
 use crate::archive::{Located, Object, Openssl};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::observe::Event;
-use crate::policy::ReadPolicy;
+use crate::policy::{OpensslReading, ReadPolicy};
 use crate::verify::Finding;
 
 use super::Salvage;
@@ -31,7 +32,24 @@ struct Extent {
 impl Salvage<'_> {
     /// Salvages an openssl archive; whether what came out is authentic.
     pub(super) async fn openssl(&mut self, located: &Located, keyring: &Keyring, policy: &ReadPolicy) -> Result<bool> {
-        let archive = located.unlock_openssl(self.store, keyring, policy).await?;
+        let (mut located, mut without_manifest) = (located, None);
+        let demands_seal =
+            policy.require_seal || policy.root.is_some() || policy.receipt.is_some() || policy.signer.is_some();
+        let archive = match located.unlock_openssl(self.store, keyring, policy).await {
+            // The password is right and the seal is not: what the manifest says is worth nothing, and the parts are what they are without one.
+            Err(Error::Format(fault @ Fault::ManifestSeal { .. })) if !demands_seal => {
+                self.find(&fault.into());
+                let openssl =
+                    located.committed.sealed().map_or(policy.openssl, |sealed| match &sealed.manifest.profile {
+                        Profile::Openssl(head) => OpensslReading { kdf: Some(head.kdf), raw: !head.gzip },
+                        Profile::Native(_) => policy.openssl,
+                    });
+                located = without_manifest.insert(located.without_manifest());
+                let policy = ReadPolicy { openssl, ..policy.clone() };
+                located.unlock_openssl(self.store, keyring, &policy).await?
+            }
+            archive => archive?,
+        };
         let sealed = archive.manifest.is_some();
         self.length = archive.manifest.as_ref().and_then(|manifest| manifest.content);
         let (extents, total) = extents(&archive, located);

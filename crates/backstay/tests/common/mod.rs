@@ -30,6 +30,9 @@ const PART: u64 = 512 << 10;
 
 static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context::system(Some(2)).unwrap());
 
+/// Where the cases of a property run.
+pub static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+
 pub fn context() -> Context {
     CONTEXT.clone()
 }
