@@ -13,6 +13,7 @@ mod crash;
 mod damage;
 mod damage_matrix;
 mod gc;
+mod guards;
 mod in_flight;
 mod pinned;
 mod prune;

@@ -49,6 +49,8 @@ fn good(guid: usize, ago: i64) -> Archive {
         unknown_sidecar: false,
         tombstone: None,
         verdict: None,
+        unread_reports: false,
+        unread_tags: false,
         first_part: 1,
         parts: 1,
         bytes: 1,

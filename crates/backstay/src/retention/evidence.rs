@@ -51,6 +51,10 @@ pub struct Archive {
     pub tombstone: Option<Timestamp>,
     /// The newest report that is believed.
     pub verdict: Option<Believed>,
+    /// Whether there are so many reports that one that would be believed may be among those that were not read.
+    pub unread_reports: bool,
+    /// Whether there are so many added labels that not all were read.
+    pub unread_tags: bool,
     /// Bytes of the part with number 0.
     pub first_part: u64,
     /// Number of parts.

@@ -31,10 +31,10 @@ use crate::report::{self, Keyed};
 const AT_ONCE: usize = 16;
 /// Bytes of manifests that are held at once, whatever their number. One that is larger is held alone.
 const MANIFESTS: usize = 64 << 20;
-/// Reports of one archive that are read, the newest by the store's clock. A flood of forged ones can hide the good one, and then
-/// the archive is not verified.
-const REPORTS: usize = 8;
-/// Objects with added tags that are read of one archive.
+/// Reports of one archive that are read, the newest by the store's clock. Where none of them is believed and there are more, what they would say
+/// is not known: forged ones may hide a genuine one.
+const REPORTS: usize = 64;
+/// Objects with added tags that are read of one archive. Where there are more, any tag may be among the others.
 const TAGS: usize = 64;
 
 /// Whose seals are believed.
@@ -331,7 +331,7 @@ impl Gatherer<'_> {
                     manifest.needs.iter().map(|need| Need { id: need.id.clone(), root: need.root }).collect();
                 let root = manifest.root();
                 archive.root = Some(root);
-                archive.verdict = self.verdict(&mut group, &root, &keyed).await?;
+                (archive.verdict, archive.unread_reports) = self.verdict(&mut group, &root, &keyed).await?;
             }
         }
         archive.added_tags = self.added_tags(&group).await?;
@@ -440,12 +440,12 @@ impl Gatherer<'_> {
         Ok(Some(FoundSet::Read(Box::new(Set { id, object, members, tags, held, unknown_sidecar, closed, tombstone }))))
     }
 
-    /// The newest report that counts.
-    async fn verdict(&self, group: &mut Group, root: &[u8; 32], keyed: &Keyed) -> Result<Option<Believed>> {
+    /// The newest report that counts, or whether it may be among those that were not read.
+    async fn verdict(&self, group: &mut Group, root: &[u8; 32], keyed: &Keyed) -> Result<(Option<Believed>, bool)> {
         let key = match (keyed, &self.belief.report_signer) {
             (_, Some(_)) => None,
             (Keyed::Opened { report, .. }, None) => Some(report),
-            (Keyed::Open | Keyed::Closed, None) => return Ok(None),
+            (Keyed::Open | Keyed::Closed, None) => return Ok((None, false)),
         };
         group.reports.sort_unstable_by(|one, other| other.cmp(one));
         for (at, name) in group.reports.iter().take(REPORTS) {
@@ -456,10 +456,10 @@ impl Gatherer<'_> {
             };
             // Quick is what was just done here.
             if believed && sealed.report.root.as_ref() == Some(root) && sealed.report.level != Level::Quick {
-                return Ok(Some(Believed { good: sealed.report.good, at: *at }));
+                return Ok((Some(Believed { good: sealed.report.good, at: *at }), false));
             }
         }
-        Ok(None)
+        Ok((None, group.reports.len() > REPORTS))
     }
 
     async fn added_tags(&self, group: &Group) -> Result<Vec<Arc<str>>> {
@@ -496,6 +496,8 @@ fn archive(group: &Group, standing: Standing, stored_at: Timestamp) -> Archive {
         unknown_sidecar: group.unknown,
         tombstone: group.tombstone,
         verdict: None,
+        unread_reports: false,
+        unread_tags: group.tags.len() > TAGS,
         first_part: group.parts.first().map_or(0, |(_, size)| *size),
         parts: u32::try_from(group.parts.len() + usize::from(group.single.is_some())).unwrap_or(u32::MAX),
         bytes: group.bytes(),

@@ -74,6 +74,8 @@ pub enum Reason {
     Within,
     /// It has this label.
     Tag(String),
+    /// It has more added labels than are read, and the policy keeps some.
+    UnreadTags,
     /// It is one of the newest, of which a number is always kept.
     Floor,
     /// Somebody holds it.
@@ -110,6 +112,8 @@ pub enum Reason {
     FoundBad,
     /// No believed report says that it is good, or none that is young enough.
     Unverified,
+    /// None of the reports that were read is believed, and there are more.
+    UnreadReports,
     /// It has a sidecar that this version does not know.
     UnknownSidecar,
     /// This archive of its source cannot be read, and may need any other.
@@ -143,6 +147,7 @@ impl fmt::Display for Reason {
             Reason::Rule(rule) => f.write_str(rule.as_str()),
             Reason::Within => f.write_str("within"),
             Reason::Tag(tag) => write!(f, "tag {tag}"),
+            Reason::UnreadTags => f.write_str("more tags were added than are read, and --keep-tag may name one of them: see show, and delete those that nobody added"),
             Reason::Floor => f.write_str("one of the newest good ones"),
             Reason::Held => f.write_str("held"),
             Reason::NeededBy(id) => write!(f, "needed by {id}"),
@@ -173,6 +178,7 @@ impl fmt::Display for Reason {
             Reason::TimeDiffers => f.write_str("its time is not that of the store (--trust-name-time)"),
             Reason::FoundBad => f.write_str("found bad by a verification"),
             Reason::Unverified => f.write_str("not verified lately"),
+            Reason::UnreadReports => f.write_str("it has more reports than are read, and none of those is believed: verify it with --record, or delete those that nobody made"),
             Reason::UnknownSidecar => f.write_str("something stands beside it that this version does not know, or a set under its name"),
             Reason::Unreadable(id) => write!(f, "{id} cannot be read, and may need it"),
             Reason::UnreadableSet(object) => write!(f, "the set {object} cannot be read, and may hold it"),
@@ -403,6 +409,10 @@ impl<'a> Planner<'a> {
             let tags = archive.tags.iter().chain(&archive.added_tags);
             let tag = tags.filter(|tag| self.policy.tags.contains(&***tag)).min();
             reasons.extend(tag.map(|tag| Reason::Tag(tag.to_string())));
+            // The tag of the one who wants it kept may be among those that others hid it behind.
+            if tag.is_none() && archive.unread_tags && !self.policy.tags.is_empty() {
+                reasons.push(Reason::UnreadTags);
+            }
             // Whoever can create objects can create a tombstone. So what looks half deleted goes on being deleted only if
             // the rules would give it up were it whole.
             let begun_to_go = archive.tombstone.is_some()
@@ -470,6 +480,7 @@ impl<'a> Planner<'a> {
         };
         let difference = begun.duration_since(archive.stored_at).abs();
         whole
+            .or_else(|| archive.unread_reports.then_some(Reason::UnreadReports))
             .or_else(|| archive.unknown_sidecar.then_some(Reason::UnknownSidecar))
             .or_else(|| (begun.duration_since(self.now) > LEEWAY).then_some(Reason::Future))
             .or_else(|| (difference > LEEWAY && !self.policy.trust_name_time).then_some(Reason::TimeDiffers))

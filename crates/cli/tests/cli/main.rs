@@ -10,6 +10,7 @@ mod drill;
 mod explain;
 mod gc;
 mod gcs;
+mod guards;
 mod harness;
 mod help;
 mod interrupt;
