@@ -27,6 +27,7 @@ mod round_trip;
 mod salvage;
 mod set;
 mod set_retention;
+mod set_source;
 mod source;
 mod spool;
 mod verify;

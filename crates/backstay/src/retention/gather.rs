@@ -108,7 +108,8 @@ pub(super) struct Group {
     reports: Vec<(Timestamp, String)>,
     tags: Vec<String>,
     notes: Vec<String>,
-    set: Option<String>,
+    /// Name and time.
+    set: Option<(String, Timestamp)>,
     held: bool,
     unknown: bool,
     tombstone: Option<Timestamp>,
@@ -169,7 +170,7 @@ impl Group {
     fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
         let modified = stored_at(object.modified);
         match name {
-            ObjectName::Set(_) => self.set = Some(object.name),
+            ObjectName::Set(_) => self.set = Some((object.name, modified)),
             ObjectName::Manifest(_) => self.manifest = Some((object.size, modified)),
             ObjectName::Part { n, padded, .. } => {
                 self.parts.push((*n, object.size));
@@ -287,8 +288,8 @@ impl Gatherer<'_> {
     async fn look_at(&self, mut group: Group) -> Result<(Option<FoundSet>, Found)> {
         group.keyboxes.sort_unstable();
         let mut set = None;
-        if let Some(object) = group.set.take() {
-            set = self.set(&group, object).await?;
+        if let Some((object, stored_at)) = group.set.take() {
+            set = self.set(&group, object, stored_at).await?;
             if !group.is_archive() {
                 return Ok((set, Found::Nothing));
             }
@@ -427,17 +428,27 @@ impl Gatherer<'_> {
         }
     }
 
-    async fn set(&self, group: &Group, object: String) -> Result<Option<FoundSet>> {
-        let (members, tags, closed) = match sets::judge(self.store, &group.id, &group.keyboxes, self.belief).await? {
-            sets::Judged::Read { members, tags, closed } => (members, tags, closed),
+    async fn set(&self, group: &Group, object: String, stored_at: Timestamp) -> Result<Option<FoundSet>> {
+        let (set, closed) = match sets::judge(self.store, &group.id, &group.keyboxes, self.belief).await? {
+            sets::Judged::Read { set, closed } => (set, closed),
             sets::Judged::Unreadable => return Ok(Some(FoundSet::Unreadable(object))),
             sets::Judged::Gone => return Ok(None),
         };
-        let mut tags: Vec<Arc<str>> = tags.iter().map(|tag| self.text(tag)).collect();
+        let mut tags: Vec<Arc<str>> = set.tags.iter().map(|tag| self.text(tag)).collect();
         tags.extend(self.added_tags(group).await?);
-        let unknown_sidecar = group.unknown || group.is_archive();
-        let (id, held, tombstone) = (group.id.clone(), group.held, group.tombstone);
-        Ok(Some(FoundSet::Read(Box::new(Set { id, object, members, tags, held, unknown_sidecar, closed, tombstone }))))
+        Ok(Some(FoundSet::Read(Box::new(Set {
+            id: group.id.clone(),
+            object,
+            name: set.name.as_deref().map(|name| self.text(name)),
+            stored_at,
+            members: sets::members(&set),
+            tags,
+            unread_tags: group.tags.len() > TAGS,
+            held: group.held,
+            unknown_sidecar: group.unknown || group.is_archive(),
+            closed,
+            tombstone: group.tombstone,
+        }))))
     }
 
     /// The newest report that counts, or whether it may be among those that were not read.

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use backstay_testkit::S3Server;
 use serde_json::json;
 
 use crate::copy::files;
@@ -51,13 +52,16 @@ fn one_damaged_archive_does_not_keep_the_others_from_being_copied_or_repaired() 
 #[test]
 fn an_archive_that_is_deleted_while_others_are_copied_is_no_failure() {
     let place = Place::new();
-    let first = place.backup(noise(3 << 20), &[]);
+    let first = place.backup(noise(3 << 20), &["--part-size", "512KiB"]);
     let (second, third) = (place.backup("second", &[]), place.backup("third", &[]));
-    let to = place.path("to");
-    let run = place.run(["copy", "--all", "--limit-download", "1MiB", "--to"]).arg(&to);
+    let server = S3Server::with_bucket("bucket");
+    let mut run = place.run(["copy", "--all", "--limit-upload", "1MiB", "--to", "s3://bucket/pg"]);
+    for (name, value) in server.variables(&server.endpoint) {
+        run = run.env(&name, value);
+    }
     let child = run.command().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // What there is was listed when the first one is on its way.
-    until("the copy", || to.exists() || place.path("to").exists());
+    until("the copy", || server.object_path("bucket", "pg").join(format!("{first}-0")).exists());
     for (name, _) in files(&place.store()).iter().filter(|(name, _)| name.starts_with(&second)) {
         std::fs::remove_file(place.store().join(name)).unwrap();
     }
