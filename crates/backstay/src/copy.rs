@@ -8,10 +8,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest};
 use backstay_format::schedule::sha256;
+use backstay_format::{ArchiveId, ObjectName, Word};
 use backstay_store::Store;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -146,6 +146,30 @@ pub async fn copy(
         checked,
         elapsed: begun.elapsed(),
     })
+}
+
+/// Whether an archive that was there a moment ago is being deleted or is gone: what fails to be read of it then is no damage. Whoever deletes one puts a
+/// tombstone there, deletes the manifest and then the first part, and takes the tombstone away last of all.
+///
+/// # Errors
+/// `store.*`.
+pub async fn is_gone(store: &Store, id: &ArchiveId) -> Result<bool> {
+    let (mut tombstone, mut first, mut others) = (false, false, false);
+    let mut listing = store.list(id.as_str(), None);
+    while let Some(object) = listing.try_next().await? {
+        let name = ObjectName::parse(&object.name);
+        if name.id() != Some(id) {
+            continue;
+        }
+        match name {
+            ObjectName::Manifest(_) | ObjectName::Set(_) => return Ok(false),
+            ObjectName::Part { n: 0, .. } | ObjectName::Single(_) => first = true,
+            ObjectName::Part { .. } => others = true,
+            ObjectName::Sidecar(_, Word::Expired, _) => tombstone = true,
+            _ => {}
+        }
+    }
+    Ok(!first && (!others || tombstone))
 }
 
 /// The manifest's bytes: those that were judged, whatever the store answers the second time.

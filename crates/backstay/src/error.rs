@@ -53,10 +53,25 @@ pub enum Error {
     SpoolLocked { folder: String },
     #[error("{id} in {store} cannot be repaired: {why}")]
     ReplicaDiffers { id: String, store: String, why: String },
+    #[error(
+        "{id} in {store} is not whole: {mended} of its objects are mended, and {replica} has nothing good for {}",
+        left.join(", ")
+    )]
+    Unmended {
+        id: String,
+        store: String,
+        replica: String,
+        mended: usize,
+        left: Vec<String>,
+        #[source]
+        first: Box<Error>,
+    },
     #[error("{id} is not deleted: {by}")]
     Referenced { id: String, by: String },
     #[error("{id} is not deleted: it {how}")]
     Held { id: String, how: &'static str },
+    #[error("the keys of {id} are not destroyed: {how}")]
+    KeysHeld { id: String, how: String },
     #[error("{id} is not deleted: it is the newest good archive of its source")]
     NewestGood { id: String },
     #[error("`{command}` {how}")]
@@ -90,8 +105,9 @@ impl Error {
             Error::CopyDiffers { .. } | Error::WrittenAlready { .. } | Error::ConversionLeft { .. } => "name.taken",
             Error::SpoolLocked { .. } => "store.locked",
             Error::ReplicaDiffers { .. } => "replica.differs",
+            Error::Unmended { first, .. } => first.code(),
             Error::Referenced { .. } => "retention.referenced",
-            Error::Held { .. } => "retention.held",
+            Error::Held { .. } | Error::KeysHeld { .. } => "retention.held",
             Error::NewestGood { .. } => "retention.newest",
             Error::TargetFailed { .. } | Error::TargetWrite { .. } => "target.failed",
             Error::Io { .. } => "io.failed",
@@ -115,10 +131,31 @@ impl Error {
         )
     }
 
+    /// Whether it is a fault of one archive, beside which others can still be copied; otherwise a store is not reached or refuses, or the user
+    /// stops, and the next archive would fare no better.
+    pub fn is_of_one_archive(&self) -> bool {
+        use store::Error as StoreError;
+        match self {
+            Error::ArchiveNotFound { .. }
+            | Error::Usage { .. }
+            | Error::Memory { .. }
+            | Error::CopyDiffers { .. }
+            | Error::WrittenAlready { .. }
+            | Error::ConversionLeft { .. }
+            | Error::ReplicaDiffers { .. }
+            | Error::Store(StoreError::NameTaken { .. } | StoreError::TooLarge { .. } | StoreError::Locked { .. }) => {
+                true
+            }
+            Error::Unmended { first, .. } => first.is_of_one_archive(),
+            other => other.ends_only_a_part(),
+        }
+    }
+
     /// A helping hand that fits this very case, where the table's general advice is not the best one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Store(error) => error.hint(),
+            Error::Unmended { first, .. } => first.hint(),
             Error::Memory { needed, part: None, .. } => {
                 Some(format!("raise --memory to at least {}MiB", needed.div_ceil(MIB)))
             }

@@ -169,7 +169,13 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
             store.delete(&id.manifest()).await?;
         }
         What::Upload(id) => {
+            // Looked at before anything is said about it: a marker beside what is kept would keep it from being repaired.
             if !leftover.given_up {
+                let group = Group::list(store, id).await?;
+                if group.untouchable || !group.is_native(store).await? {
+                    leftover.reason = NOT_TO_BE_TOUCHED;
+                    return Ok(Fate::Kept);
+                }
                 let time =
                     jiff::Timestamp::try_from(now).map_err(|error| Error::Internal { why: error.to_string() })?;
                 let marker = aborted_marker(id, &rfc3339(time));
@@ -186,7 +192,11 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
             // Only from here on is it certain that nothing commits them, and what there is now is what is deleted.
             let group = Group::list(store, id).await?;
             if group.untouchable || !group.is_native(store).await? {
-                leftover.reason = NOT_NATIVE;
+                // Something came meanwhile. Our own marker goes again; one that stood already may have told its writer to give up.
+                if !leftover.given_up {
+                    store.delete(&id.manifest()).await?;
+                }
+                leftover.reason = NOT_TO_BE_TOUCHED;
                 return Ok(Fate::Kept);
             }
             leftover.objects = group.names();
@@ -266,6 +276,7 @@ async fn survey(store: &Store, options: &GcOptions, now: SystemTime) -> Result<V
     Ok(leftovers)
 }
 
+const NOT_TO_BE_TOUCHED: &str = "something stands there that no interrupted run leaves";
 const NOT_NATIVE: &str = "not of the native format: nothing but its content could tell whether it is whole";
 
 impl Leftover {

@@ -3,14 +3,17 @@
 //! Nothing is rewritten. A new slot is a new object beside the parts, a keybox; a slot that is inside the parts stays
 //! there, so only archives that were made with detached keys can lose them.
 
+use std::collections::HashSet;
+
 use age::secrecy::SecretString;
-use backstay_format::ArchiveId;
 use backstay_format::key::{Keyring, MAX_KEYBOXES};
 use backstay_format::manifest::{MAX_MANIFEST, Profile};
 use backstay_format::schedule::{Secret, sha256};
 use backstay_format::text::to_hex;
+use backstay_format::{ArchiveId, ObjectName, Word};
 use backstay_store::{Error as StoreError, Setting, Store, probe_conditional_create};
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::archive::{Archive, Committed, Lines, Objects};
 use crate::catalog::{self, Filter, Selected};
@@ -171,12 +174,69 @@ pub async fn stays_behind(store: &Store) -> Result<Option<String>> {
     })
 }
 
+/// Sets that are read at the same time.
+const REQUESTS: usize = 16;
+
+/// Refuses what somebody holds: the archive itself, or a backup set that needs it, because the set is held or one of its other members is.
+///
+/// # Errors
+/// `retention.held`; `store.*`.
+pub async fn demand_no_hold(store: &Store, id: &ArchiveId) -> Result<()> {
+    let refuse = |how: String| Err(Error::KeysHeld { id: id.to_string(), how });
+    let (mut held, mut sets) = (HashSet::new(), Vec::new());
+    let mut listing = store.list("", None);
+    while let Some(object) = listing.try_next().await? {
+        match ObjectName::parse(&object.name) {
+            ObjectName::Sidecar(of, Word::Hold, _) if of == *id => return refuse("it is held".to_owned()),
+            ObjectName::Unknown(of) if of == *id => {
+                return refuse(format!("this version does not know what {} means", object.name));
+            }
+            ObjectName::Sidecar(of, Word::Hold, _) => drop(held.insert(of)),
+            ObjectName::Set(of) => sets.push(of),
+            _ => {}
+        }
+    }
+    if held.is_empty() {
+        return Ok(());
+    }
+    let (held, mut found) = (
+        &held,
+        stream::iter(sets)
+            .map(|of| async move {
+                match set::load(store, &of).await {
+                    Ok(sealed) => Ok((of, Some(sealed.set))),
+                    Err(Error::ArchiveNotFound { .. } | Error::Format(_)) => Ok((of, None)),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(REQUESTS),
+    );
+    while let Some((of, set)) = found.try_next().await? {
+        let Some(set) = set else {
+            if held.contains(&of) {
+                return refuse(format!("the set {of} is held, cannot be read, and may need it"));
+            }
+            continue;
+        };
+        if !set.members.iter().any(|member| member.id == *id) {
+            continue;
+        }
+        if held.contains(&of) {
+            return refuse(format!("the set {of} needs it, and is held"));
+        }
+        if let Some(other) = set.members.iter().find(|member| held.contains(&member.id)) {
+            return refuse(format!("the set {of} needs it, and its member {} is held", other.id));
+        }
+    }
+    Ok(())
+}
+
 /// Deletes every keybox of an archive whose slots are only there: without one of them nobody can read it, for good. Gives
 /// the names of what was deleted.
 ///
 /// # Errors
 /// `usage.arguments`, and nothing is deleted, when the archive would stay readable: its slots are in its parts, or it has
-/// none at all. `store.locked` when a lock holds one of them: those before it are gone then, and the archive is readable as long as one is left.
+/// none at all; `retention.held`, as [`demand_no_hold`]. `store.locked` when a lock holds one of them: those before it are gone then, and the archive is readable as long as one is left.
 pub async fn destroy_keys(store: &Store, id: &ArchiveId) -> Result<Vec<String>> {
     let objects = Objects::list(store, id).await?;
     let refuse = |why: &str| Err(Error::Usage { why: format!("the keys of {id} cannot be destroyed: {why}") });
@@ -195,6 +255,7 @@ pub async fn destroy_keys(store: &Store, id: &ArchiveId) -> Result<Vec<String>> 
     if objects.keyboxes.is_empty() {
         return refuse("it has no keyboxes: it was made with a raw key, or they are destroyed already");
     }
+    demand_no_hold(store, id).await?;
     let names: Vec<String> = objects.keyboxes.iter().map(|m| id.keybox(*m)).collect();
     for name in &names {
         store.delete(name).await?;

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use backstay_format::key::Keyring;
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, open_private};
+use backstay_format::schedule::Keys;
 use backstay_format::schedule::Secret;
 use backstay_format::set::{MAX_SET, SealedSet, Set};
 use backstay_format::{ArchiveId, Error as Fault, ObjectName};
@@ -106,17 +107,24 @@ pub async fn open(store: &Store, id: &ArchiveId, keyring: &Keyring, policy: &Rea
     sealed.check(&unlocked.keys.set())?;
     let seal = sealed.seal.sha256;
     let mut set = sealed.set;
-    let private = set.private.as_ref().map(|private| open_private(&unlocked.keys, private, &id.set())).transpose();
-    let private = private
-        .map_err(|_| Fault::SetInvalid { object: id.set(), why: "its private details are not authentic".to_owned() })?;
+    let private = reveal(&mut set, &unlocked.keys)?;
+    Ok(OpenedSet { set, seal, private })
+}
+
+/// Puts the real names and tags where they were hidden. Gives the private facts.
+pub(crate) fn reveal(set: &mut Set, keys: &Keys) -> Result<Option<String>> {
+    let object = set.id.set();
+    let private = set.private.as_ref().map(|private| open_private(keys, private, &object)).transpose();
+    let private =
+        private.map_err(|_| Fault::SetInvalid { object, why: "its private details are not authentic".to_owned() })?;
     if let Some(facts) = private.as_ref().and_then(|text| serde_json::from_str::<Hidden>(text).ok()) {
         for (member, name) in set.members.iter_mut().zip(facts.members.unwrap_or_default()) {
             member.name = name;
         }
-        set.name = set.name.or(facts.name);
+        set.name = set.name.take().or(facts.name);
         set.tags.extend(facts.tags.unwrap_or_default());
     }
-    Ok(OpenedSet { set, seal, private })
+    Ok(private)
 }
 
 /// The secret of a set that a holder of its key sealed.

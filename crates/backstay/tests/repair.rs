@@ -287,8 +287,8 @@ async fn one_bad_read_is_no_reason_to_delete() {
     let repaired =
         repair(&store, &replica, &id, &options, &context(), Arc::new(Passing(faults.clone()))).await.unwrap();
     assert!(repaired.replaced.is_empty() && repaired.restored.is_empty());
-    // The manifest, each part, and one of them again.
-    assert_eq!(faults.calls(Call::Get), repaired.parts as usize + 2);
+    // The manifest, the keybox, each part, and one of them again.
+    assert_eq!(faults.calls(Call::Get), repaired.parts as usize + 3);
     assert_eq!((faults.calls(Call::Delete), faults.calls(Call::Put)), (0, 0));
 }
 

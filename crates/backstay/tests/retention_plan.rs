@@ -20,7 +20,7 @@ const GUIDS: [&str; 3] = [
     "00000000-0000-4000-8000-000000000000",
 ];
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2026-03-15T12:00:00Z".parse().unwrap()
 }
 
@@ -29,7 +29,7 @@ fn hours(hours: i64) -> SignedDuration {
 }
 
 /// A good archive that was begun so many hours ago.
-fn good(guid: usize, ago: i64) -> Archive {
+pub(crate) fn good(guid: usize, ago: i64) -> Archive {
     let begun = now() - hours(ago);
     // Every third one is of seconds.
     let time = if ago % 3 == 0 { begun.as_second().to_string() } else { begun.as_millisecond().to_string() };
@@ -49,6 +49,8 @@ fn good(guid: usize, ago: i64) -> Archive {
         unknown_sidecar: false,
         tombstone: None,
         verdict: None,
+        unread_reports: false,
+        unread_tags: false,
         first_part: 1,
         parts: 1,
         bytes: 1,
@@ -63,9 +65,12 @@ fn evidence(archives: Vec<Archive>) -> Evidence {
 fn set(id: ArchiveId, members: impl IntoIterator<Item = ArchiveId>) -> Set {
     Set {
         object: id.set(),
+        name: None,
+        stored_at: now(),
         id,
-        members: members.into_iter().map(|id| Member { id, root: [7; 32] }).collect(),
+        members: members.into_iter().map(|id| Member { id, root: [7; 32], own: false }).collect(),
         tags: Vec::new(),
+        unread_tags: false,
         held: false,
         unknown_sidecar: false,
         closed: false,
@@ -435,7 +440,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
     })
 }
 
-fn any_policy() -> impl Strategy<Value = Policy> {
+pub(crate) fn any_policy() -> impl Strategy<Value = Policy> {
     let numbers = prop::array::uniform6(prop_oneof![Just(0_u32), 0_u32..8]);
     let said = (any::<bool>(), any::<bool>());
     (numbers, prop::option::of(1_u64..2000), 1_u32..4, said, prop::option::of(1_u64..60)).prop_map(

@@ -8,6 +8,7 @@ pub(crate) mod human;
 mod json;
 mod log;
 mod progress;
+pub(crate) mod visible;
 
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -72,7 +73,7 @@ impl Output {
     /// Prints a run's result: its text, or the same as one JSON object with `type` and `schema`.
     pub(crate) fn result(&self, kind: &'static str, result: &(impl Display + Serialize)) -> Result<()> {
         match self.results {
-            Form::Text => self.data(&result.to_string()),
+            Form::Text => self.data(&visible::lines(&result.to_string())),
             Form::Json => self.data(&format!("{}\n", json::object(kind, result))),
         }
     }
@@ -97,7 +98,8 @@ impl Output {
     /// Says what was done: as a note, or as the result that `--json` promises.
     pub(crate) fn done(&self, kind: &'static str, result: &(impl Display + Serialize)) -> Result<()> {
         match self.results {
-            Form::Text => self.note(result.to_string().trim_end()),
+            Form::Text if self.quiet => {}
+            Form::Text => self.line(&visible::lines(result.to_string().trim_end())),
             Form::Json => self.result(kind, result)?,
         }
         Ok(())
@@ -106,7 +108,8 @@ impl Output {
     /// The same beside data: when standard output is taken by the archive's content, or by a command's own output.
     pub(crate) fn result_beside_data(&self, kind: &'static str, result: &(impl Display + Serialize)) {
         match self.events {
-            Form::Text => self.note(result.to_string().trim_end()),
+            Form::Text if self.quiet => {}
+            Form::Text => self.line(&visible::lines(result.to_string().trim_end())),
             Form::Json => self.line(&json::object(kind, result)),
         }
     }
@@ -125,7 +128,7 @@ impl Output {
             return;
         }
         match self.events {
-            Form::Text => self.line(text),
+            Form::Text => self.line(&visible::message(text)),
             Form::Json => self.line(&json::event("note", &[("text", text.into())])),
         }
     }
@@ -135,7 +138,7 @@ impl Output {
         match self.events {
             Form::Text => {
                 let code = code.map(|code| format!("[{code}]")).unwrap_or_default();
-                self.line(&format!("{} {text}", self.style.yellow(&format!("warning{code}:"))));
+                self.line(&format!("{} {}", self.style.yellow(&format!("warning{code}:")), visible::message(text)));
             }
             Form::Json => self.line(&json::event("warning", &[("code", code.into()), ("text", text.into())])),
         }
@@ -150,12 +153,13 @@ impl Output {
         match self.events {
             Form::Json => self.line(&json::failure(failure)),
             Form::Text => {
-                let mut text = format!("{} {}", self.style.red(&format!("error[{}]:", failure.code)), failure.message);
+                let code = self.style.red(&format!("error[{}]:", failure.code));
+                let mut text = format!("{code} {}", visible::message(&failure.message));
                 for cause in &failure.causes {
-                    text += &format!("\n  caused by: {cause}");
+                    text += &format!("\n  caused by: {}", visible::message(cause));
                 }
                 if let Some(hint) = failure.hint() {
-                    text += &format!("\n  hint: {hint}");
+                    text += &format!("\n  hint: {}", visible::message(hint));
                 }
                 self.line(&text);
             }
@@ -236,7 +240,7 @@ impl Observer for Output {
             Event::Retry { operation, attempt, pause, cause, .. } => {
                 let text = format!("{operation} failed ({attempt}): {cause}; again in {:.1} s", pause.as_secs_f64());
                 match self.events {
-                    Form::Text => self.progress.retry(&text, |line| self.line(line)),
+                    Form::Text => self.progress.retry(&visible::message(&text), |line| self.line(line)),
                     Form::Json => {
                         self.progress.retry(&text, |_| {});
                         json::of(event).filter(|_| !self.quiet).into_iter().for_each(|line| self.line(&line));
@@ -244,7 +248,7 @@ impl Observer for Output {
                 }
             }
             // A command's own words always reach the user.
-            Event::CommandLine { line } if self.events == Form::Text => self.line(line),
+            Event::CommandLine { line } if self.events == Form::Text => self.line(&visible::lines(line)),
             _ if self.events == Form::Json => {
                 if let Some(line) =
                     json::of(event).filter(|_| !self.quiet || matches!(event, Event::CommandLine { .. }))

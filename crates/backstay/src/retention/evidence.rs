@@ -51,6 +51,10 @@ pub struct Archive {
     pub tombstone: Option<Timestamp>,
     /// The newest report that is believed.
     pub verdict: Option<Believed>,
+    /// Whether there are so many reports that one that would be believed may be among those that were not read.
+    pub unread_reports: bool,
+    /// Whether there are so many added labels that not all were read.
+    pub unread_tags: bool,
     /// Bytes of the part with number 0.
     pub first_part: u64,
     /// Number of parts.
@@ -107,10 +111,16 @@ pub struct Set {
     pub id: ArchiveId,
     /// Its object.
     pub object: String,
+    /// The source's name, where the set says it.
+    pub name: Option<Arc<str>>,
+    /// When it was stored, by the store's clock.
+    pub stored_at: Timestamp,
     /// Its members.
     pub members: Vec<Member>,
     /// Its labels, whether from the beginning or added later.
     pub tags: Vec<Arc<str>>,
+    /// Whether there are so many added labels that not all were read.
+    pub unread_tags: bool,
     /// Whether a hold stands on it.
     pub held: bool,
     /// Whether there is a sidecar that this version does not know, or an archive under its own name, which no set has.
@@ -135,6 +145,8 @@ pub struct Member {
     pub id: ArchiveId,
     /// Its root: that of another archive under this id is another one.
     pub root: [u8; 32],
+    /// Whether its guid is the one that follows from the set's and its name: then it was made for a set of this source.
+    pub own: bool,
 }
 
 /// A tombstone of which nothing else is left.

@@ -31,10 +31,10 @@ use crate::report::{self, Keyed};
 const AT_ONCE: usize = 16;
 /// Bytes of manifests that are held at once, whatever their number. One that is larger is held alone.
 const MANIFESTS: usize = 64 << 20;
-/// Reports of one archive that are read, the newest by the store's clock. A flood of forged ones can hide the good one, and then
-/// the archive is not verified.
-const REPORTS: usize = 8;
-/// Objects with added tags that are read of one archive.
+/// Reports of one archive that are read, the newest by the store's clock. Where none of them is believed and there are more, what they would say
+/// is not known: forged ones may hide a genuine one.
+const REPORTS: usize = 64;
+/// Objects with added tags that are read of one archive. Where there are more, any tag may be among the others.
 const TAGS: usize = 64;
 
 /// Whose seals are believed.
@@ -108,7 +108,8 @@ pub(super) struct Group {
     reports: Vec<(Timestamp, String)>,
     tags: Vec<String>,
     notes: Vec<String>,
-    set: Option<String>,
+    /// Name and time.
+    set: Option<(String, Timestamp)>,
     held: bool,
     unknown: bool,
     tombstone: Option<Timestamp>,
@@ -169,7 +170,7 @@ impl Group {
     fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
         let modified = stored_at(object.modified);
         match name {
-            ObjectName::Set(_) => self.set = Some(object.name),
+            ObjectName::Set(_) => self.set = Some((object.name, modified)),
             ObjectName::Manifest(_) => self.manifest = Some((object.size, modified)),
             ObjectName::Part { n, padded, .. } => {
                 self.parts.push((*n, object.size));
@@ -287,8 +288,8 @@ impl Gatherer<'_> {
     async fn look_at(&self, mut group: Group) -> Result<(Option<FoundSet>, Found)> {
         group.keyboxes.sort_unstable();
         let mut set = None;
-        if let Some(object) = group.set.take() {
-            set = self.set(&group, object).await?;
+        if let Some((object, stored_at)) = group.set.take() {
+            set = self.set(&group, object, stored_at).await?;
             if !group.is_archive() {
                 return Ok((set, Found::Nothing));
             }
@@ -331,7 +332,7 @@ impl Gatherer<'_> {
                     manifest.needs.iter().map(|need| Need { id: need.id.clone(), root: need.root }).collect();
                 let root = manifest.root();
                 archive.root = Some(root);
-                archive.verdict = self.verdict(&mut group, &root, &keyed).await?;
+                (archive.verdict, archive.unread_reports) = self.verdict(&mut group, &root, &keyed).await?;
             }
         }
         archive.added_tags = self.added_tags(&group).await?;
@@ -427,25 +428,35 @@ impl Gatherer<'_> {
         }
     }
 
-    async fn set(&self, group: &Group, object: String) -> Result<Option<FoundSet>> {
-        let (members, tags, closed) = match sets::judge(self.store, &group.id, &group.keyboxes, self.belief).await? {
-            sets::Judged::Read { members, tags, closed } => (members, tags, closed),
+    async fn set(&self, group: &Group, object: String, stored_at: Timestamp) -> Result<Option<FoundSet>> {
+        let (set, closed) = match sets::judge(self.store, &group.id, &group.keyboxes, self.belief).await? {
+            sets::Judged::Read { set, closed } => (set, closed),
             sets::Judged::Unreadable => return Ok(Some(FoundSet::Unreadable(object))),
             sets::Judged::Gone => return Ok(None),
         };
-        let mut tags: Vec<Arc<str>> = tags.iter().map(|tag| self.text(tag)).collect();
+        let mut tags: Vec<Arc<str>> = set.tags.iter().map(|tag| self.text(tag)).collect();
         tags.extend(self.added_tags(group).await?);
-        let unknown_sidecar = group.unknown || group.is_archive();
-        let (id, held, tombstone) = (group.id.clone(), group.held, group.tombstone);
-        Ok(Some(FoundSet::Read(Box::new(Set { id, object, members, tags, held, unknown_sidecar, closed, tombstone }))))
+        Ok(Some(FoundSet::Read(Box::new(Set {
+            id: group.id.clone(),
+            object,
+            name: set.name.as_deref().map(|name| self.text(name)),
+            stored_at,
+            members: sets::members(&set),
+            tags,
+            unread_tags: group.tags.len() > TAGS,
+            held: group.held,
+            unknown_sidecar: group.unknown || group.is_archive(),
+            closed,
+            tombstone: group.tombstone,
+        }))))
     }
 
-    /// The newest report that counts.
-    async fn verdict(&self, group: &mut Group, root: &[u8; 32], keyed: &Keyed) -> Result<Option<Believed>> {
+    /// The newest report that counts, or whether it may be among those that were not read.
+    async fn verdict(&self, group: &mut Group, root: &[u8; 32], keyed: &Keyed) -> Result<(Option<Believed>, bool)> {
         let key = match (keyed, &self.belief.report_signer) {
             (_, Some(_)) => None,
             (Keyed::Opened { report, .. }, None) => Some(report),
-            (Keyed::Open | Keyed::Closed, None) => return Ok(None),
+            (Keyed::Open | Keyed::Closed, None) => return Ok((None, false)),
         };
         group.reports.sort_unstable_by(|one, other| other.cmp(one));
         for (at, name) in group.reports.iter().take(REPORTS) {
@@ -456,10 +467,10 @@ impl Gatherer<'_> {
             };
             // Quick is what was just done here.
             if believed && sealed.report.root.as_ref() == Some(root) && sealed.report.level != Level::Quick {
-                return Ok(Some(Believed { good: sealed.report.good, at: *at }));
+                return Ok((Some(Believed { good: sealed.report.good, at: *at }), false));
             }
         }
-        Ok(None)
+        Ok((None, group.reports.len() > REPORTS))
     }
 
     async fn added_tags(&self, group: &Group) -> Result<Vec<Arc<str>>> {
@@ -496,6 +507,8 @@ fn archive(group: &Group, standing: Standing, stored_at: Timestamp) -> Archive {
         unknown_sidecar: group.unknown,
         tombstone: group.tombstone,
         verdict: None,
+        unread_reports: false,
+        unread_tags: group.tags.len() > TAGS,
         first_part: group.parts.first().map_or(0, |(_, size)| *size),
         parts: u32::try_from(group.parts.len() + usize::from(group.single.is_some())).unwrap_or(u32::MAX),
         bytes: group.bytes(),

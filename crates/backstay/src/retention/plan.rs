@@ -5,13 +5,16 @@
 //! that they neither take a good one's place nor are deleted. What is kept keeps everything that it needs, and sets are kept or
 //! given up whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod sets;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
 use backstay_format::{ArchiveId, Guid};
 use jiff::{SignedDuration, Timestamp};
 
+use self::sets::Whole;
 use super::evidence::{Archive, Evidence, Set, Standing};
 use super::policy::{Policy, Rule};
 use crate::guid;
@@ -74,6 +77,8 @@ pub enum Reason {
     Within,
     /// It has this label.
     Tag(String),
+    /// It has more added labels than are read, and the policy keeps some.
+    UnreadTags,
     /// It is one of the newest, of which a number is always kept.
     Floor,
     /// Somebody holds it.
@@ -110,6 +115,8 @@ pub enum Reason {
     FoundBad,
     /// No believed report says that it is good, or none that is young enough.
     Unverified,
+    /// None of the reports that were read is believed, and there are more.
+    UnreadReports,
     /// It has a sidecar that this version does not know.
     UnknownSidecar,
     /// This archive of its source cannot be read, and may need any other.
@@ -129,6 +136,8 @@ pub enum Reason {
 pub struct Excess {
     /// The source.
     pub guid: Guid,
+    /// The sources of its members, where it is one of backup sets.
+    pub members: BTreeSet<Guid>,
     /// So many would be on their way out.
     pub expiring: usize,
     /// So many may be.
@@ -143,6 +152,7 @@ impl fmt::Display for Reason {
             Reason::Rule(rule) => f.write_str(rule.as_str()),
             Reason::Within => f.write_str("within"),
             Reason::Tag(tag) => write!(f, "tag {tag}"),
+            Reason::UnreadTags => f.write_str("more tags were added than are read, and --keep-tag may name one of them: see show, and delete those that nobody added"),
             Reason::Floor => f.write_str("one of the newest good ones"),
             Reason::Held => f.write_str("held"),
             Reason::NeededBy(id) => write!(f, "needed by {id}"),
@@ -173,6 +183,7 @@ impl fmt::Display for Reason {
             Reason::TimeDiffers => f.write_str("its time is not that of the store (--trust-name-time)"),
             Reason::FoundBad => f.write_str("found bad by a verification"),
             Reason::Unverified => f.write_str("not verified lately"),
+            Reason::UnreadReports => f.write_str("it has more reports than are read, and none of those is believed: verify it with --record, or delete those that nobody made"),
             Reason::UnknownSidecar => f.write_str("something stands beside it that this version does not know, or a set under its name"),
             Reason::Unreadable(id) => write!(f, "{id} cannot be read, and may need it"),
             Reason::UnreadableSet(object) => write!(f, "the set {object} cannot be read, and may hold it"),
@@ -202,6 +213,12 @@ struct Planner<'a> {
     kept: Vec<Vec<Reason>>,
     /// Few archives have one, and a reason is large.
     passed_over: Vec<Option<Box<Reason>>>,
+    /// Sources of the members of the sets that the policy's selection names.
+    selected: HashSet<Guid>,
+    /// What keeps the sets of archives that are judged with theirs.
+    with_set: HashMap<usize, Vec<Reason>>,
+    /// The same of archives that are judged by themselves, too.
+    beside_set: HashMap<usize, Vec<Reason>>,
 }
 
 /// The newest archive of each span of time, the newest first.
@@ -323,7 +340,10 @@ impl<'a> Planner<'a> {
             let newest = pruned_at.entry(mark.id.guid()).or_insert(mark.at);
             *newest = mark.at.max(*newest);
         }
-        Planner { evidence, policy, now, places, pruned_at, kept, passed_over: vec![None; archives.len()] }
+        let passed_over = vec![None; archives.len()];
+        let selected = sets::selected(evidence, &policy.selection);
+        let (with_set, beside_set) = (HashMap::new(), HashMap::new());
+        Planner { evidence, policy, now, places, pruned_at, kept, passed_over, selected, with_set, beside_set }
     }
 
     fn plan(mut self) -> Plan {
@@ -341,6 +361,24 @@ impl<'a> Planner<'a> {
             if let Some(reason) = self.blocks(members) {
                 plan.blocked.insert(guid.clone(), reason);
             }
+            let documents = members.iter().any(|at| archives[*at].committed);
+            for at in members.iter().copied() {
+                self.passed_over[at] = self.doubt(&archives[at], documents).map(Box::new);
+            }
+        }
+        let wholes = sets::wholes(self.evidence, &self.places, &self.passed_over, self.policy.trust_name_time);
+        for wholes in wholes.values() {
+            let counting = wholes.iter().filter(|whole| !whole.shared).map(|whole| &whole.time);
+            let source = Source::new(counting.collect(), self.policy, self.now);
+            for whole in wholes {
+                let reasons = source.reasons(&whole.time);
+                let judged = if whole.shared { &mut self.beside_set } else { &mut self.with_set };
+                for at in &whole.members {
+                    judged.entry(*at).or_default().extend(reasons.iter().cloned());
+                }
+            }
+        }
+        for (guid, members) in &by_guid {
             self.judge(members, &mut open, &mut half_deleted);
             if let Some(reason) = plan.blocked.get(guid) {
                 for at in members.iter().filter(|at| open.remove(at)) {
@@ -350,6 +388,9 @@ impl<'a> Planner<'a> {
             }
         }
         let kept_sets = self.keep_what_is_needed(&mut open);
+        for (guid, wholes) in &wholes {
+            plan.excess.extend(self.excess_of_sets(guid, wholes, &open));
+        }
         for (guid, members) in &by_guid {
             if let Some(excess) = self.excess(guid, members, &open, &half_deleted) {
                 plan.excess.push(excess);
@@ -396,14 +437,13 @@ impl<'a> Planner<'a> {
         None
     }
 
-    /// Judges the archives of one source: what counts, and what the rules keep of that.
+    /// Judges the archives of one source by what the rules keep of those that count. Of those that are judged with their sets, what goes with its set
+    /// takes nobody's place.
     fn judge(&mut self, members: &[usize], open: &mut BTreeSet<usize>, half_deleted: &mut BTreeSet<usize>) {
         let archives = &self.evidence.archives;
-        let documents = members.iter().any(|at| archives[*at].committed);
-        for at in members.iter().copied() {
-            self.passed_over[at] = self.doubt(&archives[at], documents).map(Box::new);
-        }
-        let counting = members.iter().copied().filter(|at| self.passed_over[*at].is_none());
+        let goes_with_set =
+            |at: usize| self.with_set.get(&at).or_else(|| self.beside_set.get(&at)).is_some_and(Vec::is_empty);
+        let counting = members.iter().copied().filter(|at| self.passed_over[*at].is_none() && !goes_with_set(*at));
         let source = Source::new(counting.map(|at| &archives[at].id).collect(), self.policy, self.now);
         for at in members.iter().copied() {
             let archive = &archives[at];
@@ -414,6 +454,10 @@ impl<'a> Planner<'a> {
             let tags = archive.tags.iter().chain(&archive.added_tags);
             let tag = tags.filter(|tag| self.policy.tags.contains(&***tag)).min();
             reasons.extend(tag.map(|tag| Reason::Tag(tag.to_string())));
+            // The tag of the one who wants it kept may be among those that others hid it behind.
+            if tag.is_none() && archive.unread_tags && !self.policy.tags.is_empty() {
+                reasons.push(Reason::UnreadTags);
+            }
             // Whoever can create objects can create a tombstone. So what looks half deleted goes on being deleted only if
             // the rules would give it up were it whole.
             let begun_to_go = archive.tombstone.is_some()
@@ -422,7 +466,17 @@ impl<'a> Planner<'a> {
                 && self.is_selected(archive);
             match &self.passed_over[at] {
                 None => {
-                    reasons.extend(source.reasons(&archive.id));
+                    match self.with_set.get(&at) {
+                        Some(of_set) => reasons.extend(of_set.iter().cloned()),
+                        None => {
+                            reasons.extend(source.reasons(&archive.id));
+                            for of_set in self.beside_set.get(&at).into_iter().flatten() {
+                                if !reasons.contains(of_set) {
+                                    reasons.push(of_set.clone());
+                                }
+                            }
+                        }
+                    }
                     if reasons.is_empty() {
                         open.insert(at);
                     }
@@ -454,8 +508,9 @@ impl<'a> Planner<'a> {
             archive.name.as_deref() == Some(name)
                 || archive.name.is_none() && guid::from_name(name).is_ok_and(|guid| guid == archive.id.guid())
         };
-        selection.guid.as_ref().is_none_or(|guid| *guid == archive.id.guid())
-            && selection.name.as_ref().is_none_or(named)
+        let by_itself = selection.guid.as_ref().is_none_or(|guid| *guid == archive.id.guid())
+            && selection.name.as_ref().is_none_or(named);
+        (by_itself || self.selected.contains(&archive.id.guid()))
             && selection.tag.as_ref().is_none_or(|tag| archive.tags.iter().any(|own| **own == **tag))
     }
 
@@ -481,6 +536,7 @@ impl<'a> Planner<'a> {
         };
         let difference = begun.duration_since(archive.stored_at).abs();
         whole
+            .or_else(|| archive.unread_reports.then_some(Reason::UnreadReports))
             .or_else(|| archive.unknown_sidecar.then_some(Reason::UnknownSidecar))
             .or_else(|| (begun.duration_since(self.now) > LEEWAY).then_some(Reason::Future))
             .or_else(|| (difference > LEEWAY && !self.policy.trust_name_time).then_some(Reason::TimeDiffers))
@@ -515,7 +571,10 @@ impl<'a> Planner<'a> {
         // Only these can have an effect: almost all archives need nothing and are in no set.
         let has_effect = |at: &usize| !archives[*at].needs.is_empty() || sets_of.contains_key(at);
         let mut staying: Vec<usize> = (0..archives.len()).filter(|at| !open.contains(at)).filter(has_effect).collect();
-        let tagged = |set: &Set| set.tags.iter().any(|tag| self.policy.tags.contains(&**tag));
+        let tagged = |set: &Set| {
+            set.unread_tags && !self.policy.tags.is_empty()
+                || set.tags.iter().any(|tag| self.policy.tags.contains(&**tag))
+        };
         let stays = |set: &usize| sets[*set].stays() || tagged(&sets[*set]);
         let mut held: Vec<usize> = (0..sets.len()).filter(stays).collect();
         loop {
@@ -559,20 +618,42 @@ impl<'a> Planner<'a> {
         open: &BTreeSet<usize>,
         half_deleted: &BTreeSet<usize>,
     ) -> Option<Excess> {
-        // Of what is half deleted it was decided before.
+        // Of what is half deleted it was decided before, and sets are counted as wholes.
+        let members: Vec<usize> = members.iter().copied().filter(|at| !self.with_set.contains_key(at)).collect();
         let expiring = members.iter().filter(|at| open.contains(at) && !half_deleted.contains(at)).count();
-        let since = self.pruned_at.get(guid).copied();
+        let counted = members.iter().filter(|at| open.contains(at) || self.passed_over[**at].is_none());
+        let stored = counted.map(|at| self.evidence.archives[*at].stored_at);
+        self.more_than_allowed(guid, BTreeSet::new(), expiring, self.pruned_at.get(guid).copied(), stored)
+    }
+
+    /// The same of the sets of one source.
+    fn excess_of_sets(&self, guid: &Guid, wholes: &[Whole], open: &BTreeSet<usize>) -> Option<Excess> {
+        let guids = wholes.iter().flat_map(|whole| &whole.members).map(|at| self.evidence.archives[*at].id.guid());
+        let guids: BTreeSet<Guid> = guids.collect();
+        let wholes = || wholes.iter().filter(|whole| !whole.shared);
+        let expiring = wholes().filter(|whole| whole.members.iter().any(|at| open.contains(at))).count();
+        let since = guids.iter().filter_map(|guid| self.pruned_at.get(guid)).max().copied();
+        self.more_than_allowed(guid, guids, expiring, since, wholes().map(|whole| whole.stored_at))
+    }
+
+    fn more_than_allowed(
+        &self,
+        guid: &Guid,
+        members: BTreeSet<Guid>,
+        expiring: usize,
+        since: Option<Timestamp>,
+        stored: impl Iterator<Item = Timestamp>,
+    ) -> Option<Excess> {
         let allowed = match (self.policy.max_expire, since) {
             (Some(most), _) => most as usize,
             (None, None) => return None,
             (None, Some(since)) => {
-                let counted = |at: &&usize| open.contains(at) || self.passed_over[**at].is_none();
-                let added = members.iter().filter(counted).filter(|at| self.evidence.archives[**at].stored_at > since);
+                let added = stored.filter(|at| *at > since).count();
                 // At the turn of a week or a month one archive may lose the reason of each rule at once.
                 let rules = self.policy.rules().count() + usize::from(self.policy.within.is_some());
-                added.count() + rules.max(1)
+                added + rules.max(1)
             }
         };
-        (expiring > allowed).then(|| Excess { guid: guid.clone(), expiring, allowed, since })
+        (expiring > allowed).then(|| Excess { guid: guid.clone(), members, expiring, allowed, since })
     }
 }

@@ -5,6 +5,7 @@
 //! Nothing here relies on a conditional create: where a store overwrites, a tombstone that is made twice is only younger.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -177,7 +178,10 @@ impl<'a> Run<'a> {
     fn new(store: &'a Store, options: &'a PruneOptions, now: Timestamp, evidence: Evidence) -> Run<'a> {
         let mut plan = plan(&evidence, &options.policy, now);
         if !options.force {
-            let stopped: HashSet<Guid> = plan.excess.iter().map(|excess| excess.guid.clone()).collect();
+            let guids = |excess: &Excess| {
+                iter::once(excess.guid.clone()).chain(excess.members.iter().cloned()).collect::<Vec<_>>()
+            };
+            let stopped: HashSet<Guid> = plan.excess.iter().flat_map(guids).collect();
             stop(&mut plan, &evidence, |guid| stopped.contains(guid).then_some(Reason::TooMany));
         }
         let deeds = vec![None; evidence.archives.len()];

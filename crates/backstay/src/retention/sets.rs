@@ -1,7 +1,7 @@
 //! Backup sets, as far as retention has to know them: which archives each one holds, and what keeps the set itself.
 //!
-//! Whoever can create objects can create a set. So one that is read only ever keeps: it ties its members together, and goes when
-//! the rules give up all of them. One that is damaged, or not what the given key or signer stands for, may have held any archive.
+//! Whoever can create objects can create a set. So one that is read ties its members together, and goes when
+//! all of them do; when the rules are for it as a whole, the plan says (`plan/sets.rs`). One that is damaged, or not what the given key or signer stands for, may have held any archive.
 
 use backstay_format::set::{MAX_SET, Set};
 use backstay_format::{ArchiveId, Result as Parsed};
@@ -11,16 +11,16 @@ use super::evidence::Member;
 use super::gather::Belief;
 use crate::archive::unlock;
 use crate::error::{Error, Result};
+use crate::guid;
 use crate::policy::ReadPolicy;
+use crate::set::reveal;
 
 /// What stands under a set's name.
 pub(super) enum Judged {
     /// A set, as far as it was looked.
     Read {
-        /// Its archives.
-        members: Vec<Member>,
-        /// Its own labels.
-        tags: Vec<String>,
+        /// What it says; names that are hidden are there where its key was given.
+        set: Box<Set>,
         /// Keys were given, and none of them is its key.
         closed: bool,
     },
@@ -38,13 +38,17 @@ pub(super) async fn judge(store: &Store, id: &ArchiveId, keyboxes: &[u32], belie
         Err(backstay_store::Error::TooLarge { .. }) => return Ok(Judged::Unreadable),
         Err(error) => return Err(error.into()),
     };
-    let Ok(sealed) = parsed else { return Ok(Judged::Unreadable) };
+    let Ok(mut sealed) = parsed else { return Ok(Judged::Unreadable) };
     let lock = &sealed.set.lock;
     let (mut closed, mut seal): (bool, Parsed<()>) = (false, Ok(()));
+    let mut keys = None;
     // The secret of an open set is everybody's.
     if lock.open.is_none() && !belief.keyring.is_empty() {
         match unlock(id, lock, keyboxes, store, &belief.keyring, &ReadPolicy::default()).await {
-            Ok(unlocked) => seal = sealed.check(&unlocked.keys.set()),
+            Ok(unlocked) => {
+                seal = sealed.check(&unlocked.keys.set());
+                keys = Some(unlocked.keys);
+            }
             // A key for other sets is no fault of this one.
             Err(Error::Format(_)) => closed = true,
             Err(error) => return Err(error),
@@ -54,6 +58,21 @@ pub(super) async fn judge(store: &Store, id: &ArchiveId, keyboxes: &[u32], belie
     if seal.and(signed).is_err() {
         return Ok(Judged::Unreadable);
     }
-    let members = sealed.set.members.into_iter().map(|member| Member { id: member.id, root: member.root });
-    Ok(Judged::Read { members: members.collect(), tags: sealed.set.tags, closed })
+    if let Some(keys) = keys
+        && reveal(&mut sealed.set, &keys).is_err()
+    {
+        return Ok(Judged::Unreadable);
+    }
+    Ok(Judged::Read { set: Box::new(sealed.set), closed })
+}
+
+/// Its archives, and which of them were made for a set of its source.
+pub(super) fn members(set: &Set) -> Vec<Member> {
+    let source = set.id.guid();
+    let member = |member: &backstay_format::set::Member| Member {
+        id: member.id.clone(),
+        root: member.root,
+        own: guid::of_member(&source, &member.name).is_ok_and(|guid| guid == member.id.guid()),
+    };
+    set.members.iter().map(member).collect()
 }

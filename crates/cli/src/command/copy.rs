@@ -1,6 +1,7 @@
 //! `copy`: archives in a second store.
 
 mod anew;
+mod several;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::anew::Anew;
+use self::several::{Failed, Several};
 use crate::args::select::Narrow;
 use crate::args::value::parse_cores;
 use crate::failure::{Failure, Result};
@@ -39,6 +41,8 @@ The last one copies to the store of a profile, which has its own server and cred
 
 A copy is the same archive, byte for byte, under the same id; no key is needed to make it. What the manifest
 says of each part is checked on the way. A copy that was interrupted goes on when it is started again; so does a repair.
+With --all, an archive that cannot be copied or repaired does not keep the others from it: the run says which it was, and fails at
+its end. One that is deleted while the run is at work is not a failure.
 
 With --to-format native, archives of the openssl format are read with their password and written anew: same id and time, the
 old manager's document kept inside, new keys. With --reencrypt native archives are written anew too. What was converted before is not
@@ -107,18 +111,21 @@ impl Copy {
             return self.anew.run(&from, &to, ids, self.uploads, session).await;
         }
         let (mut archives, mut copied_sets) = (Vec::new(), Vec::new());
+        let mut several = Several::new(session, "copied", self.archive.is_some());
         for id in ids {
-            let copied = backstay::copy(&from, &to, &id, &options, &session.context, session.observer()).await?;
-            archives.push(Printed::from(&copied));
+            let copied = backstay::copy(&from, &to, &id, &options, &session.context, session.observer()).await;
+            archives.extend(several.take(&from, &id, copied).await?.as_ref().map(Printed::from));
         }
         // After the archives: a set brings those of its members along that the filter left out.
         for id in sets {
-            let copied = copy_set(&from, &to, &id, &options, &session.context, session.observer()).await?;
-            copied_sets.push(PrintedSet::from(&copied));
+            let copied = copy_set(&from, &to, &id, &options, &session.context, session.observer()).await;
+            copied_sets.extend(several.take(&from, &id, copied).await?.as_ref().map(PrintedSet::from));
         }
         session.output.end();
-        session.output.result("copied", &All { to: to.url().to_owned(), archives, sets: copied_sets })?;
-        Ok(0)
+        let (failed, gone) = several.told();
+        let all = All { to: to.url().to_owned(), archives, sets: copied_sets, failed, gone };
+        session.output.result("copied", &all)?;
+        several.end(all.failed.len())
     }
 }
 
@@ -137,18 +144,20 @@ impl Copy {
             }
         };
         let mut archives = Vec::new();
+        let mut several = Several::new(session, "repaired", self.archive.is_some());
         for id in ids {
-            let repaired =
-                backstay::repair(store, &replica, &id, options, &session.context, session.observer()).await?;
-            archives.push(Mended::from(&repaired));
+            let repaired = backstay::repair(store, &replica, &id, options, &session.context, session.observer()).await;
+            archives.extend(several.take(&replica, &id, repaired).await?.as_ref().map(Mended::from));
         }
         for id in sets {
-            let repaired = repair_set(store, &replica, &id, options, &session.context, session.observer()).await?;
-            archives.extend(repaired.iter().map(Mended::from));
+            let repaired = repair_set(store, &replica, &id, options, &session.context, session.observer()).await;
+            archives.extend(several.take(&replica, &id, repaired).await?.iter().flatten().map(Mended::from));
         }
         session.output.end();
-        session.output.result("repaired", &AllMended { from: replica.url().to_owned(), archives })?;
-        Ok(0)
+        let (failed, gone) = several.told();
+        let all = AllMended { from: replica.url().to_owned(), archives, failed, gone };
+        session.output.result("repaired", &all)?;
+        several.end(all.failed.len())
     }
 }
 
@@ -157,6 +166,9 @@ impl Copy {
 struct AllMended {
     from: String,
     archives: Vec<Mended>,
+    failed: Vec<Failed>,
+    /// Archives that were deleted from the replica meanwhile.
+    gone: Vec<String>,
 }
 
 /// One archive.
@@ -166,6 +178,8 @@ struct Mended {
     parts: u32,
     restored: Vec<String>,
     replaced: Vec<String>,
+    differing: Vec<String>,
+    added: Vec<String>,
     sent: u64,
     elapsed_ms: u64,
 }
@@ -177,6 +191,8 @@ impl From<&Repaired> for Mended {
             parts: repaired.parts,
             restored: repaired.restored.clone(),
             replaced: repaired.replaced.clone(),
+            differing: repaired.differing.clone(),
+            added: repaired.added.clone(),
             sent: repaired.sent,
             elapsed_ms: u64::try_from(repaired.elapsed.as_millis()).unwrap_or(u64::MAX),
         }
@@ -186,9 +202,13 @@ impl From<&Repaired> for Mended {
 impl fmt::Display for AllMended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for archive in &self.archives {
-            let Mended { id, parts, restored, replaced, sent, .. } = archive;
-            write!(f, "{id}: {}, all good", count(u64::from(*parts), "part"))?;
-            let mended = restored.len() + replaced.len();
+            let Mended { id, parts, restored, replaced, differing, added, sent, .. } = archive;
+            let parts = count(u64::from(*parts), "part");
+            match differing.len() as u64 {
+                0 => write!(f, "{id}: {parts}, all good")?,
+                number => write!(f, "{id}: {parts} good, {} NOT AS IN THE REPLICA", count(number, "keybox"))?,
+            }
+            let mended = restored.len() + replaced.len() + added.len();
             if mended > 0 {
                 let mended = count(mended as u64, "object");
                 write!(f, " now: {mended} with {} brought back from {}", Size(*sent), self.from)?;
@@ -196,8 +216,16 @@ impl fmt::Display for AllMended {
             writeln!(f)?;
             restored.iter().try_for_each(|name| writeln!(f, "  {name} was missing"))?;
             replaced.iter().try_for_each(|name| writeln!(f, "  {name} was damaged"))?;
+            differing.iter().try_for_each(|name| {
+                writeln!(
+                    f,
+                    "  {name} is another one than the replica's, and stays: without a key nobody can tell which is good"
+                )
+            })?;
+            added.iter().try_for_each(|name| writeln!(f, "  {name} is the replica's, added beside it"))?;
         }
-        if self.archives.is_empty() {
+        write_failed(f, "REPAIRED", &self.failed)?;
+        if self.archives.is_empty() && self.failed.is_empty() {
             writeln!(f, "there is nothing to repair")?;
         }
         Ok(())
@@ -210,6 +238,13 @@ struct All {
     to: String,
     archives: Vec<Printed>,
     sets: Vec<PrintedSet>,
+    failed: Vec<Failed>,
+    /// Archives that were deleted meanwhile.
+    gone: Vec<String>,
+}
+
+fn write_failed(f: &mut fmt::Formatter<'_>, done: &str, failed: &[Failed]) -> fmt::Result {
+    failed.iter().try_for_each(|Failed { id, code, why }| writeln!(f, "{id}: NOT {done}: {why} [{code}]"))
 }
 
 /// One backup set.
@@ -268,7 +303,8 @@ impl fmt::Display for All {
         for set in &self.sets {
             writeln!(f, "{}: the set of {} in {}", set.id, count(set.members.len() as u64, "member"), self.to)?;
         }
-        if self.archives.is_empty() && self.sets.is_empty() {
+        write_failed(f, "COPIED", &self.failed)?;
+        if self.archives.is_empty() && self.sets.is_empty() && self.failed.is_empty() {
             writeln!(f, "there is nothing to copy")?;
         }
         Ok(())

@@ -66,10 +66,10 @@ pub(crate) struct Prune {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Rules")]
     min_keep: u32,
 
-    /// Only archives of the source with this name
+    /// Only archives of the source with this name, or members of the backup sets with it
     #[arg(long, value_name = "NAME", help_heading = "Selection")]
     name: Option<String>,
-    /// Only archives of the source with this guid
+    /// Only archives of the source with this guid, or members of the backup sets with it
     #[arg(long, value_name = "GUID", help_heading = "Selection")]
     guid: Option<Guid>,
     /// Only archives that were made with this tag

@@ -26,6 +26,7 @@ use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::output::Size;
 use crate::output::human::{Elapsed, count};
+use crate::output::visible::cell;
 use crate::run::Status;
 use crate::session::Session;
 pub(super) use to_database::describe;
@@ -376,8 +377,8 @@ impl From<&RestoredSet> for PrintedSet {
 impl fmt::Display for PrintedSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for member in &self.members {
-            let file = member.file.display();
-            writeln!(f, "{file}: {} of content from {}", Size(member.restored.content), member.restored.id)?;
+            let file = member.file.display().to_string();
+            writeln!(f, "{}: {} of content from {}", cell(&file), Size(member.restored.content), member.restored.id)?;
         }
         let members = count(self.members.len() as u64, "member");
         writeln!(f, "the set {} is restored: {members}, {}", self.id, self.elapsed)

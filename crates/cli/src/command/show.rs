@@ -22,6 +22,7 @@ use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::output::Size;
 use crate::output::human::count;
+use crate::output::visible::cell;
 use crate::run::Status;
 use crate::session::Session;
 
@@ -301,7 +302,7 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = &self.row;
         let mut line =
-            |name: &str, value: &str| if value.is_empty() { Ok(()) } else { writeln!(f, "{name:<10} {value}") };
+            |name: &str, value: &str| if value.is_empty() { Ok(()) } else { writeln!(f, "{name:<10} {}", cell(value)) };
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         line("archive", &row.id)?;
         line("name", &text(&row.name))?;

@@ -20,6 +20,7 @@ use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::output::Size;
 use crate::output::human::{Elapsed, count};
+use crate::output::visible::cell;
 use crate::run::Status;
 use crate::session::Session;
 
@@ -266,7 +267,8 @@ impl From<&Finding> for PrintedFinding {
 impl fmt::Display for PrintedFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let object = self.object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default();
-        write!(f, "{}[{}] {object}{}", self.severity.to_ascii_lowercase(), self.code, self.text)
+        let text = format!("{object}{}", self.text);
+        write!(f, "{}[{}] {}", self.severity.to_ascii_lowercase(), self.code, cell(&text))
     }
 }
 

@@ -25,7 +25,10 @@ pub(super) fn read(
         let known = table.get(&key).filter(|_| name == variable(&key));
         if known.is_some() && table.must_be_spelled_out(&key) {
             if !value.to_string_lossy().trim().is_empty() {
-                warnings.push(format!("the variable {name} is not read: say --{key} on the command line"));
+                warnings.push(format!(
+                    "the variable {name} is not read: say --{} on the command line",
+                    key.replace('_', "-")
+                ));
             }
             continue;
         }

@@ -1,7 +1,10 @@
 //! Sizes, durations and colours for people.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
+
+use super::visible::cell;
 
 /// Bytes, in the largest binary unit that leaves a number of at least 1.
 #[derive(Debug, Clone, Copy)]
@@ -71,19 +74,20 @@ impl Style {
     }
 }
 
-/// Rows as columns: the first row is the heading; columns of numbers stand to the right.
+/// Rows as columns: the first row is the heading; columns of numbers stand to the right. Whatever is in a cell, a row is one line.
 pub(crate) fn table(rows: &[Vec<String>], right: &[usize]) -> String {
+    let rows: Vec<Vec<Cow<'_, str>>> = rows.iter().map(|row| row.iter().map(|text| cell(text)).collect()).collect();
     let columns = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> =
         (0..columns).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             let blanks = " ".repeat(width.saturating_sub(cell.chars().count()));
             let gap = if column == 0 { "" } else { "  " };
             line += gap;
-            line += &if right.contains(&column) { blanks + cell } else { cell.clone() + &blanks };
+            line += &if right.contains(&column) { blanks + cell } else { format!("{cell}{blanks}") };
         }
         text += line.trim_end();
         text.push('\n');
@@ -166,6 +170,8 @@ mod tests {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
         let text = table(&[row(["NAME", "SIZE"]), row(["é", "1 B"]), row(["longer", "100 B"])], &[1]);
         assert_eq!(text, "NAME     SIZE\né         1 B\nlonger  100 B\n");
+        let text = table(&[row(["NAME", "SIZE"]), row(["a\nb", "1 B"])], &[1]);
+        assert_eq!(text, "NAME  SIZE\na\\nb   1 B\n");
     }
 
     #[test]

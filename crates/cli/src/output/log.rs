@@ -46,7 +46,10 @@ impl<S: Subscriber> Layer<S> for Lines {
         event.record(&mut fields);
         let level = metadata.level().as_str().to_ascii_lowercase();
         match output.events {
-            Form::Text => output.line(&format!("{level}: {}{}", fields.message, fields.text())),
+            Form::Text => {
+                let text = format!("{level}: {}{}", fields.message, fields.text());
+                output.line(&super::visible::message(&text));
+            }
             Form::Json => output.line(&json::event(
                 "log",
                 &[

@@ -11,6 +11,7 @@ mod drill;
 mod explain;
 mod gc;
 mod gcs;
+mod guards;
 mod harness;
 mod help;
 mod interrupt;

@@ -8,15 +8,15 @@ use backstay::backup::{Format, Padding};
 use backstay::convert::{Conversion, ConvertOptions, Outcome};
 use backstay::effort::Level;
 use backstay::keys::Encryption;
-use backstay::policy::{OpensslReading, ProfileName};
+use backstay::policy::ProfileName;
 use backstay_format::ArchiveId;
 use backstay_format::header::Codec;
-use backstay_format::key::Keyring;
 use backstay_format::segment::Aead;
 use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
 
+use super::several::{Failed, Several};
 use crate::args::format::{Derivation, FormatName, Payload, reading};
 use crate::args::unlock::Unlock;
 use crate::failure::{Failure, Result};
@@ -109,56 +109,28 @@ impl Anew {
         let passphrase = self.new_passphrase_file.as_deref().map(keys::passphrase_in).transpose()?;
         // Before the first one is read: whether there are recipients, and files with keys are what they should be.
         self.format(passphrase.as_ref(), session)?;
-        let several = ids.len() > 1;
-        let mut all = All { to: to.url().to_owned(), archives: Vec::new(), failed: Vec::new() };
-        let mut first_failure = None;
+        let mut several = Several::new(session, "converted", ids.len() == 1);
+        let mut archives = Vec::new();
         for id in ids {
-            match self.one(from, to, &id, &keyring, passphrase.as_ref(), openssl, transfers, session).await {
-                Ok(conversion) => all.archives.push(Printed::from(&conversion)),
-                Err(failure) if several && is_of_the_archive(&failure) => {
-                    let message = failure.message.clone();
-                    session.output.warning(Some(failure.code), &format!("{id} is not converted: {message}"));
-                    all.failed.push(Failed { id: id.to_string(), code: failure.code, why: message });
-                    first_failure.get_or_insert(failure);
-                }
-                Err(failure) => return Err(failure),
-            }
+            let options = ConvertOptions {
+                format: self.format(passphrase.as_ref(), session)?,
+                level: self.level,
+                memory: session.global.memory,
+                part_size: self.part_size,
+                transfers,
+                openssl,
+                reencrypt: self.reencrypt,
+                restart: self.restart,
+            };
+            let (context, observer) = (&session.context, session.observer());
+            let converted = backstay::convert(from, to, &id, &keyring, options, context, observer).await;
+            archives.extend(several.take(from, &id, converted).await?.as_ref().map(Printed::from));
         }
         session.output.end();
+        let (failed, gone) = several.told();
+        let all = All { to: to.url().to_owned(), archives, failed, gone };
         session.output.result("converted", &all)?;
-        match first_failure {
-            None => Ok(0),
-            Some(failure) => {
-                let (failed, of) = (all.failed.len() as u64, (all.failed.len() + all.archives.len()) as u64);
-                let message = format!("{failed} of {} are not converted", count(of, "archive"));
-                Err(Failure::new(failure.code, message).because(failure.message))
-            }
-        }
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "what one conversion is made of")]
-    async fn one(
-        &self,
-        from: &Store,
-        to: &Store,
-        id: &ArchiveId,
-        keyring: &Keyring,
-        passphrase: Option<&SecretString>,
-        openssl: OpensslReading,
-        transfers: usize,
-        session: &Session,
-    ) -> Result<Conversion> {
-        let options = ConvertOptions {
-            format: self.format(passphrase, session)?,
-            level: self.level,
-            memory: session.global.memory,
-            part_size: self.part_size,
-            transfers,
-            openssl,
-            reencrypt: self.reencrypt,
-            restart: self.restart,
-        };
-        Ok(backstay::convert(from, to, id, keyring, options, &session.context, session.observer()).await?)
+        several.end(all.failed.len())
     }
 
     fn format(&self, passphrase: Option<&SecretString>, session: &Session) -> Result<Format> {
@@ -177,25 +149,14 @@ impl Anew {
     }
 }
 
-/// Whether the next archive may fare better.
-fn is_of_the_archive(failure: &Failure) -> bool {
-    !matches!(failure.exit(), 2 | 40 | 130 | 1) || matches!(failure.code, "name.taken" | "usage.arguments")
-}
-
 /// What is in the target now.
 #[derive(Debug, Serialize)]
 struct All {
     to: String,
     archives: Vec<Printed>,
     failed: Vec<Failed>,
-}
-
-/// One archive that is not there.
-#[derive(Debug, Serialize)]
-struct Failed {
-    id: String,
-    code: &'static str,
-    why: String,
+    /// Archives that were deleted meanwhile.
+    gone: Vec<String>,
 }
 
 /// One archive.

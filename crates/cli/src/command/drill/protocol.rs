@@ -12,6 +12,7 @@ use super::history::Estimate;
 use crate::failure::Failure;
 use crate::output::Size;
 use crate::output::human::{Elapsed, count};
+use crate::output::visible::cell;
 
 /// What a drill says about its archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -238,7 +239,7 @@ impl fmt::Display for Protocol {
             "recorded as",
         ];
         for (name, text) in self.facts().into_iter().filter(|(name, _)| shown.contains(name)) {
-            writeln!(f, "{name}: {text}")?;
+            writeln!(f, "{name}: {}", cell(&text))?;
         }
         writeln!(f, "drill of {} {}", self.id, self.sentence())
     }

@@ -23,7 +23,8 @@ Examples:
 Only archives written with --detached-keys can be destroyed in this way: the slots of others are in
 every part. What this cannot reach: old versions of the keyboxes in a bucket that keeps them (the exit status is
 then 3, and they are to be deleted with the store's own tools); copies of the archive in other stores, each with keyboxes of its
-own; whoever read a keybox before, or has the archive's secret from `key export`. A lock on a keybox holds until its date.";
+own; whoever read a keybox before, or has the archive's secret from `key export`. A lock on a keybox holds until its date. The keys of an
+archive that is held, or that a held backup set needs, are not destroyed.";
 
 /// Delete an archive's key slots, so that nobody can ever open it again
 #[derive(Debug, Args)]
@@ -45,6 +46,7 @@ impl Destroy {
             backstay::rewrap::destroy_keys(&store, &id).await?
         } else {
             let details = backstay::catalog::show(&store, &id, &Keyring::default()).await?;
+            backstay::rewrap::demand_no_hold(&store, &id).await?;
             let names = details.objects.into_iter().map(|(name, _)| name);
             names.filter(|name| matches!(ObjectName::parse(name), ObjectName::Keybox(..))).collect()
         };

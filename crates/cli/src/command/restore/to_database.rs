@@ -20,6 +20,7 @@ use super::{Printed, Restore};
 use crate::failure::Result;
 use crate::output::Output;
 use crate::output::human::count;
+use crate::output::visible::cell;
 use crate::run::Status;
 use crate::session::Session;
 
@@ -179,7 +180,7 @@ struct LoadedMember {
 impl fmt::Display for LoadedSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for member in &self.members {
-            write!(f, "{}: {}", member.name, member.restored)?;
+            write!(f, "{}: {}", cell(&member.name), member.restored)?;
         }
         let members = count(self.members.len() as u64, "member");
         writeln!(f, "the set {}, {members}, is in PostgreSQL {}: {}", self.id, self.server, self.messages)

@@ -15,6 +15,7 @@ use super::{RemarkLine, indented};
 use crate::command::list::begun;
 use crate::failure::Result;
 use crate::output::Size;
+use crate::output::visible::cell;
 use crate::run::Status;
 use crate::session::Session;
 
@@ -99,7 +100,7 @@ struct Member {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line =
-            |name: &str, value: &str| if value.is_empty() { Ok(()) } else { writeln!(f, "{name:<10} {value}") };
+            |name: &str, value: &str| if value.is_empty() { Ok(()) } else { writeln!(f, "{name:<10} {}", cell(value)) };
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         line("set", &self.id)?;
         line("name", &text(&self.name))?;
