@@ -17,7 +17,6 @@ use backstay_format::header::{Header, MAX_LINE, Reference};
 use backstay_format::key::MAX_KEYBOXES;
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, Profile, SealedManifest, is_aborted_marker};
 use backstay_format::schedule::sha256;
-use backstay_format::text::to_hex;
 use backstay_format::{ArchiveId, Error as Fault, ObjectName, openssl};
 use backstay_store::{Error as StoreError, Store};
 use bytes::Bytes;
