@@ -256,7 +256,8 @@ pub(crate) async fn write(
         return Err(Error::Usage { why: "a single object goes to one store only".to_owned() });
     }
     if options.spool.is_some() && (single || options.also.is_some()) {
-        return Err(Error::Usage { why: "a spool is for the parts of an archive in one store".to_owned() });
+        return Err(Error::Usage { why: "a spool keeps the parts of an archive for one store: it goes neither with a second store nor with a single object"
+                .to_owned() });
     }
     let destinations = Destinations::new(store, options.also.as_ref(), &observer);
     // With a second store or a spool a backup goes on without this one.

@@ -3,14 +3,15 @@
 //! On a store that keeps conditions a name is taken by one writer and stays its own, so that a listing before the commit only has to find what is
 //! not ours (W8 of the specification). On a store that takes the condition and overwrites, two writers that begin in the same millisecond
 //! replace each other's objects and hear of nothing. There a backup relies on its id, looks before its first part whether anybody has
-//! it, and accounts for every byte under it: after the first part, and again before the manifest.
+//! it, and accounts for every byte under it: after the first part, and again before the manifest. A copy, whose id is another's, does the
+//! same before its manifest (`receiver.rs`).
 
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
 use backstay_format::manifest::PartEntry;
 use backstay_format::{ArchiveId, ObjectName};
-use backstay_store::{Error as StoreError, Store};
+use backstay_store::{Error as StoreError, ObjectInfo, Store};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::cpu::Cpu;
@@ -87,6 +88,26 @@ pub(crate) async fn nothing_else_is_named(
 /// `name.taken` if another writer's object is there, or has replaced one of ours; `store.condition-ignored` if the credentials do not allow to
 /// see that it is not so; `store.failed`.
 pub(crate) async fn exactly_ours(store: &Store, id: &ArchiveId, ours: &[Ours], cpu: &Cpu) -> Result<()> {
+    account(store, id, ours, |_| false, cpu).await
+}
+
+/// The same for a copy, whose archive may have got remarks, reports and further slots there, and its manifest, which is compared by itself.
+///
+/// # Errors
+/// As [`exactly_ours`].
+pub(crate) async fn nothing_but(store: &Store, id: &ArchiveId, ours: &[Ours], cpu: &Cpu) -> Result<()> {
+    let beside = |name: &ObjectName| !matches!(name, ObjectName::Part { .. } | ObjectName::Single(_));
+    account(store, id, ours, beside, cpu).await
+}
+
+/// These objects carry the id, hold our bytes, and are alone but for what may be `beside` them.
+async fn account(
+    store: &Store,
+    id: &ArchiveId,
+    ours: &[Ours],
+    beside: impl Fn(&ObjectName) -> bool,
+    cpu: &Cpu,
+) -> Result<()> {
     let refused = |error| match error {
         StoreError::Denied { .. } => {
             let name = ours.first().map(|ours| ours.name.clone()).unwrap_or_default();
@@ -97,10 +118,12 @@ pub(crate) async fn exactly_ours(store: &Store, id: &ArchiveId, ours: &[Ours], c
     let mut expected: BTreeMap<&str, &Ours> = ours.iter().map(|ours| (ours.name.as_str(), ours)).collect();
     let mut listing = store.list(id.as_str(), None);
     while let Some(object) = listing.try_next().await.map_err(refused)? {
-        if ObjectName::parse(&object.name).id() != Some(id) {
+        let parsed = ObjectName::parse(&object.name);
+        if parsed.id() != Some(id) {
             continue;
         }
         match expected.remove(object.name.as_str()) {
+            None if beside(&parsed) => {}
             None => return Err(taken(store, object.name, "it is not ours, but carries our id")),
             Some(ours) if ours.size != object.size => {
                 return Err(taken(store, object.name, "another writer has replaced it"));
@@ -144,10 +167,23 @@ pub(crate) async fn still_ours(store: &Store, ours: &Ours, cpu: &Cpu) -> Result<
 /// The digest that the store keeps, or that of the bytes which it gives back; `None` if the object is gone.
 async fn digest_of(store: &Store, ours: &Ours, cpu: &Cpu) -> Result<Option<[u8; 32]>> {
     match store.head(&ours.name).await? {
-        Some(kept) if kept.size != ours.size => return Ok(None),
-        Some(kept) if kept.sha256.is_some() => return Ok(kept.sha256),
-        Some(_) => {}
-        None => return Ok(None),
+        Some(kept) => digest_of_kept(store, &kept, ours, cpu).await,
+        None => Ok(None),
+    }
+}
+
+/// The same for an object that was looked at. `None` also if it is of another size.
+pub(crate) async fn digest_of_kept(
+    store: &Store,
+    kept: &ObjectInfo,
+    ours: &Ours,
+    cpu: &Cpu,
+) -> Result<Option<[u8; 32]>> {
+    if kept.size != ours.size {
+        return Ok(None);
+    }
+    if kept.sha256.is_some() {
+        return Ok(kept.sha256);
     }
     let mut hash = digest::Context::new(&digest::SHA256);
     let mut at = 0;

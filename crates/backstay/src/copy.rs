@@ -1,7 +1,8 @@
 //! `copy`: an archive in another store, byte for byte. Parts first and the manifest last, so that the copy too exists only when it is whole.
 //!
 //! No key is needed. Whatever the sealed manifest says of a part is checked on the way, so a damaged archive is not copied. A copy that was
-//! interrupted goes on where it was: an object that is there already is compared and not sent again.
+//! interrupted goes on where it was: an object that is there already is compared and not sent again. What a store has to be asked that
+//! overwrites is in `receiver.rs`.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -17,12 +18,14 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::archive::{Committed, KEYBOX_FETCH, Located, Object};
+use crate::claim::Ours;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::fetch::{Fetcher, RUN, digest_fault};
 use crate::layout;
 use crate::observe::{Event, Observer, Progress};
 use crate::policy::ReadPolicy;
+use crate::receiver::Receiver;
 use crate::shelf::Shelf;
 
 /// How to copy.
@@ -63,7 +66,8 @@ pub struct Copied {
 ///
 /// # Errors
 /// Those of finding the archive (`archive.*`, `name.*`, `manifest.*`, `part.*`), `part.digest` for a part that is damaged in the source,
-/// `name.taken` when the target has other bytes under a name, `usage.memory` for parts that are larger than the memory, and the
+/// `name.taken` when the target has other bytes under a name, `store.condition-ignored` when it overwrites and does not allow to look,
+/// `usage.memory` for parts that are larger than the memory, and the
 /// stores' own. After an error the target has no manifest that it did not have before.
 pub async fn copy(
     from: &Store,
@@ -99,13 +103,16 @@ pub async fn copy(
         run: RUN,
         plains: Shelf::default(),
     };
-    let transfer = Transfer { fetcher, to, context };
+    let transfer = Transfer { fetcher, to: Receiver::new(to, &context.cpu, &observer), context };
 
     let copying = async {
+        let mut ours = Vec::new();
         for m in &located.objects.keyboxes {
             let name = id.keybox(*m);
             if let Some(bytes) = from.get(&name, KEYBOX_FETCH).await? {
-                transfer.create(&name, bytes, false).await?;
+                let keybox = Ours { name, size: bytes.len() as u64, sha256: sha256(&bytes) };
+                transfer.to.create(&keybox, bytes).await?;
+                ours.push(keybox);
             }
         }
         let mut progress = Progress {
@@ -114,17 +121,19 @@ pub async fn copy(
             ..Progress::default()
         };
         let mut sent = 0;
-        // The first one goes alone: it tells whether the store keeps conditions.
+        // The first one goes alone: it tells whether the store keeps conditions, and what is to be known of it.
         let (first, others) = parts.split_at(parts.len().min(1));
-        let first = stream::iter(first).then(|part| transfer.part(part, digests.get(&part.n), true));
-        let others = stream::iter(others).map(|part| transfer.part(part, digests.get(&part.n), false));
+        let first = stream::iter(first).then(|part| transfer.part(part, digests.get(&part.n)));
+        let others = stream::iter(others).map(|part| transfer.part(part, digests.get(&part.n)));
         let mut done = pin!(first.chain(others.buffer_unordered(at_once)));
         while let Some(moved) = done.try_next().await? {
-            progress.stored += moved.size;
+            progress.stored += moved.part.size;
             progress.parts += 1;
-            sent += if moved.sent { moved.size } else { 0 };
+            sent += if moved.sent { moved.part.size } else { 0 };
+            ours.push(moved.part);
             observer.event(&Event::Progress(progress));
         }
+        transfer.to.account(id, &ours, sent > 0).await?;
         Ok::<_, Error>((progress, sent))
     };
     let (progress, sent) = tokio::select! {
@@ -134,8 +143,9 @@ pub async fn copy(
         }
         copied = copying => copied?,
     };
-    if let Some(manifest) = manifest {
-        transfer.create(&id.manifest(), manifest, false).await?;
+    if let Some(bytes) = manifest {
+        let manifest = Ours { name: id.manifest(), size: bytes.len() as u64, sha256: sha256(&bytes) };
+        transfer.to.commit(&manifest, bytes).await?;
     }
     let checked = !digests.is_empty();
     Ok(Copied {
@@ -195,33 +205,24 @@ async fn manifest(from: &Store, located: &Located) -> Result<Option<Bytes>> {
 /// Two stores and what lies between.
 struct Transfer<'a> {
     fetcher: Fetcher,
-    to: &'a Store,
+    to: Receiver,
     context: &'a Context,
 }
 
 /// One part that is in the target.
 struct Moved {
-    size: u64,
+    part: Ours,
     sent: bool,
 }
 
 impl Transfer<'_> {
-    async fn part(&self, part: &Object, expected: Option<&[u8; 32]>, probe: bool) -> Result<Moved> {
-        let moved = |sent| Moved { size: part.size, sent };
-        let there = match self.to.head(&part.name).await {
-            // The first object makes the directory.
-            Err(backstay_store::Error::StoreMissing { .. }) if self.to.is_local() => None,
-            // Whoever may only write finds out what is there by writing.
-            Err(backstay_store::Error::Denied { .. }) => None,
-            there => there?,
-        };
-        if let (Some(there), Some(expected)) = (there, expected) {
-            let same = there.size == part.size
-                && match there.sha256 {
-                    Some(sha256) => sha256 == *expected,
-                    None => self.target().digest(part).await? == *expected,
-                };
-            return if same { Ok(moved(false)) } else { Err(self.taken(&part.name)) };
+    async fn part(&self, part: &Object, expected: Option<&[u8; 32]>) -> Result<Moved> {
+        let ours = |sha256: &[u8; 32]| Ours { name: part.name.clone(), size: part.size, sha256: *sha256 };
+        let seen = self.to.look(&part.name).await?;
+        if let Some(expected) = expected
+            && self.to.has(&seen, &ours(expected)).await?
+        {
+            return Ok(Moved { part: ours(expected), sent: false });
         }
         let mut pieces = self.fetcher.raw(part);
         let mut bytes = Vec::with_capacity(usize::try_from(part.size).unwrap_or(usize::MAX));
@@ -236,33 +237,12 @@ impl Transfer<'_> {
         {
             return Err(digest_fault(part, &found, expected));
         }
-        self.send(&part.name, bytes, found, probe).await?;
-        Ok(moved(true))
-    }
-
-    async fn create(&self, name: &str, bytes: Bytes, probe: bool) -> Result<()> {
-        let digest = sha256(&bytes);
-        self.send(name, bytes, digest, probe).await
-    }
-
-    async fn send(&self, name: &str, bytes: Bytes, sha256: [u8; 32], probe: bool) -> Result<()> {
-        let sent = match probe {
-            true => self.to.create_probing(name, bytes, sha256).await,
-            false => self.to.create(name, bytes, sha256).await,
-        };
-        match sent {
-            Ok(_) => Ok(()),
-            Err(backstay_store::Error::NameTaken { .. }) => Err(self.taken(name)),
-            Err(error) => Err(error.into()),
+        let part = ours(&found);
+        // Without a manifest only its own bytes tell whether it is the same.
+        let there = self.to.has(&seen, &part).await?;
+        if !there {
+            self.to.send(&part, bytes, &seen).await?;
         }
-    }
-
-    /// Reads what the target has.
-    fn target(&self) -> Fetcher {
-        Fetcher { store: self.to.clone(), ..self.fetcher.clone() }
-    }
-
-    fn taken(&self, name: &str) -> Error {
-        Error::CopyDiffers { name: name.to_owned(), store: self.to.url().to_owned() }
+        Ok(Moved { part, sent: !there })
     }
 }

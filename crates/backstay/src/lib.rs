@@ -36,6 +36,7 @@ mod parts;
 pub mod policy;
 mod range;
 pub mod reassemble;
+mod receiver;
 pub mod repair;
 pub mod report;
 pub mod restore;

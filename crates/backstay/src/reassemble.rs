@@ -181,25 +181,29 @@ async fn read_native(native: &Native, fetcher: &Fetcher, context: &Context) -> R
     let parts = native.parts.iter().enumerate().map(|(i, part)| (part.clone(), place(i))).collect();
     let mut steps = fetcher.scan(native, parts);
     let (mut feed, pieces) = mpsc::channel(1);
-    let mut decoder = Decoder::native(native.header.common.codec, pieces.boxed(), &context.cpu, None);
-    let mut entries = Vec::new();
-    let scanning = async {
+    let decoder = Decoder::native(native.header.common.codec, pieces.boxed(), &context.cpu, None);
+    let scanning = async move {
+        let mut entries = Vec::new();
         while let Some(step) = steps.next().await {
-            // A decoder that has found a fault takes no more; its fault is the one that counts.
-            match step {
-                Step::Plain { bytes, stored, .. } => drop(feed.send(Ok(Piece { bytes, stored })).await),
+            let taken = match step {
+                Step::Plain { bytes, stored, .. } => feed.send(Ok(Piece { bytes, stored })).await,
                 Step::Whole(part) => {
                     entries.push(PartEntry { size: part.object.size, rnd: Some(part.rnd), sha256: part.sha256 });
+                    Ok(())
                 }
                 Step::Bad { fault, .. } => {
                     let _ = feed.send(Err(fault)).await;
                     break;
                 }
+            };
+            // The decoder has found a fault, which is the one that counts.
+            if taken.is_err() {
+                break;
             }
         }
-        feed.close_channel();
+        entries
     };
-    let ((), content) = tokio::join!(scanning, drain(&mut decoder));
+    let (entries, content) = tokio::join!(scanning, drain(decoder));
     let content = content?;
     let header = &native.header;
     let head = Head { common: header.common.clone(), rest: header.rest.clone(), len: header.line.len() };
@@ -213,8 +217,8 @@ async fn read_openssl(
     context: &Context,
 ) -> Result<(Profile, Vec<PartEntry>, u64)> {
     let (mut feed, pieces) = mpsc::channel(1);
-    let mut decoder = Decoder::openssl(archive.key.clone(), archive.gzip, pieces.boxed(), &context.cpu, None);
-    let hashing = async {
+    let decoder = Decoder::openssl(archive.key.clone(), archive.gzip, pieces.boxed(), &context.cpu, None);
+    let hashing = async move {
         let mut entries = Vec::new();
         for part in &archive.parts {
             let mut pieces = fetcher.raw(part);
@@ -226,23 +230,26 @@ async fn read_openssl(
                 });
                 let (context, bytes) = hashed.await?;
                 hash = context;
-                let _ = feed.send(Ok(Piece { bytes, stored })).await;
+                // The decoder has found a fault, which is the one that counts.
+                if feed.send(Ok(Piece { bytes, stored })).await.is_err() {
+                    return Ok(entries);
+                }
             }
             let sha256 = hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
             entries.push(PartEntry { size: part.size, rnd: None, sha256 });
         }
-        feed.close_channel();
         Ok::<_, Error>(entries)
     };
-    let (entries, content) = tokio::join!(hashing, drain(&mut decoder));
+    let (entries, content) = tokio::join!(hashing, drain(decoder));
+    // What could not be fetched is to the decoder a stream that ends too early.
+    let (entries, content) = (entries?, content?);
     let single = archive.parts.first().is_some_and(|part| part.name == archive.id.as_str());
     let (kdf, salt) = (archive.key.kdf(), archive.key.salt());
-    let content = content?;
-    Ok((Profile::Openssl(OpensslHead { kdf, salt, gzip: archive.gzip, single }), entries?, content))
+    Ok((Profile::Openssl(OpensslHead { kdf, salt, gzip: archive.gzip, single }), entries, content))
 }
 
-/// Decodes to the end and counts the content.
-async fn drain(decoder: &mut Decoder) -> Result<u64> {
+/// Decodes to the end and counts the content. The decoder goes with its fault: whoever feeds one that takes no more would wait for ever.
+async fn drain(mut decoder: Decoder) -> Result<u64> {
     let mut content = 0;
     while let Some(piece) = decoder.next().await? {
         content += piece.len() as u64;

@@ -26,7 +26,7 @@ use crate::archive::{KEYBOX_FETCH, Object};
 use crate::context::Context;
 use crate::copy::CopyOptions;
 use crate::error::{Error, Result};
-use crate::fetch::{Fetcher, RUN};
+use crate::fetch::{Fetcher, RUN, digest_fault};
 use crate::observe::{Event, Observer, Progress};
 use crate::shelf::Shelf;
 

@@ -4,6 +4,7 @@
 mod also;
 mod audit;
 mod careless;
+mod careless_copy;
 mod catalog;
 mod check;
 mod common;

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::common::{self, back_up, content, context, flip, native, options, raw_keyring, restored};
+use crate::common::{self, back_up, content, context, flip, native, objects, options, raw_keyring, restored};
 use backstay::backup::Format;
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
@@ -16,6 +17,8 @@ use backstay_format::key::Keyring;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
+use backstay_testkit::faults::{Call, Failure, Faults, When};
+use backstay_testkit::sha256;
 
 async fn made(folder: &Path) -> (Store, Receipt, Vec<u8>) {
     let store = common::open(folder).await;
@@ -146,5 +149,58 @@ async fn the_openssl_profile_is_verified_and_reassembled_too() {
     assert!(deep(store.clone(), id.clone()).await.authentic);
     assert!(restored(&store, &id, &keyring()).await == bytes);
     flip(folder.path(), &id.part(1), 1000);
-    assert_eq!(codes(&deep(store, id).await), ["part.digest"]);
+    assert_eq!(codes(&deep(store.clone(), id.clone()).await), ["part.digest"]);
+
+    // The stream breaks in its first parts, and all the others are still to come.
+    fs::remove_file(folder.path().join(id.manifest())).unwrap();
+    let options = ReassembleOptions::default();
+    let (keyring, machine) = (keyring(), context());
+    let again = reassemble(&store, &id, &keyring, &options, &machine, Arc::new(Silent));
+    let refused = tokio::time::timeout(Duration::from_secs(60), again).await.expect("it comes to an end");
+    assert_eq!(refused.unwrap_err().code(), "openssl.stream");
+}
+
+#[tokio::test]
+async fn whatever_request_fails_a_reader_comes_to_an_end() {
+    let password = || Password::new(b"KEY".to_vec());
+    let openssl = Format::Openssl { kdf: Kdf::BytesToKey(Digest::Md5), password: password(), single: false };
+    let mut with_password = Keyring::default();
+    with_password.add_password(password());
+    let native = (native(Encryption::Raw(Secret([7; 32]))), raw_keyring());
+    for (made, keyring) in [native, (options(openssl), with_password)] {
+        let store = Store::memory();
+        let id = back_up(&store, &content(3_000_000, true), made).await.unwrap().id;
+        let mut number = 1;
+        loop {
+            let faults = Faults::new();
+            faults.fail(Call::Get, number..=usize::MAX, When::Before, Failure::Denied);
+            let failing = store.clone().with_wrapper(|objects| faults.wrap(objects));
+            let (policy, ring, machine) = (ReadPolicy::default(), &keyring, context());
+            let verifying = verify(&failing, &id, ring, Depth::Deep, &policy, &machine, Arc::new(Silent));
+            let verified = tokio::time::timeout(Duration::from_secs(60), verifying).await.expect("verify ends");
+            let good = verified.is_ok_and(|report| report.is_good());
+            let gets = faults.calls(Call::Get);
+
+            let bare = Store::memory();
+            for (name, bytes) in objects(&store).await {
+                if name != id.manifest() {
+                    bare.create(&name, bytes.clone(), sha256(&bytes)).await.unwrap();
+                }
+            }
+            let faults = Faults::new();
+            faults.fail(Call::Get, number..=usize::MAX, When::Before, Failure::Denied);
+            let failing = bare.with_wrapper(|objects| faults.wrap(objects));
+            let options = ReassembleOptions::default();
+            let joining = reassemble(&failing, &id, ring, &options, &machine, Arc::new(Silent));
+            let joined = tokio::time::timeout(Duration::from_secs(60), joining).await.expect("reassemble ends");
+            assert!(!good || gets < number, "{number}: verify calls it good");
+            assert!(joined.is_err() || faults.calls(Call::Get) < number, "{number}: it was put together");
+            if gets < number && faults.calls(Call::Get) < number {
+                assert!(good && joined.is_ok(), "{joined:?}");
+                break;
+            }
+            number += 1;
+        }
+        assert!(number > 5, "only {number} requests were tried");
+    }
 }

@@ -1,6 +1,7 @@
 //! What a store can do, found out by trying. The one thing that Backstay cannot do without is a create that fails when the name is taken; there
 //! are stores in use that accept the condition and overwrite all the same, and nothing but a second create tells.
 
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -29,9 +30,16 @@ impl Store {
             return Ok(created);
         }
         if self.overwrites(name, body, sha256).await? {
+            self.overwriting().store(true, Ordering::Relaxed);
             return Err(Error::ConditionIgnored { store: self.url().into(), name: name.into() });
         }
         Ok(created)
+    }
+
+    /// Whether [`create_probing`](Self::create_probing) has seen it overwrite. One that kept a condition may still not keep the next.
+    #[must_use]
+    pub fn is_known_to_overwrite(&self) -> bool {
+        self.overwriting().load(Ordering::Relaxed)
     }
 
     /// Whether the store is known to honour conditions without being tried: a directory, or memory.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use object_store::ObjectStore;
@@ -127,6 +128,8 @@ struct Inner {
     counted_by_http: bool,
     /// The object store is not the one that was opened.
     wrapped: bool,
+    /// It was seen to overwrite although it was asked not to.
+    overwriting: Arc<AtomicBool>,
 }
 
 /// The cloud's own paged listing; object_store's `list` matches whole path segments only.
@@ -197,6 +200,7 @@ impl Store {
                     counters,
                     counted_by_http: true,
                     wrapped: false,
+                    overwriting: Arc::default(),
                 };
                 Ok(Self { inner: Arc::new(inner) })
             }
@@ -249,6 +253,7 @@ impl Store {
             counters: Arc::default(),
             counted_by_http: false,
             wrapped: false,
+            overwriting: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -276,6 +281,7 @@ impl Store {
             inner.blocks = None;
         }
         inner.wrapped = true;
+        inner.overwriting = Arc::default();
         self
     }
 
@@ -377,6 +383,10 @@ impl Store {
 
     pub(crate) fn prefix(&self) -> &str {
         &self.inner.prefix
+    }
+
+    pub(crate) fn overwriting(&self) -> &AtomicBool {
+        &self.inner.overwriting
     }
 
     pub(crate) fn is_wrapped(&self) -> bool {

@@ -9,7 +9,6 @@ pub mod clocked;
 pub mod contract;
 mod dawdle;
 pub mod faults;
-pub mod fuzz;
 pub mod gcs_server;
 mod generated;
 mod handler;

@@ -8,15 +8,17 @@ use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_format::schedule::sha256;
 use backstay_format::set::{MAX_SET, SealedSet, Set};
-use backstay_store::{Error as StoreError, Store};
+use backstay_store::Store;
 
 use super::{Member, demand_complete, keyboxes, load, open};
 use crate::archive::KEYBOX_FETCH;
+use crate::claim::Ours;
 use crate::context::Context;
 use crate::copy::{Copied, CopyOptions, copy};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::output::Target;
+use crate::receiver::Receiver;
 use crate::repair::{Repaired, repair};
 use crate::restore::{RestoreOptions, Restored, restore};
 
@@ -109,7 +111,7 @@ pub async fn copy_set(
     for member in &sealed.set.members {
         members.push(copy(from, to, &member.id, options, context, Arc::clone(&observer)).await?);
     }
-    document(from, to, &sealed).await?;
+    document(from, to, &sealed, context, &observer).await?;
     Ok(CopiedSet { id: id.clone(), members, elapsed: begun.elapsed() })
 }
 
@@ -131,12 +133,18 @@ pub async fn repair_set(
         members.push(repair(store, replica, &member.id, options, context, Arc::clone(&observer)).await?);
     }
     demand_complete(store, &sealed.set, context).await?;
-    document(replica, store, &sealed).await?;
+    document(replica, store, &sealed, context, &observer).await?;
     Ok(members)
 }
 
 /// Creates the set's keyboxes and then the set in another store, where they may be already.
-async fn document(from: &Store, to: &Store, sealed: &SealedSet) -> Result<()> {
+async fn document(
+    from: &Store,
+    to: &Store,
+    sealed: &SealedSet,
+    context: &Context,
+    observer: &Arc<dyn Observer>,
+) -> Result<()> {
     let id = &sealed.set.id;
     // The bytes that were judged, whatever the store answers the second time.
     let bytes = from.get(&id.set(), MAX_SET).await?.unwrap_or_default();
@@ -149,15 +157,10 @@ async fn document(from: &Store, to: &Store, sealed: &SealedSet) -> Result<()> {
         objects.extend(from.get(&id.keybox(m), KEYBOX_FETCH).await?.map(|bytes| (id.keybox(m), bytes)));
     }
     objects.push((id.set(), bytes));
+    let receiver = Receiver::new(to, &context.cpu, observer);
     for (name, bytes) in objects {
-        let digest = sha256(&bytes);
-        match to.create(&name, bytes, digest).await {
-            Ok(_) => {}
-            Err(StoreError::NameTaken { .. }) => {
-                return Err(Error::CopyDiffers { name, store: to.url().to_owned() });
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let ours = Ours { name, size: bytes.len() as u64, sha256: sha256(&bytes) };
+        receiver.commit(&ours, bytes).await?;
     }
     Ok(())
 }

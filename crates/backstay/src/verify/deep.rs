@@ -129,43 +129,48 @@ impl Check<'_> {
         let before = self.findings.len();
         let mut whole = Vec::new();
         let scanning = async {
-            let mut next = 0;
-            let mut hole = false;
-            while let Some(step) = steps.next().await {
-                match step {
-                    Step::Plain { n, bytes, stored } => {
-                        self.progress.stored += stored;
-                        self.progress.content = content.load(Ordering::Relaxed);
-                        self.observer.event(&Event::Progress(self.progress));
-                        if n != next && !hole {
-                            hole = true;
-                            let _ = feed.send(Err(end_of_run())).await;
+            let scanned = async {
+                let mut next = 0;
+                let mut hole = false;
+                while let Some(step) = steps.next().await {
+                    match step {
+                        Step::Plain { n, bytes, stored } => {
+                            self.progress.stored += stored;
+                            self.progress.content = content.load(Ordering::Relaxed);
+                            self.observer.event(&Event::Progress(self.progress));
+                            if n != next && !hole {
+                                hole = true;
+                                let _ = feed.send(Err(end_of_run())).await;
+                            }
+                            if !hole {
+                                // Whoever decodes has found a fault when this fails.
+                                let _ = feed.send(Ok(Piece { bytes, stored })).await;
+                            }
                         }
-                        if !hole {
-                            // Whoever decodes has found a fault when this fails.
-                            let _ = feed.send(Ok(Piece { bytes, stored })).await;
+                        Step::Whole(part) => {
+                            self.progress.parts += 1;
+                            next = part.object.n + 1;
+                            whole.push(part);
                         }
-                    }
-                    Step::Whole(part) => {
-                        self.progress.parts += 1;
-                        next = part.object.n + 1;
-                        whole.push(part);
-                    }
-                    Step::Bad { part, fault } => {
-                        self.find_in_part(&part, fault)?;
-                        if !hole {
-                            hole = true;
-                            let _ = feed.send(Err(end_of_run())).await;
+                        Step::Bad { part, fault } => {
+                            self.find_in_part(&part, fault)?;
+                            if !hole {
+                                hole = true;
+                                let _ = feed.send(Err(end_of_run())).await;
+                            }
                         }
                     }
                 }
-            }
-            if next != count && !hole {
-                hole = true;
-                let _ = feed.send(Err(end_of_run())).await;
-            }
+                if next != count && !hole {
+                    hole = true;
+                    let _ = feed.send(Err(end_of_run())).await;
+                }
+                Ok::<_, Error>(hole)
+            };
+            let scanned = scanned.await;
+            // Whatever came of it: whoever decodes waits for the end.
             feed.close_channel();
-            Ok::<_, Error>(hole)
+            scanned
         };
         let (scanned, decoded) = tokio::join!(scanning, decoding);
         let hole = scanned?;

@@ -72,47 +72,52 @@ impl Check<'_> {
         let decoding = decode(decoder, Arc::clone(&content));
         let before = self.findings.len();
         let scanning = async {
-            let mut hole = false;
-            let mut suspect = false;
-            for part in &archive.parts {
-                if self.faulty.contains(&part.name) || part.n >= end {
-                    continue;
-                }
-                if part.n != expected && !hole {
-                    hole = true;
-                    let _ = feed.send(Err(end_of_run())).await;
-                }
-                expected = part.n + 1;
-                let gone_before = feed.is_closed();
-                let found = match self.hash_and_feed(part, (!hole).then_some(&mut feed), &content).await {
-                    Ok(found) => found,
-                    Err(error) => {
-                        self.find_in_part(part, error)?;
-                        if !hole {
-                            hole = true;
-                            let _ = feed.send(Err(end_of_run())).await;
-                        }
+            let scanned = async {
+                let mut hole = false;
+                let mut suspect = false;
+                for part in &archive.parts {
+                    if self.faulty.contains(&part.name) || part.n >= end {
                         continue;
                     }
-                };
-                self.progress.parts += 1;
-                let problems = self.findings.len();
-                if let Some(entry) = entries.get(&part.n) {
-                    self.compare_digest(part, &found, entry);
+                    if part.n != expected && !hole {
+                        hole = true;
+                        let _ = feed.send(Err(end_of_run())).await;
+                    }
+                    expected = part.n + 1;
+                    let gone_before = feed.is_closed();
+                    let found = match self.hash_and_feed(part, (!hole).then_some(&mut feed), &content).await {
+                        Ok(found) => found,
+                        Err(error) => {
+                            self.find_in_part(part, error)?;
+                            if !hole {
+                                hole = true;
+                                let _ = feed.send(Err(end_of_run())).await;
+                            }
+                            continue;
+                        }
+                    };
+                    self.progress.parts += 1;
+                    let problems = self.findings.len();
+                    if let Some(entry) = entries.get(&part.n) {
+                        self.compare_digest(part, &found, entry);
+                    }
+                    if self.findings.len() > problems && !hole {
+                        hole = true;
+                        // What does not decode in a part that was changed is no second fault.
+                        suspect = !gone_before;
+                        let _ = feed.send(Err(end_of_run())).await;
+                    }
                 }
-                if self.findings.len() > problems && !hole {
+                if expected != end && !hole {
                     hole = true;
-                    // What does not decode in a part that was changed is no second fault.
-                    suspect = !gone_before;
                     let _ = feed.send(Err(end_of_run())).await;
                 }
-            }
-            if expected != end && !hole {
-                hole = true;
-                let _ = feed.send(Err(end_of_run())).await;
-            }
+                Ok::<_, Error>((hole, suspect))
+            };
+            let scanned = scanned.await;
+            // Whatever came of it: whoever decodes waits for the end.
             feed.close_channel();
-            Ok::<_, Error>((hole, suspect))
+            scanned
         };
         let (scanned, decoded) = tokio::join!(scanning, decoding);
         let (hole, suspect) = scanned?;

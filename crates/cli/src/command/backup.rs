@@ -154,8 +154,9 @@ pub(crate) struct Backup {
     #[arg(long, help_heading = "A second store")]
     also_required: bool,
     /// Keep sealed parts in this directory until the store has them: the source then waits less for a slow store, and an upload that is
-    /// interrupted after the source has ended goes on when the command runs again. Needs a store that keeps conditions
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["also", "single"], help_heading = "A spool")]
+    /// interrupted after the source has ended goes on when the command runs again. Needs a store that keeps conditions; not with
+    /// --also or --single
+    #[arg(long, value_name = "DIR", help_heading = "A spool")]
     spool: Option<PathBuf>,
     /// The most bytes of parts in the spool; when it is full, the source waits for the store
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_some_size, help_heading = "A spool")]
@@ -256,6 +257,9 @@ impl Backup {
             watch: Some(Box::<backstay_postgres::custom::Watcher>::default()),
         };
         let source = if self.command.is_empty() { Source::Stdin } else { Source::Command(self.command) };
+        if self.spool.is_some() {
+            refuse_with_spool(self.also.as_deref(), self.single)?;
+        }
         let store = session.store().await?;
         if let Some(given) = &self.also {
             let second = session.second(given, &store).await?;
@@ -400,6 +404,27 @@ impl Backup {
             single: self.single,
         })
     }
+}
+
+/// A spool may be said in the configuration, so that whoever gives the other flag need not think of it.
+fn refuse_with_spool(also: Option<&str>, single: bool) -> Result<()> {
+    if let Some(also) = also {
+        let failure = Failure::usage(
+            "--spool and --also do not go together: a spool keeps the parts of an archive for one store",
+        );
+        return Err(failure.with_hint(format!(
+            "leave --also out and copy afterwards, `backstay copy latest --to {also}`; or leave --spool out, in the configuration, too"
+        )));
+    }
+    if single {
+        let failure = Failure::usage(
+            "--spool and --single do not go together: a spool keeps parts, and a single object has none",
+        );
+        return Err(failure.with_hint(
+            "leave --single out, so that there are parts; or leave --spool out, in the configuration, too",
+        ));
+    }
+    Ok(())
 }
 
 /// What an earlier run left in the spool goes first. When that fails, the new backup is made all the same.

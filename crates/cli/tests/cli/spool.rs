@@ -87,12 +87,43 @@ fn the_next_backup_sends_first_what_the_last_one_left() {
 }
 
 #[test]
+fn a_spool_and_a_second_store_are_refused_by_name_and_with_a_way_out() {
+    let place = Place::new();
+    let backup = |arguments: &[&str]| {
+        place.run(["backup", "--name", "pg-main", "-r", &place.recipient]).args(arguments).stdin("content")
+    };
+    let told = backup(&["--spool", "spool", "--also", "other"]).fails("usage.arguments", 2);
+    told.says("--spool and --also do not go together").says("backstay copy latest --to other");
+    assert!(!place.path("spool").exists() && !place.path("other").exists());
+    // Said elsewhere, it is refused in the same words.
+    place.write("config/backstay/backstay.toml", "spool = 'kept'\n");
+    backup(&["--also", "other"]).fails("usage.arguments", 2).says("--spool and --also do not go together");
+    backup(&[]).env("BACKSTAY_ALSO", "other").fails("usage.arguments", 2).says("--spool and --also do not go together");
+    assert!(!place.path("kept").exists());
+}
+
+#[test]
+fn a_spool_and_a_single_object_are_refused_by_name_and_with_a_way_out() {
+    let place = Place::new();
+    place.write("password.txt", "correct-horse\n");
+    let backup = |arguments: &[&str]| {
+        let openssl = ["backup", "--name", "pg-main", "--format", "openssl", "--passphrase-file", "password.txt"];
+        place.run(openssl).args(arguments).stdin("content")
+    };
+    let told = backup(&["--spool", "spool", "--single"]).fails("usage.arguments", 2);
+    told.says("--spool and --single do not go together").says("leave --single out");
+    assert!(!place.path("spool").exists());
+    backup(&["--single"]).env("BACKSTAY_SPOOL", "spool").fails("usage.arguments", 2).says("--spool and --single");
+    backup(&["--single"]).good();
+    backup(&["--spool", "spool"]).good();
+}
+
+#[test]
 fn a_spool_is_refused_where_it_does_not_fit_and_comes_from_a_file_too() {
     let place = Place::new();
     let backup = |arguments: &[&str]| {
         place.run(["backup", "--name", "pg-main", "-r", &place.recipient]).args(arguments).stdin("content")
     };
-    backup(&["--spool", "spool", "--also", "other"]).fails("usage.arguments", 2);
     backup(&["--spool", "spool", "--spool-size", "1MiB"])
         .fails("usage.arguments", 2)
         .says("has room for 1048576 bytes");

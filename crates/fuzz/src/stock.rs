@@ -5,10 +5,23 @@ use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::process::{Command, Stdio};
 
-use backstay_format::openssl::{self, Candidates, Digest, Kdf, Password, Salt};
+use backstay_format::openssl::{self, Candidates, Digest, Kdf, Password};
+
+use crate::fixture::{gzip_stream, openssl_key};
 
 /// The most content that a reader is asked for here; no input comes near it.
 const MOST: u64 = 1 << 28;
+
+/// A member with every field of the header that gzip knows, and zeros behind it as a tape leaves them.
+pub(crate) fn member_with_every_field() -> Vec<u8> {
+    let mut stream = b"\x1f\x8b\x08\x1e\0\0\0\0\0\x03\x04\0extraname\0comment\0".to_vec();
+    // The low half of the CRC of all that.
+    stream.extend(0x9e45_u16.to_le_bytes());
+    let plain = &gzip_stream()[..];
+    stream.extend(&plain[10..]);
+    stream.extend([0; 40]);
+    stream
+}
 
 /// What a reader made of a stream.
 #[derive(Debug)]
@@ -19,15 +32,14 @@ struct Read {
 }
 
 /// A stream that may have been changed anywhere.
-pub(super) fn stream(bytes: &[u8]) {
+pub(crate) fn stream(bytes: &[u8]) {
     compare(bytes);
 }
 
 /// A gzip stream that may have been changed anywhere, and was then encrypted as it must be: so that what is behind the padding is reached.
-pub(super) fn payload(bytes: &[u8]) {
-    let key = Kdf::BytesToKey(Digest::Md5).derive(&Password::new(b"KEY".to_vec()), Salt(*b"saltsalt"));
+pub(crate) fn payload(bytes: &[u8]) {
     let mut stream = Vec::new();
-    let mut writer = openssl::StreamWriter::begin(&key, &mut stream);
+    let mut writer = openssl::StreamWriter::begin(&openssl_key(), &mut stream);
     writer.member(bytes, &mut stream);
     let _ = writer.finish(&mut stream);
     compare(&stream);
@@ -90,7 +102,7 @@ mod tests {
 
     #[test]
     fn both_readers_take_what_is_whole_and_refuse_what_is_cut() {
-        let whole = super::super::openssl_stream();
+        let whole = crate::fixture::openssl_stream();
         let (ours_read, stock_read) = (ours(&whole), stock(&whole));
         assert!(ours_read.good && stock_read.good, "{} {}", ours_read.said, stock_read.said);
         assert_eq!(ours_read.content, stock_read.content);
