@@ -203,7 +203,7 @@ impl Archives {
     }
 
     /// A tombstone: all of it but its time is forgotten, once it was seen to be one.
-    fn bury(&self, at: usize, location: &Path, payload: PutPayload) -> Result<PutResult> {
+    fn bury(&self, at: usize, location: &Path, payload: &PutPayload) -> Result<PutResult> {
         let bytes: Vec<u8> = payload.iter().flatten().copied().collect();
         Remark::parse(&bytes, &self.id(at), Word::Expired, location.as_ref()).unwrap();
         let fate = &self.fates[at];
@@ -284,7 +284,7 @@ impl ObjectStore for Generated {
         let name = ObjectName::parse(location.as_ref());
         match name.id().and_then(|id| self.0.place(id)) {
             Some(at) if matches!(name, ObjectName::Sidecar(_, Word::Expired, None)) => {
-                self.0.bury(at, location, payload)
+                self.0.bury(at, location, &payload)
             }
             _ => self.0.added.put_opts(location, payload, options).await,
         }

@@ -24,7 +24,7 @@ pub(super) fn object(kind: &str, result: &impl Serialize) -> String {
 
 /// One of many of which a result is made.
 pub(super) fn part(part: &impl Serialize) -> String {
-    serde_json::to_value(part).map_or_else(|error| Value::from(error.to_string()), |value| value).to_string()
+    serde_json::to_value(part).unwrap_or_else(|error| Value::from(error.to_string())).to_string()
 }
 
 /// An event of these fields, with its time; fields without a value are left out.
