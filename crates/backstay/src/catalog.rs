@@ -216,6 +216,9 @@ pub async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<De
     if !found.is_archive() {
         return Err(Error::ArchiveNotFound { what: id.to_string(), store: store.url().to_owned() });
     }
+    if found.manifest.is_none() {
+        found.documented_before = documented_before(store, id).await?;
+    }
     let mut entry = found.entry(store, false, &Semaphore::new(MANIFESTS)).await?;
     found.hear(store, &mut entry).await?;
     let mut details =
@@ -239,6 +242,17 @@ pub async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<De
         Err(error) => return Err(error),
     }
     Ok(details)
+}
+
+/// Whether an older archive of the same source has a document.
+async fn documented_before(store: &Store, id: &ArchiveId) -> Result<bool> {
+    let mut listing = store.list(&format!("{}-", id.guid()), None);
+    while let Some(object) = listing.try_next().await? {
+        if matches!(ObjectName::parse(&object.name), ObjectName::Manifest(other) if other < *id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The private facts of a manifest, if the archive's secret is published or the keyring has it.

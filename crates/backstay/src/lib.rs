@@ -30,6 +30,7 @@ pub mod keys;
 pub mod layout;
 pub mod observe;
 pub mod outbox;
+mod outline;
 mod output;
 mod pack;
 mod parts;

@@ -25,6 +25,9 @@ async fn put(store: &Store, name: &str, bytes: &[u8]) {
     store.create(name, bytes.to_vec().into(), sha256(bytes)).await.unwrap();
 }
 
+/// A header of openssl and one block.
+const SHORTEST: &[u8] = b"Salted__12345678abcdefghijklmnop";
+
 /// Archives are made at once, so they are given ids of their own by copying. Only what no byte of it says may change, so
 /// this is for what the catalog does not read.
 async fn rename(store: &Store, from: &ArchiveId, to: &str) {
@@ -60,14 +63,15 @@ async fn every_kind_of_archive_is_listed_as_what_it_is() {
     options.tags = vec!["nightly".to_owned()];
     let receipt = back_up(&store, &content(2_000_000, true), options).await.unwrap();
     let id = |tail: &str| format!("{GUID}-{tail}");
-    // Old archives: with a document, without one, in one object, with parts of one byte from 1, in seconds.
-    put(&store, &id("1500000001-0"), b"Salted__12345678").await;
-    put(&store, &id("1500000001.json"), br#"{"backup":"by another manager"}"#).await;
-    put(&store, &id("1500000002000-00"), b"Salted__12345678").await;
-    put(&store, &id("1500000003000"), b"Salted__12345678").await;
-    for (n, byte) in (1..).zip(b"Salted__12345678") {
-        put(&store, &id(&format!("1500000004-{n}")), &[*byte]).await;
+    // Old archives: in seconds with parts of one byte from 1, without a document, in one object, with a document.
+    for (n, byte) in (1..).zip(&SHORTEST[..16]) {
+        put(&store, &id(&format!("1500000001-{n}")), &[*byte]).await;
     }
+    put(&store, &id("1500000001-17"), &SHORTEST[16..]).await;
+    put(&store, &id("1500000002000-00"), SHORTEST).await;
+    put(&store, &id("1500000003000"), SHORTEST).await;
+    put(&store, &id("1500000004-0"), SHORTEST).await;
+    put(&store, &id("1500000004.json"), br#"{"backup":"by another manager"}"#).await;
     // What is no backup: parts alone, an archive that was given up, a document beside parts of ours.
     put(&store, &id("1500000005000-0"), b"BACKSTAY1 {").await;
     put(&store, &id("1500000006000-0"), b"BACKSTAY1 {").await;
@@ -91,9 +95,9 @@ async fn every_kind_of_archive_is_listed_as_what_it_is() {
         for id in &old {
             let entry = &committed[id];
             assert_eq!((entry.state, entry.profile), (State::Committed, Some(ProfileName::Openssl)), "{id}");
-            assert_eq!(entry.stored, 16, "{id}");
+            assert_eq!(entry.stored, 32, "{id}");
         }
-        assert_eq!(committed[&id("1500000004")].parts, 16);
+        assert_eq!(committed[&id("1500000001")].parts, 17);
         let entry = &committed[receipt.id.as_str()];
         assert_eq!((entry.parts, entry.stored), (receipt.parts, receipt.stored));
         let read = (entry.profile, entry.name.as_deref(), entry.kind, entry.content, entry.tags.len());
@@ -115,6 +119,47 @@ async fn every_kind_of_archive_is_listed_as_what_it_is() {
     }
 }
 
+/// An openssl stream that nothing speaks against, and that no document commits.
+#[tokio::test]
+async fn what_a_writer_of_the_openssl_profile_did_not_finish_is_no_backup() {
+    let store = Store::memory();
+    let id = |tail: &str| format!("{GUID}-{tail}");
+    // The pipeline of gzip, openssl and split makes no documents, and what is against a stream is seen in names and sizes.
+    put(&store, &id("1500000001000-0"), SHORTEST).await;
+    put(&store, &id("1500000002000-0"), SHORTEST).await;
+    put(&store, &id("1500000002000-2"), &[0; 16]).await;
+    put(&store, &id("1500000003000-0"), SHORTEST).await;
+    put(&store, &id("1500000003000-1"), &[0; 15]).await;
+    put(&store, &id("1500000004000-0"), SHORTEST).await;
+    put(&store, &id("1500000004000-1"), &[0; 32]).await;
+    // Then comes a manager that makes one for each archive, and that does not end two of them.
+    put(&store, &id("1500000005000-0"), SHORTEST).await;
+    put(&store, &id("1500000005000.json"), br#"{"backup":"by another manager"}"#).await;
+    put(&store, &id("1500000006000-0"), SHORTEST).await;
+    put(&store, &id("1500000006000-1"), &[0; 16]).await;
+    put(&store, &id("1500000007000-0"), SHORTEST).await;
+    let state = |all: &BTreeMap<String, Entry>, tail: &str| all.get(&id(tail)).map(|entry| entry.state);
+    let of = |filter: Filter| {
+        let store = store.clone();
+        async move { by_id(list(&store, &filter, false).await.unwrap()) }
+    };
+    let committed = of(Filter::default()).await;
+    assert_eq!(committed.into_keys().collect::<Vec<_>>(), [id("1500000001000"), id("1500000005000")]);
+    let all = of(Filter { incomplete: true, ..Filter::default() }).await;
+    for tail in ["1500000002000", "1500000003000", "1500000004000", "1500000006000", "1500000007000"] {
+        assert_eq!(state(&all, tail), Some(State::Incomplete), "{tail}");
+        let details = show(&store, &id(tail).parse().unwrap(), &Keyring::default()).await.unwrap();
+        assert_eq!(details.entry.state, State::Incomplete, "{tail}");
+        assert_eq!(details.entry.profile, Some(ProfileName::Openssl), "{tail}");
+    }
+    let latest = select(&store, "latest", &Filter::default()).await.unwrap();
+    assert_eq!(latest.as_str(), id("1500000005000"));
+    let whole = show(&store, &id("1500000001000").parse().unwrap(), &Keyring::default()).await.unwrap();
+    assert_eq!(whole.entry.state, State::Committed);
+    // Whoever names one gets it, whatever is missing of it.
+    assert_eq!(select(&store, &id("1500000007000"), &Filter::default()).await.unwrap().as_str(), id("1500000007000"));
+}
+
 #[tokio::test]
 async fn the_number_of_requests_follows_archives_without_a_manifest_and_not_objects() {
     let store = Store::memory();
@@ -123,7 +168,8 @@ async fn the_number_of_requests_follows_archives_without_a_manifest_and_not_obje
     let receipt = back_up(&store, &content(3_000_000, true), options).await.unwrap();
     assert!(receipt.parts > 20, "{}", receipt.parts);
     for n in 0..50 {
-        put(&store, &format!("{GUID}-1500000001000-{n}"), b"Salted__12345678").await;
+        let bytes = if n < 49 { &[SHORTEST, SHORTEST].concat() } else { SHORTEST };
+        put(&store, &format!("{GUID}-1500000001000-{n}"), bytes).await;
     }
     let before = store.requests();
     list(&store, &Filter::default(), false).await.unwrap();
@@ -247,7 +293,7 @@ async fn an_id_of_seconds_does_not_own_the_objects_of_its_milliseconds_twin() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     for id in ["1740130000", "1740130000123"] {
-        put(&store, &format!("{GUID}-{id}-0"), b"Salted__12345678").await;
+        put(&store, &format!("{GUID}-{id}-0"), SHORTEST).await;
     }
     let entries = list(&store, &Filter::default(), false).await.unwrap();
     assert_eq!(entries.iter().map(|entry| entry.parts).collect::<Vec<_>>(), [1, 1]);

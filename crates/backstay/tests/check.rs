@@ -189,6 +189,57 @@ async fn the_newest_good_archive_counts_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn of_an_openssl_archive_that_nothing_seals_names_sizes_and_the_documents_of_others_tell() {
+    let store = Store::memory();
+    let guid = backstay::guid::from_name("old").unwrap();
+    let id = |seconds_ago: i64| {
+        let millis = u64::try_from((NOW - seconds_ago) * 1000).unwrap();
+        ArchiveId::new(&guid, millis).unwrap()
+    };
+    let put = async |name: String, bytes: &[u8]| {
+        store.create(&name, bytes.to_vec().into(), sha256(bytes)).await.unwrap();
+    };
+    let stored = async |id: &ArchiveId, parts: &[(u32, usize)], document: bool| {
+        for (n, size) in parts {
+            let mut bytes = vec![b'x'; *size];
+            if *n == 0 {
+                bytes[..8].copy_from_slice(b"Salted__");
+            }
+            put(id.part(*n), &bytes).await;
+        }
+        if document {
+            put(id.manifest(), br#"{"backup":"by another manager"}"#).await;
+        }
+    };
+    // Without documents anywhere, a whole stream is as good as can be told.
+    stored(&id(9 * DAY), &[(0, 64), (1, 48)], false).await;
+    assert_eq!(sources(&store, None).await[0].newest().unwrap().id, id(9 * DAY));
+    stored(&id(8 * DAY), &[(0, 64), (1, 64), (2, 32)], true).await;
+    let lost_in_the_middle = id(7 * DAY);
+    stored(&lost_in_the_middle, &[(0, 64), (2, 32)], true).await;
+    let lost_at_the_end = id(6 * DAY);
+    stored(&lost_at_the_end, &[(0, 64), (1, 64)], true).await;
+    let cut = id(5 * DAY);
+    stored(&cut, &[(0, 64), (1, 33)], true).await;
+    let killed = id(4 * DAY);
+    stored(&killed, &[(0, 64), (1, 32)], false).await;
+    let source = &sources(&store, None).await[0];
+    let points: Vec<_> = source.points.iter().map(|point| point.id.clone()).collect();
+    assert_eq!(points, [id(8 * DAY), id(9 * DAY)]);
+    let passed: Vec<_> =
+        source.passed_over.iter().map(|(id, why)| (id.clone(), why.split(',').next().unwrap())).collect();
+    assert_eq!(
+        passed,
+        [
+            (killed, "no document commits it"),
+            (cut, "its length is not that of a whole stream"),
+            (lost_at_the_end, "its last part is as long as if another followed"),
+            (lost_in_the_middle, "a part is missing"),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_dump_that_is_far_smaller_than_usual_is_told_and_each_source_by_itself() {
     let store = Store::memory();
     for day in 1..=4 {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest};
 use backstay_format::remark::{MAX_REMARK, Remark};
-use backstay_format::{ArchiveId, Error as Fault, ObjectName, Word, openssl};
+use backstay_format::{ArchiveId, Error as Fault, Guid, ObjectName, Word, openssl};
 use backstay_store::{ObjectInfo, Store};
 use futures::TryStreamExt as _;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::{Entry, Filter, MANIFESTS, Reported, SHORTER_THAN_A_MANIFEST, State};
 use crate::archive::{Object, first_bytes};
 use crate::error::Result;
+use crate::outline::Outline;
 use crate::policy::ProfileName;
 use crate::report;
 
@@ -37,6 +38,10 @@ pub(super) struct Found {
     expired: Option<SystemTime>,
     /// Size and time of `<id>.json`.
     pub(super) manifest: Option<(u64, SystemTime)>,
+    /// What names and sizes tell, if it is an openssl stream.
+    outline: Outline,
+    /// An older archive of the same source has a document. A writer that makes them did not finish one without.
+    pub(super) documented_before: bool,
     /// The first objects of the stream, as many as hold the bytes that tell the profile.
     start: Vec<Start>,
     /// What was said of it later, which is nothing of most.
@@ -72,13 +77,26 @@ pub(super) fn groups<'a>(store: &'a Store, prefix: &str, filter: &'a Filter) -> 
     struct State<'a> {
         listing: BoxStream<'a, std::result::Result<ObjectInfo, backstay_store::Error>>,
         group: Option<Found>,
+        /// The last source of which an archive had a document. Those of one source stand together, older before newer.
+        documented: Option<Guid>,
+    }
+    impl State<'_> {
+        fn finish(&mut self, mut group: Found) -> Found {
+            let guid = group.id.guid();
+            group.documented_before = self.documented.as_ref() == Some(&guid);
+            if group.manifest.is_some() {
+                self.documented = Some(guid);
+            }
+            group
+        }
     }
     let before = filter.before.map(|before| u64::try_from(before.as_millisecond()).unwrap_or(0));
-    let state = State { listing: store.list(prefix, None), group: None };
+    let state = State { listing: store.list(prefix, None), group: None, documented: None };
     let groups = stream::try_unfold(state, move |mut state| async move {
         loop {
             let Some(object) = state.listing.try_next().await? else {
-                return Ok::<_, crate::Error>(state.group.take().map(|group| (group, state)));
+                let last = state.group.take().map(|group| state.finish(group));
+                return Ok::<_, crate::Error>(last.map(|last| (last, state)));
             };
             let name = ObjectName::parse(&object.name);
             // Foreign objects may stand between those of an archive.
@@ -86,7 +104,7 @@ pub(super) fn groups<'a>(store: &'a Store, prefix: &str, filter: &'a Filter) -> 
             let done = state.group.take_if(|group| group.id != *id);
             state.group.get_or_insert_with(|| Found::new(id.clone())).add(&name, &object);
             if let Some(done) = done {
-                return Ok(Some((done, state)));
+                return Ok(Some((state.finish(done), state)));
             }
         }
     });
@@ -125,6 +143,8 @@ impl Found {
             is_set: false,
             expired: None,
             manifest: None,
+            outline: Outline::default(),
+            documented_before: false,
             start: Vec::new(),
             said: None,
         }
@@ -143,8 +163,14 @@ impl Found {
 
     pub(super) fn add(&mut self, name: &ObjectName, object: &ObjectInfo) {
         let (n, named) = match name {
-            ObjectName::Part { n, padded, .. } => (*n, *padded),
-            ObjectName::Single(_) => (0, true),
+            ObjectName::Part { n, padded, .. } => {
+                self.outline.add_part(*n, object.size);
+                (*n, *padded)
+            }
+            ObjectName::Single(_) => {
+                self.outline.add_single(object.size);
+                (0, true)
+            }
             ObjectName::Manifest(_) => {
                 self.manifest = Some((object.size, object.modified));
                 return;
@@ -225,7 +251,7 @@ impl Found {
             self.hear(store, &mut entry).await?;
         }
         match self.manifest {
-            None => self.judge_start(store, &mut entry).await?,
+            None => self.judge_stream(store, &mut entry, false).await?,
             Some((size, modified)) => {
                 entry.modified = modified;
                 entry.state = State::Committed;
@@ -237,11 +263,6 @@ impl Found {
             }
         }
         Ok(entry)
-    }
-
-    /// As if it had no manifest.
-    pub(super) fn without_manifest(self) -> Found {
-        Found { manifest: None, ..self }
     }
 
     /// Reads what was said of it later: of its reports only the newest.
@@ -256,11 +277,26 @@ impl Found {
         Ok(())
     }
 
-    /// Without a manifest only an archive of the openssl profile counts.
-    async fn judge_start(&self, store: &Store, entry: &mut Entry) -> Result<()> {
+    /// Whether it is an openssl stream, and what speaks against its being a whole one. Without a manifest only an archive of that profile counts.
+    pub(super) async fn stream(&self, store: &Store, document: bool) -> Result<(bool, Option<&'static str>)> {
         let openssl = first_bytes(store, &self.start(), openssl::MAGIC.len()).await? == openssl::MAGIC;
-        entry.state = if openssl { State::Committed } else { State::Incomplete };
+        let doubt = if !openssl {
+            Some("it was not finished")
+        } else if !document && self.manifest.is_some() {
+            Some("it is being deleted")
+        } else if !document && self.documented_before {
+            Some("no document commits it, and older ones of the source have one")
+        } else {
+            self.outline.doubt()
+        };
+        Ok((openssl, doubt))
+    }
+
+    /// Judges it by its stream. A document that is not ours commits one of openssl, whatever speaks against that.
+    async fn judge_stream(&self, store: &Store, entry: &mut Entry, document: bool) -> Result<()> {
+        let (openssl, doubt) = self.stream(store, document).await?;
         entry.profile = openssl.then_some(ProfileName::Openssl);
+        entry.state = if doubt.is_none() || openssl && document { State::Committed } else { State::Incomplete };
         Ok(())
     }
 
@@ -268,13 +304,13 @@ impl Found {
         let parsed = match store.get(&self.id.manifest(), MAX_MANIFEST).await {
             Ok(Some(bytes)) => Manifest::parse(bytes.into(), &self.id),
             // Somebody deletes the archive.
-            Ok(None) => return self.judge_start(store, entry).await,
+            Ok(None) => return self.judge_stream(store, entry, false).await,
             Err(backstay_store::Error::TooLarge { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         match parsed {
             Ok(Document::Manifest(sealed)) => entry.describe(sealed.manifest),
-            Ok(Document::Foreign(_)) => self.judge_start(store, entry).await?,
+            Ok(Document::Foreign(_)) => self.judge_stream(store, entry, true).await?,
             Err(Fault::ArchiveUncommitted { .. }) => entry.state = State::Aborted,
             Err(_) => {}
         }

@@ -10,11 +10,10 @@ use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest};
 use backstay_format::{ArchiveId, Error as Fault, Guid};
 use backstay_store::Store;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use super::found::{Found, survey};
 use super::sets::load_all;
-use super::{Filter, MANIFESTS, SetEntry, State};
+use super::{Filter, SetEntry};
 use crate::error::Result;
 use crate::guid;
 use crate::set::{SetState, states};
@@ -177,7 +176,7 @@ impl Source {
         let looked_at = match kept {
             Kept::Set(entry) => self.set(store, *entry, begun, now).await?,
             Kept::Archive(found) if found.manifest.is_some() => self.with_manifest(store, *found, begun).await?,
-            Kept::Archive(found) => without_manifest(store, *found, begun).await?,
+            Kept::Archive(found) => unsealed(store, *found, begun).await?,
         };
         match looked_at {
             Ok(point) => self.points.push(point),
@@ -222,7 +221,7 @@ impl Source {
         };
         let manifest = match Manifest::parse(bytes.into(), &id) {
             Ok(Document::Manifest(sealed)) => sealed.manifest,
-            Ok(Document::Foreign(_)) => return without_manifest(store, found, begun).await,
+            Ok(Document::Foreign(_)) => return unsealed(store, found, begun).await,
             Err(Fault::ArchiveUncommitted { .. }) => return Ok(Err("it was given up")),
             Err(_) => return Ok(Err("its manifest is damaged")),
         };
@@ -247,18 +246,12 @@ fn took(created: &str, finished: Option<&str>) -> Option<Duration> {
     Duration::try_from(finished.duration_since(created)).ok()
 }
 
-/// An archive of the openssl profile needs no manifest: that it is one is all that can be told.
-async fn without_manifest(
-    store: &Store,
-    found: Found,
-    begun: Timestamp,
-) -> Result<std::result::Result<Point, &'static str>> {
-    let entry = found.without_manifest().entry(store, false, &Semaphore::new(MANIFESTS)).await?;
-    Ok(match entry.state {
-        State::Committed => {
-            Ok(Point { id: entry.id, begun, took: None, content: None, stored: entry.stored, kind: Kind::Full })
-        }
-        State::Incomplete | State::Aborted => Err("it was not finished"),
+/// An archive of the openssl profile without a manifest of ours: names and sizes, and whether others have a document, are all that can be told.
+async fn unsealed(store: &Store, found: Found, begun: Timestamp) -> Result<std::result::Result<Point, &'static str>> {
+    let (_, doubt) = found.stream(store, found.manifest.is_some()).await?;
+    Ok(match doubt {
+        None => Ok(Point { id: found.id, begun, took: None, content: None, stored: found.stored, kind: Kind::Full }),
+        Some(why) => Err(why),
     })
 }
 

@@ -25,6 +25,7 @@ use super::evidence::{Archive, Believed, Evidence, Mark, Need, Set, Standing};
 use super::sets;
 use crate::archive::{Object, first_bytes};
 use crate::error::{Error, Result};
+use crate::outline::Outline;
 use crate::report::{self, Keyed};
 
 /// Archives that are looked at at once.
@@ -209,19 +210,12 @@ impl Group {
         self.parts.iter().take(openssl::MAGIC.len()).map(named).collect()
     }
 
-    /// What is wrong with an openssl stream, as far as names and sizes tell.
-    fn stream_fault(&self) -> Option<&'static str> {
-        let length: u64 = match self.single {
-            Some(_) if !self.parts.is_empty() => return Some("a single object stands beside its parts"),
-            Some(size) => size,
-            None => self.parts.iter().map(|(_, size)| size).sum(),
-        };
-        let first = self.parts.first().map_or(0, |(n, _)| *n);
-        let gap = (first..).zip(&self.parts).any(|(expected, (n, _))| expected != *n);
-        if first > 1 || gap {
-            return Some("a part is missing, or two names are one part");
-        }
-        openssl::check_length(length).is_err().then_some("its length is not that of a whole stream")
+    /// What names and sizes tell of an openssl stream.
+    fn outline(&self) -> Outline {
+        let mut outline = Outline::default();
+        self.parts.iter().for_each(|(n, size)| outline.add_part(*n, *size));
+        self.single.iter().for_each(|size| outline.add_single(*size));
+        outline
     }
 
     /// What does not fit its manifest, as far as names and sizes tell.
@@ -378,7 +372,7 @@ impl Gatherer<'_> {
     async fn foreign(&self, group: &Group) -> Result<Standing> {
         let start = first_bytes(self.store, &group.start(), openssl::MAGIC.len()).await;
         Ok(match self.missing_is_empty(start)? {
-            start if start == openssl::MAGIC => match group.stream_fault() {
+            start if start == openssl::MAGIC => match group.outline().doubt() {
                 Some(why) => Standing::Damaged(why),
                 None => Standing::Good,
             },
@@ -403,10 +397,11 @@ impl Gatherer<'_> {
         };
         let start = first_bytes(self.store, &group.start(), openssl::MAGIC.len()).await;
         let standing = if self.missing_is_empty(start)? == openssl::MAGIC {
-            match group.stream_fault() {
-                None => Standing::Unmarked,
+            let outline = group.outline();
+            match outline.fault() {
                 Some(_) if group.tombstone.is_some_and(|at| at >= newest) => Standing::Remains,
-                Some(why) => Standing::Damaged(why),
+                // A doubt makes nothing remains: a tombstone may be planted.
+                _ => outline.doubt().map_or(Standing::Unmarked, Standing::Damaged),
             }
         } else if group.tombstone.is_some_and(|at| at >= newest) {
             Standing::Remains
