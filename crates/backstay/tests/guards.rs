@@ -32,6 +32,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 type Objects = BTreeMap<String, Bytes>;
+/// Options cannot be cloned, for they hold keys.
+type Making = fn() -> BackupOptions;
 
 async fn put(store: &Store, name: &str, bytes: &[u8]) {
     store.create(name, bytes.to_vec().into(), sha256(bytes)).await.unwrap();
@@ -103,7 +105,7 @@ fn flipped(bytes: &Bytes, at: usize) -> Bytes {
 
 #[tokio::test]
 async fn an_archive_that_was_written_anew_is_no_replica_whatever_was_lost_of_the_first_one() {
-    let sealed: [(&str, fn() -> BackupOptions, Keyring); 3] = [
+    let sealed: [(&str, Making, Keyring); 3] = [
         ("openssl", || openssl(false), password()),
         ("openssl, single", || openssl(true), password()),
         ("native", native_of_raw_key, raw_keyring()),

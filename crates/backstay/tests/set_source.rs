@@ -146,9 +146,7 @@ fn a_selection_of_a_set_is_one_of_its_members() {
         policy
     };
     let cl = from_name("cl").unwrap();
-    for policy in
-        [selecting(Some("cl"), None), selecting(None, Some(cl.clone())), selecting(Some("cl"), Some(cl.clone()))]
-    {
+    for policy in [selecting(Some("cl"), None), selecting(None, Some(cl.clone())), selecting(Some("cl"), Some(cl))] {
         assert_eq!(expiring(&evidence, &plan(&evidence, &policy, now())).len(), 3 + 3 + 2, "{policy:?}");
     }
     let none = selecting(Some("cl"), Some(from_name("other").unwrap()));
@@ -205,7 +203,7 @@ fn the_steady_state_of_sets_is_never_stopped_and_a_flood_of_them_is() {
     let dropped = of_member(&from_name("cl").unwrap(), "c").unwrap();
     assert!(store.archives.iter().all(|archive| archive.id.guid() != dropped), "the dropped one is gone");
     assert!(store.sets.len() < 16, "{}", store.sets.len());
-    let mut narrower = policy.clone();
+    let mut narrower = policy;
     (narrower.daily, narrower.weekly) = (1, 0);
     let made = plan(&store, &narrower, begin + hours(24 * 120));
     let excess = &made.excess[0];
