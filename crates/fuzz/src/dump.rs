@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use backstay::chunk::Watch as _;
 use backstay_postgres::custom::{Contents, Watcher};
-use backstay_postgres::judge::{Judge, Tally, Verdict};
-use backstay_postgres::message::Parser;
-use backstay_postgres::{Dsn, Head};
+use backstay_postgres::target::judge::{Judge, Tally, Verdict};
+use backstay_postgres::target::message::Parser;
+use backstay_postgres::target::{Dsn, Head};
 
 const DATABASE: &[u8] = include_bytes!("../../postgres/testdata/pg_dump-15.20.sql");
 const CLUSTER: &[u8] = include_bytes!("../../postgres/testdata/pg_dumpall-15.20.sql");
