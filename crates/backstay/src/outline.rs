@@ -34,6 +34,11 @@ impl Outline {
         self.length += size;
     }
 
+    /// Whether it is one object, which stores show when all of it is there.
+    pub(crate) fn is_single(&self) -> bool {
+        self.single && self.parts == 0
+    }
+
     /// What is certainly wrong with it.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         if self.single && self.parts > 0 {

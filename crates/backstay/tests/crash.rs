@@ -108,13 +108,17 @@ async fn nothing_is_wrongly_committed(store: &Store, keyring: fn() -> Keyring, c
     let listed = catalog::list(store, &Filter::default(), true).await.unwrap();
     for entry in &listed {
         assert_eq!(entry.state, State::Committed);
+        // The first part of an openssl stream may be all of what another writer made, which makes no manifests.
+        if entry.name.is_none() && entry.parts == 1 {
+            continue;
+        }
         let (policy, silent) = (ReadPolicy::default(), Arc::new(Silent));
         let report = verify(store, &entry.id, &keyring(), Depth::Deep, &policy, &context(), silent).await.unwrap();
         assert!(report.is_good(), "{:?}", report.findings);
         let found = read(store, &entry.id, &keyring(), &RestoreOptions::default()).await.unwrap();
         assert!(contents.contains(&found), "{} restores to something else", entry.id);
     }
-    listed.len()
+    listed.iter().filter(|entry| entry.name.is_some() || entry.parts > 1).count()
 }
 
 /// Runs `work` again and again, each time on the same objects, and ends it at its first call, its second, and so on until

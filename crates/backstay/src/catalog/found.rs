@@ -284,7 +284,7 @@ impl Found {
             Some("it was not finished")
         } else if !document && self.manifest.is_some() {
             Some("it is being deleted")
-        } else if !document && self.documented_before {
+        } else if !document && self.documented_before && !self.outline.is_single() {
             Some("no document commits it, and older ones of the source have one")
         } else {
             self.outline.doubt()

@@ -26,7 +26,8 @@ impl Dsn {
         }
         let uri = ["postgresql://", "postgres://"].iter().find_map(|scheme| text.strip_prefix(scheme));
         let secret = match uri {
-            Some(rest) => has_secret_in_uri(rest),
+            // What a reader of URIs passes over, or a terminal does not show, hides no word.
+            Some(rest) => has_secret_in_uri(&rest.replace(|c: char| c.is_control() || c == ' ', "")),
             None => pairs(text).iter().any(|(keyword, _)| SECRETS.contains(&keyword.as_str())),
         };
         if secret { Err(Error::PasswordInDsn) } else { Ok(Dsn(text.to_owned())) }
@@ -118,6 +119,7 @@ mod tests {
             "postgresql://host/db?password=secret",
             "postgresql://host/db?sslmode=require&%70assword=secret",
             "postgresql://host?sslpassword=x",
+            "postgres://host/db?%70assword\u{1e}=x",
             "host=h password=secret",
             "password = 'secret'",
             "host='a b\\' c' password=x",

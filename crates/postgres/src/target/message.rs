@@ -1,6 +1,6 @@
 //! What psql writes to its standard error, taken apart into messages.
 //!
-//! psql runs with `VERBOSITY=verbose` and `ECHO=errors` (see [`crate::psql`]), so that a message of the server has its SQLSTATE, and one about
+//! psql runs with `VERBOSITY=verbose` and `ECHO=errors` (see [`crate::target::psql`]), so that a message of the server has its SQLSTATE, and one about
 //! a statement that failed is followed by the statement:
 //!
 //! ```text
