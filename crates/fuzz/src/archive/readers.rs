@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use backstay::catalog::{self, Filter};
 use backstay::policy::ReadPolicy;
@@ -10,6 +11,7 @@ use backstay::restore::Target;
 use backstay::salvage::SalvageOptions;
 use backstay::verify::{Depth, Report};
 use backstay::{Context, Error, RestoreOptions, Silent, reassemble, restore, salvage, verify};
+use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_format::schedule::sha256;
 use backstay_store::Store;
@@ -22,6 +24,9 @@ use crate::fixture::id;
 
 /// More content than any of the archives has.
 const MOST: u64 = 1 << 20;
+
+/// Longer than any of these archives takes, on a machine that has other things to do.
+const LONGEST: Duration = Duration::from_secs(30);
 
 static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context::system(Some(1)).expect("a thread starts"));
 static RUNTIME: LazyLock<Mutex<Runtime>> =
@@ -61,6 +66,7 @@ pub(super) fn findings(base: &Base, objects: Objects) -> Vec<&'static str> {
 
 struct Reading<'a> {
     base: &'a Base,
+    id: ArchiveId,
     store: Store,
     keyring: Keyring,
     policy: ReadPolicy,
@@ -74,7 +80,7 @@ impl<'a> Reading<'a> {
             require_seal: base.lock == Lock::Password,
             ..ReadPolicy::default()
         };
-        Reading { base, store: Store::memory(), keyring: base.keyring(), policy }
+        Reading { base, id: id(), store: Store::memory(), keyring: base.keyring(), policy }
     }
 
     async fn fill(&self, objects: Objects) {
@@ -106,7 +112,7 @@ impl<'a> Reading<'a> {
         self.read_range(&full).await;
         self.read_reports(&full).await;
         self.read_salvage(&full, forged).await;
-        let _ = no_panic(catalog::show(&self.store, &id(), &self.keyring).await);
+        let _ = no_panic(catalog::show(&self.store, &self.id, &self.keyring).await);
         let _ = no_panic(catalog::list(&self.store, &Filter::default(), true).await);
         self.read_reassembled(&without).await;
         full.result.map(|()| full.bytes).map_err(|error| error.code())
@@ -119,7 +125,8 @@ impl<'a> Reading<'a> {
         let require_seal = policy.require_seal && !policy.no_manifest;
         let policy = ReadPolicy { require_seal, ..policy };
         let options = RestoreOptions { policy, max_output: Some(MOST), memory: 4 << 20, fetches: 2, ..options };
-        let restored = restore(&self.store, &id(), &self.keyring, target, &options, &CONTEXT, Arc::new(Silent)).await;
+        let restoring = restore(&self.store, &self.id, &self.keyring, target, &options, &CONTEXT, Arc::new(Silent));
+        let restored = ends("a restore", restoring).await;
         let bytes = std::mem::take(&mut *sink.0.lock().expect("nobody panics with it"));
         if let Ok(restored) = &restored {
             assert_eq!(restored.content, bytes.len() as u64);
@@ -146,7 +153,8 @@ impl<'a> Reading<'a> {
 
     async fn verify(&self, depth: Depth) -> Result<Report, Error> {
         let (policy, observer) = (&self.policy, Arc::new(Silent));
-        no_panic(verify(&self.store, &id(), &self.keyring, depth, policy, &CONTEXT, observer).await)
+        let verifying = verify(&self.store, &self.id, &self.keyring, depth, policy, &CONTEXT, observer);
+        no_panic(ends("verify", verifying).await)
     }
 
     /// What verify calls good can be restored.
@@ -174,8 +182,8 @@ impl<'a> Reading<'a> {
         let path = folder.path().join("content");
         let policy = ReadPolicy { require_seal: false, ..self.policy.clone() };
         let options = SalvageOptions { policy, output: Some(path.clone()), memory: 4 << 20 };
-        let salvaged = salvage(&self.store, &id(), &self.keyring, &options, &CONTEXT, Arc::new(Silent)).await;
-        let Ok(salvaged) = no_panic(salvaged) else {
+        let salvaging = salvage(&self.store, &self.id, &self.keyring, &options, &CONTEXT, Arc::new(Silent));
+        let Ok(salvaged) = no_panic(ends("salvage", salvaging).await) else {
             assert!(full.result.is_err(), "what can be restored can be salvaged");
             return;
         };
@@ -211,14 +219,19 @@ impl<'a> Reading<'a> {
     async fn read_reassembled(&self, without: &Released) {
         let policy = ReadPolicy { require_seal: false, ..self.policy.clone() };
         let options = ReassembleOptions { policy, replace: true, ..ReassembleOptions::default() };
-        let done = reassemble(&self.store, &id(), &self.keyring, &options, &CONTEXT, Arc::new(Silent)).await;
-        if no_panic(done).is_ok() {
+        let joining = reassemble(&self.store, &self.id, &self.keyring, &options, &CONTEXT, Arc::new(Silent));
+        if no_panic(ends("reassemble", joining).await).is_ok() {
             let again = self.restore(RestoreOptions::default()).await;
             let same = again.result.is_ok() && again.bytes == without.bytes;
             let refused = matches!(&without.result, Err(error) if error.code() == "stream.limit");
             assert!(same || refused, "it was put together, and a restore says {:?}", again.result);
         }
     }
+}
+
+/// Waits for a reader, and no longer than one may take that waits for something itself.
+async fn ends<T>(what: &str, reading: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONGEST, reading).await.unwrap_or_else(|_| panic!("{what} does not come to an end"))
 }
 
 /// A panic on the pool becomes an error, which is a finding here.
