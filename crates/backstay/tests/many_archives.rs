@@ -188,7 +188,7 @@ async fn listed_planned_pruned_and_cleared_away(each: usize) {
     clock.pass(GRACE + Duration::from_secs(1));
     let lists = pages() + expiring;
     let deleting = prune(&store, &options, &belief, &context);
-    let (asked_for, done) = measured.step("prune --yes, a grace on", 850, &store, deleting).await;
+    let (asked_for, done) = measured.step("prune --yes, a grace on", 1200, &store, deleting).await;
     assert_eq!(count(&done.unwrap(), |deed| *deed == Deed::Deleted), expiring);
     let kept_native = kept - kept_singles;
     let objects = 2 * (native - kept_native) + (singles - kept_singles);
@@ -201,7 +201,7 @@ async fn listed_planned_pruned_and_cleared_away(each: usize) {
     // All that was interrupted is due, if its first bytes say that it is ours.
     let whole = GcOptions { whole: true, ..GcOptions::default() };
     let clearing = gc(&store, &whole, &context);
-    let (asked_for, leftovers) = measured.step("gc", 850, &store, clearing).await;
+    let (asked_for, leftovers) = measured.step("gc", 1200, &store, clearing).await;
     let leftovers = leftovers.unwrap();
     assert!(leftovers.iter().all(|leftover| matches!(leftover.what, What::Upload(_))));
     assert_eq!(leftovers.len() as u64, interrupted);
