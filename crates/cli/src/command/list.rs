@@ -20,9 +20,9 @@ use crate::args::select::Narrow;
 use crate::args::value::parse_size;
 use crate::config::Origin;
 use crate::failure::Result;
-use crate::output::Size;
 use crate::output::document::Document;
 use crate::output::human::fitted;
+use crate::output::{Size, visible};
 use crate::run::Status;
 use crate::session::Session;
 
@@ -132,7 +132,8 @@ impl List {
             archives.push(entry);
         }
         let sets = listing.sets(context).await?;
-        output.data(&Table { archives, sets, short: !read_manifests, columns: output.columns() }.to_string())?;
+        let table = Table { archives, sets, short: !read_manifests, columns: output.columns() };
+        output.data(&visible::lines(&table.to_string()))?;
         Ok(0)
     }
 

@@ -19,7 +19,7 @@ use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::output::document::Document;
 use crate::output::human::{count, fitted};
-use crate::output::{Output, Size};
+use crate::output::{Output, Size, visible};
 use crate::run::{DEGRADED, Status};
 use crate::session::Session;
 
@@ -280,7 +280,7 @@ impl<'a> Report<'a> {
 
     fn print(&self, output: &Output) -> Result<()> {
         if !output.is_json() {
-            return output.data(&self.to_string());
+            return output.data(&visible::lines(&self.to_string()));
         }
         let mut document = Document::new(output, "archives");
         for archive in self.archives {

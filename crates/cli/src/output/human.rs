@@ -105,6 +105,8 @@ pub(crate) fn fitted<I: Iterator<Item = Vec<String>>>(
     dull: &[usize],
     columns: Option<usize>,
 ) -> fmt::Result {
+    // Whatever is in a cell, a row is one line.
+    let rows = || rows().map(|row| row.iter().map(|text| cell(text).into_owned()).collect::<Vec<String>>());
     let mut widths: Vec<usize> = Vec::new();
     let mut says: Vec<bool> = Vec::new();
     for (at, row) in rows().enumerate() {

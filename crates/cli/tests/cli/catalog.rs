@@ -27,6 +27,9 @@ use crate::terminal::Terminal;
 /// The source of all that is not made by a backup.
 const GUID: &str = "11111111-6535-423d-8709-dca87df7985c";
 
+/// A header of openssl and one block.
+const SHORTEST: &[u8] = b"Salted__12345678abcdefghijklmnop";
+
 /// A place whose store is elsewhere.
 struct Everything {
     place: Place,
@@ -78,11 +81,11 @@ impl Everything {
         let id = |tail: &str| format!("{GUID}-{tail}");
         let aborted: ArchiveId = id("1500000006000").parse().unwrap();
         let objects: Vec<(String, Vec<u8>)> = vec![
-            // Of old managers: with a document, without one in a part, and in one blob.
-            (id("1500000001-0"), b"Salted__12345678".to_vec()),
-            (id("1500000001.json"), br#"{"backup":"by another manager"}"#.to_vec()),
-            (id("1500000002000-00"), b"Salted__12345678".to_vec()),
-            (id("1500000003000"), b"Salted__12345678".to_vec()),
+            // Of old managers: without a document in a part, with one, and in one blob.
+            (id("1500000001-00"), SHORTEST.to_vec()),
+            (id("1500000002000-0"), SHORTEST.to_vec()),
+            (id("1500000002000.json"), br#"{"backup":"by another manager"}"#.to_vec()),
+            (id("1500000003000"), SHORTEST.to_vec()),
             // Nothing commits these.
             (id("1500000005000-0"), b"BACKSTAY1 {".to_vec()),
             (id("1500000006000-0"), b"BACKSTAY1 {".to_vec()),
@@ -103,8 +106,8 @@ impl Everything {
             store.create(&name, bytes.into(), digest).await.unwrap();
         }
         let tails = [
-            ("document", "1500000001"),
-            ("no document", "1500000002000"),
+            ("no document", "1500000001"),
+            ("document", "1500000002000"),
             ("blob", "1500000003000"),
             ("incomplete", "1500000005000"),
             ("aborted", "1500000006000"),
@@ -178,14 +181,14 @@ impl Everything {
     }
 
     fn everything_is_found(&self) {
-        let whole = ["document", "no document", "blob", "native", "other", "parts", "single", "set", "member"];
+        let whole = ["no document", "document", "blob", "native", "other", "parts", "single", "set", "member"];
         assert_eq!(self.listed(&[]), whole);
         assert_eq!(self.listed(&["--short"]), whole);
         let all = [&whole[..3], &["incomplete", "aborted"], &whole[3..]].concat();
         assert_eq!(self.listed(&["--incomplete"]), all);
 
         let guid_of = |name: &str| self.ids[name][..36].to_owned();
-        let old = ["document", "no document", "blob"];
+        let old = ["no document", "document", "blob"];
         assert_eq!(self.listed(&["--guid", GUID]), old);
         assert_eq!(self.listed(&["--guid", &guid_of("single")]), ["parts", "single"]);
         assert_eq!(self.listed(&["--guid", &guid_of("set")]), ["set"]);
@@ -200,10 +203,10 @@ impl Everything {
         assert_eq!(self.listed(&["--kind", "incremental"]), [""; 0]);
         assert_eq!(self.listed(&["--of-format", "native"]), ["native", "other", "member"]);
         assert_eq!(self.listed(&["--of-format", "openssl"]), [&old[..], &["parts", "single"]].concat());
-        // Those of the old managers are sixteen bytes, and no archive of ours is.
-        assert_eq!(self.listed(&["--max-stored", "16"]), old);
-        assert_eq!(self.listed(&["--min-stored", "17"]), ["native", "other", "parts", "single", "member"]);
-        assert_eq!(self.listed(&["--min-stored", "16", "--max-stored", "16", "--guid", &guid_of("native")]), [""; 0]);
+        // Those of the old managers are 32 bytes, and no archive of ours is.
+        assert_eq!(self.listed(&["--max-stored", "32"]), old);
+        assert_eq!(self.listed(&["--min-stored", "33"]), ["native", "other", "parts", "single", "member"]);
+        assert_eq!(self.listed(&["--min-stored", "32", "--max-stored", "32", "--guid", &guid_of("native")]), [""; 0]);
         assert_eq!(self.listed(&["--verified", "good"]), ["native"]);
         assert_eq!(self.listed(&["--verified", "bad"]), [""; 0]);
         assert_eq!(self.listed(&["--verified", "never"]), [&old[..], &["other", "parts", "single", "member"]].concat());
