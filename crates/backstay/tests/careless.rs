@@ -3,24 +3,18 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::common::{add_slots, back_up, content, context, native, objects, raw_keyring, recipient, restored};
+use crate::common::{
+    Warnings, add_slots, back_up, careless, content, context, native, objects, raw_keyring, recipient, restored,
+};
 use backstay::keys::Encryption;
 use backstay::source::Source;
-use backstay::{Error, Event, Observer, Receipt, backup};
+use backstay::{Error, Observer, Receipt, backup};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
 use backstay_testkit::S3Server;
-use backstay_testkit::faults::{Call, Failure, Faults};
+use backstay_testkit::faults::{Call, Failure};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-
-/// A store in memory that overwrites, and the way to what is below.
-fn careless() -> (Faults, Store, Store) {
-    let (faults, store) = (Faults::new(), Store::memory());
-    faults.ignore_conditions();
-    let overwriting = store.clone().with_wrapper(|objects| faults.wrap(objects));
-    (faults, overwriting, store)
-}
 
 fn raw() -> Encryption {
     Encryption::Raw(Secret([7; 32]))
@@ -37,17 +31,6 @@ async fn names(store: &Store) -> Vec<String> {
 
 async fn manifests(store: &Store) -> usize {
     names(store).await.iter().filter(|name| name.ends_with(".json")).count()
-}
-
-#[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
-
-impl Observer for Warnings {
-    fn event(&self, event: &Event) {
-        if let Event::Warning { code: Some(code), text } = event {
-            self.0.lock().unwrap().push(format!("{code}: {text}"));
-        }
-    }
 }
 
 #[tokio::test]

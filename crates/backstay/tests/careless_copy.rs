@@ -1,28 +1,23 @@
 //! Copies to a store that takes the condition of a create and overwrites all the same: what is there stays, what is not ours is noticed before the
 //! manifest, and the copy is as good as any.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use crate::common::{back_up, content, context, native, objects, options, raw_keyring, recipient, restored};
+use crate::common::{
+    Warnings, back_up, careless, content, context, native, objects, options, overwriting, raw_keyring, recipient,
+    restored,
+};
 use backstay::backup::Format;
 use backstay::copy::{Copied, CopyOptions, copy};
 use backstay::keys::Encryption;
-use backstay::{Error, Event, Observer, Receipt, Silent};
+use backstay::{Error, Observer, Receipt, Silent};
 use backstay_format::ArchiveId;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
-use backstay_testkit::faults::{Call, Failure, Faults, When};
+use backstay_testkit::faults::{Call, Failure, When};
 use backstay_testkit::{S3Server, sha256};
 use bytes::Bytes;
-
-/// A store in memory that overwrites, and the way to what is below.
-fn careless() -> (Faults, Store, Store) {
-    let (faults, store) = (Faults::new(), Store::memory());
-    faults.ignore_conditions();
-    let overwriting = store.clone().with_wrapper(|objects| faults.wrap(objects));
-    (faults, overwriting, store)
-}
 
 /// An archive of four parts, and of a keybox if asked for.
 async fn made(keybox: bool) -> (Store, Receipt) {
@@ -50,17 +45,6 @@ async fn put(store: &Store, name: &str, bytes: impl Into<Bytes>) {
 /// The same number of other bytes.
 fn others(bytes: &Bytes) -> Bytes {
     bytes.iter().map(|byte| byte ^ 1).collect()
-}
-
-#[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
-
-impl Observer for Warnings {
-    fn event(&self, event: &Event) {
-        if let Event::Warning { code: Some(code), text } = event {
-            self.0.lock().unwrap().push(format!("{code}: {text}"));
-        }
-    }
 }
 
 #[tokio::test]
@@ -114,9 +98,7 @@ async fn a_copy_that_dies_at_any_call_is_no_archive_and_the_next_one_goes_on() {
             let there = objects(&below).await;
             let committed = there.contains_key(&receipt.id.manifest());
             assert!(!committed || there == source, "{number} {when:?}: a manifest without all of the archive");
-            let again = Faults::new();
-            again.ignore_conditions();
-            let to = below.clone().with_wrapper(|objects| again.wrap(objects));
+            let (_faults, to) = overwriting(&below);
             transfer(&from, &to, &receipt.id).await.unwrap();
             assert_eq!(objects(&below).await, source, "{number} {when:?}");
             if finished.is_ok() {

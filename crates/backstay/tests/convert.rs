@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::common::{
-    RUNTIME, back_up, content, context, native, objects, options, raw_keyring, read, recipient, restored,
+    RUNTIME, Warnings, back_up, careless, content, context, native, objects, options, raw_keyring, read, recipient,
+    restored,
 };
 use age::x25519::Identity;
 use backstay::backup::{Format, Padding};
@@ -15,7 +16,7 @@ use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::policy::{OpensslReading, ProfileName, ReadPolicy};
 use backstay::verify::{Depth, verify};
-use backstay::{Error, RestoreOptions, Silent};
+use backstay::{Error, Observer, RestoreOptions, Silent};
 use backstay_format::ArchiveId;
 use backstay_format::codec::gzip::{Level as Deflate, MemberCompressor};
 use backstay_format::header::Codec;
@@ -28,6 +29,7 @@ use backstay_format::text::from_base64;
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Faults;
 use backstay_testkit::faults::When;
+use bytes::Bytes;
 use proptest::prelude::*;
 
 /// What happens to the bytes of an object.
@@ -181,6 +183,39 @@ async fn what_was_converted_is_not_converted_again_unless_it_is_another_one() {
     }
     let refused = converted(&from, &to, &id, &identity).await.unwrap_err();
     assert_eq!(refused.code(), "name.taken", "{refused}");
+}
+
+#[tokio::test]
+async fn a_store_that_overwrites_gets_a_conversion_that_is_as_good_and_loses_nothing_to_one() {
+    let bytes = content(1_500_000, true);
+    let ((from, id), identity) = (old(&bytes).await, Identity::generate());
+    let (_faults, to, below) = careless();
+    let warnings = Arc::new(Warnings::default());
+    let observer = Arc::clone(&warnings) as Arc<dyn Observer>;
+    convert(&from, &to, &id, &password(), anew(&identity), &context(), observer).await.unwrap();
+    let told = warnings.0.lock().unwrap().clone();
+    assert!(told.iter().any(|warning| warning.starts_with("store.condition-ignored: ")), "{told:?}");
+    assert!(is_good(&below, &id, &identity).await && restored(&below, &id, &ring(&identity)).await == bytes);
+    let there = objects(&below).await;
+    assert_eq!(converted(&from, &to, &id, &identity).await.unwrap().outcome, Outcome::There);
+    assert_eq!(objects(&below).await, there);
+
+    // Whatever else has the id, or gets it meanwhile, stays, and the conversion is not committed.
+    for n in [0, 1, 2] {
+        let (_faults, to, below) = careless();
+        put(&below, &id.part(n), b"theirs").await;
+        let error = converted(&from, &to, &id, &identity).await.unwrap_err();
+        assert_eq!(error.code(), "name.taken", "{n}: {error}");
+        let left = objects(&below).await;
+        assert!(left[&id.part(n)] == b"theirs"[..] && !left.contains_key(&id.manifest()), "{n}");
+    }
+    for number in [2, 3, 4, 5] {
+        let (faults, to, below) = careless();
+        faults.intrude(number, |name, _| (name.to_owned(), Bytes::from_static(b"theirs")));
+        let error = converted(&from, &to, &id, &identity).await.unwrap_err();
+        assert_eq!(error.code(), "name.taken", "{number}: {error}");
+        assert!(below.head(&id.manifest()).await.unwrap().is_none(), "{number}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use crate::common::{RUNTIME, back_up, content, context, native, objects, open, options, recipient};
+use crate::common::{RUNTIME, back_up, content, context, native, objects, open, options, overwriting, recipient};
 use backstay::backup::{BackupOptions, Format};
 use backstay::copy::CopyOptions;
 use backstay::keys::Encryption;
@@ -137,6 +137,23 @@ async fn is_repaired_whatever_is_broken(id: &ArchiveId, good: &Objects) {
             asked.iter().filter(|asked| asked.call == Call::Put).map(|asked| asked.name.clone()).collect();
         assert_eq!(puts, reported, "{what}");
         assert_eq!(asked.iter().filter(|asked| asked.call == Call::Delete).count(), repaired.replaced.len(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_overwrites_is_repaired_and_nothing_good_in_it_is_overwritten() {
+    for (id, good) in [archive().await, sealed_openssl().await] {
+        let replica = store_of(&good).await;
+        for (what, damaged) in damages(&id, &good) {
+            let (record, plain) = (Record::default(), store_of(&damaged).await);
+            let (_faults, store) = overwriting(&plain);
+            let store = store.with_wrapper(|inner| record.wrap(inner));
+            mend(&store, &replica, &id).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(objects(&plain).await, good, "{what}");
+            for put in record.taken().iter().filter(|asked| asked.call == Call::Put) {
+                assert!(damaged.get(&put.name) != good.get(&put.name), "{what}: {} was good", put.name);
+            }
+        }
     }
 }
 

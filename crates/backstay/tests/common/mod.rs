@@ -15,13 +15,14 @@ use backstay::restore::Target;
 use backstay::rewrap::{NewSlots, rewrap};
 use backstay::set::{NewSet, SetOptions, SetReceipt};
 use backstay::source::Source;
-use backstay::{Context, Error, RestoreOptions, Silent, backup, guid, restore};
+use backstay::{Context, Error, Event, Observer, RestoreOptions, Silent, backup, guid, restore};
 use backstay_format::ArchiveId;
 use backstay_format::header::Codec;
 use backstay_format::key::Keyring;
 use backstay_format::schedule::Secret;
 use backstay_format::segment::Aead;
 use backstay_store::{Environment, Store, StoreOptions};
+use backstay_testkit::faults::Faults;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
@@ -93,7 +94,7 @@ pub async fn set_of(
         encryption: Arc::clone(encryption),
         signing_key: None,
     };
-    let silent: Arc<dyn backstay::Observer> = Arc::new(Silent);
+    let silent: Arc<dyn Observer> = Arc::new(Silent);
     let mut new = NewSet::begin(store, options, context, &silent).await.unwrap();
     for name in names {
         let guid = new.guid_of(name).unwrap();
@@ -233,4 +234,31 @@ pub async fn asked<T>(store: &Store, work: impl Future<Output = T>) -> (Requests
         "there are no other requests"
     );
     (requests, result)
+}
+
+/// A store in memory that takes the condition of a create and overwrites all the same, and the way to what is below.
+pub fn careless() -> (Faults, Store, Store) {
+    let store = Store::memory();
+    let (faults, overwriting) = overwriting(&store);
+    (faults, overwriting, store)
+}
+
+/// A store as one sees it that overwrites.
+pub fn overwriting(store: &Store) -> (Faults, Store) {
+    let faults = Faults::new();
+    faults.ignore_conditions();
+    let overwriting = store.clone().with_wrapper(|objects| faults.wrap(objects));
+    (faults, overwriting)
+}
+
+/// The warnings that have a code, as `code: text`.
+#[derive(Default)]
+pub struct Warnings(pub Mutex<Vec<String>>);
+
+impl Observer for Warnings {
+    fn event(&self, event: &Event) {
+        if let Event::Warning { code: Some(code), text } = event {
+            self.0.lock().unwrap().push(format!("{code}: {text}"));
+        }
+    }
 }
