@@ -95,7 +95,7 @@ TYPES = {"text": TEXT, "texts": rf"\[(?:{TEXT}(?:,{TEXT})*)?\]", "int": "[0-9]+"
 HEADER = ("id:text part:int rnd:hex16 salt:hex32 commit:hex32 aead:text codec:text seg:int segs:count keys:slots"
           " kind?:kind open?:hex32 by?:bytes32 sig?:bytes64 crit?:texts")
 MANIFEST = ("kind:kind created:text finished?:text source?:object name?:text tags?:texts stored:int content?:int"
-            " needs:list parts:list root:hex32 unconfirmed?:true converted?:object")
+            " needs:list parts:list root:hex32 detached?:true unconfirmed?:true converted?:object")
 OPENSSL, NEED = "md:md pbkdf2:int salt:hex8 payload:payload single?:true", "id:text root:hex32"
 CONVERTED = "profile:text root:hex32 objects:int stored:int at:text"
 PART = "n:int size:count sha256:hex32 crc32c?:hex4 md5?:hex16"

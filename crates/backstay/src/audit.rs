@@ -56,6 +56,8 @@ pub enum Lock {
     Slots(Vec<Slot>),
     /// By a raw key: there are no slots.
     RawKey,
+    /// By slots in keyboxes of which none is left. Only the secret itself, where it was exported, opens it.
+    Keyless,
     /// By a password, as all archives of the openssl profile are.
     Password,
     /// This is why it cannot be told.
@@ -80,6 +82,7 @@ impl Audited {
     pub fn ways(&self) -> Option<usize> {
         match &self.lock {
             Lock::Open | Lock::Unknown(_) => None,
+            Lock::Keyless => Some(0),
             Lock::RawKey | Lock::Password => Some(1),
             Lock::Slots(slots) => Some(slots.iter().map(|slot| slot.kinds.len()).sum()),
         }
@@ -133,6 +136,8 @@ enum Found {
 /// What is in the header lines or the set, and the keyboxes beside it, by number.
 struct Slots {
     head: Head,
+    /// Whether the manifest says that its only slots were keyboxes.
+    detached: bool,
     boxes: Vec<u32>,
     keyboxes: Vec<Vec<u8>>,
 }
@@ -147,14 +152,15 @@ async fn find(store: &Store, id: &ArchiveId) -> Result<Found> {
         (ProfileName::Native, None) => located.first_header(store).await?.common.lock(),
     };
     let keyboxes = located.keyboxes(store).await?;
-    Ok(Found::Locked(Box::new(Slots { head, boxes: located.objects.keyboxes, keyboxes })))
+    let detached = located.committed.sealed().is_some_and(|sealed| sealed.manifest.detached);
+    Ok(Found::Locked(Box::new(Slots { head, detached, boxes: located.objects.keyboxes, keyboxes })))
 }
 
 async fn find_set(store: &Store, id: &ArchiveId) -> Result<Found> {
     let head = set::load(store, id).await?.set.lock;
     let boxes = set::keyboxes(store, id).await?;
     let keyboxes = keyboxes(id, &boxes, store).await?;
-    Ok(Found::Locked(Box::new(Slots { head, boxes, keyboxes })))
+    Ok(Found::Locked(Box::new(Slots { head, detached: false, boxes, keyboxes })))
 }
 
 /// Keys that open, by their place, and those that could not be tried.
@@ -199,6 +205,10 @@ impl Slots {
         let boxes = self.boxes.iter().zip(&self.keyboxes);
         let detached = boxes.map(|(m, slot)| Slot { place: Place::Keybox(*m), kinds: stanzas(slot) });
         let slots: Vec<Slot> = attached.chain(detached).collect();
-        if slots.is_empty() { Lock::RawKey } else { Lock::Slots(slots) }
+        match slots.is_empty() {
+            true if self.detached => Lock::Keyless,
+            true => Lock::RawKey,
+            false => Lock::Slots(slots),
+        }
     }
 }

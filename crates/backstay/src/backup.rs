@@ -341,6 +341,7 @@ pub(crate) async fn write(
         parts: entries,
         needs: Vec::new(),
         private,
+        detached: !keyboxes.is_empty(),
         unconfirmed: totals.unconfirmed,
     };
     if let Some(anew) = &anew {

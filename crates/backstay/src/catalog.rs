@@ -45,6 +45,15 @@ pub enum State {
     Incomplete,
     /// It was given up, and what it left is being removed.
     Aborted,
+    /// It is committed, and none of the keyboxes is left that its only keys were in.
+    Keyless,
+}
+
+impl State {
+    /// Whether it was committed, whatever has become of its keys since.
+    pub fn is_committed(self) -> bool {
+        matches!(self, State::Committed | State::Keyless)
+    }
 }
 
 /// One archive.
@@ -166,6 +175,9 @@ impl Filter {
 impl Entry {
     fn describe(&mut self, manifest: Manifest) {
         self.root = Some(manifest.root());
+        if manifest.detached && self.keyboxes == 0 {
+            self.state = State::Keyless;
+        }
         self.profile = Some(match manifest.profile {
             Profile::Native(_) => ProfileName::Native,
             Profile::Openssl(_) => ProfileName::Openssl,

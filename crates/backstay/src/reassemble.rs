@@ -91,6 +91,7 @@ pub async fn reassemble(
     let parts = u32::try_from(located.present().len()).unwrap_or(u32::MAX);
     let stored = located.present().iter().map(|part| part.size).sum();
     let mut done = Reassembled { id: id.clone(), parts, stored, receipt: None, joined: None };
+    let keyboxes = !located.objects.keyboxes.is_empty();
     let archive = located.unlock(store, keyring, &policy, Lines::Stored).await?;
 
     let seal_key = match &archive {
@@ -102,6 +103,9 @@ pub async fn reassemble(
         Archive::Native(native) => read_native(native, &fetcher, context).await?,
         Archive::Openssl(openssl) => read_openssl(openssl, &fetcher, context).await?,
     };
+    // Whoever wrote it with a raw key, and let a reader in later, is taken for one who relied on keyboxes.
+    let detached = keyboxes
+        && matches!(&archive, Archive::Native(native) if native.header.common.keys.is_empty() && native.header.common.open.is_none());
     let millis = i64::try_from(id.millis()).unwrap_or(i64::MAX);
     let created =
         jiff::Timestamp::from_millisecond(millis).map_err(|error| Error::Internal { why: error.to_string() })?;
@@ -120,6 +124,7 @@ pub async fn reassemble(
         parts: entries,
         needs: Vec::new(),
         private: None,
+        detached,
         unconfirmed: false,
     };
     let (bytes, seal) = manifest.encode(&seal_key, None);

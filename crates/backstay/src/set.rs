@@ -199,6 +199,11 @@ pub async fn states(store: &Store, set: &Set, now: SystemTime) -> Result<Vec<Mem
 async fn state(store: &Store, member: &Member, now: SystemTime) -> Result<MemberState> {
     match store.get(&member.id.manifest(), MAX_MANIFEST).await {
         Ok(Some(bytes)) => Ok(match Manifest::parse(bytes.into(), &member.id) {
+            Ok(Document::Manifest(sealed))
+                if sealed.manifest.detached && keyboxes(store, &member.id).await?.is_empty() =>
+            {
+                MemberState::only(SetState::Failed)
+            }
             Ok(Document::Manifest(sealed)) if sealed.manifest.root() == member.root => {
                 let Manifest { content, .. } = sealed.manifest;
                 MemberState { state: SetState::Completed, stored: sealed.manifest.stored(), content }
@@ -242,7 +247,9 @@ fn incomplete(id: &ArchiveId, member: &Member, state: SetState) -> Fault {
     let why = match state {
         SetState::Missing => "nothing of it is there",
         SetState::Processing => "it is not committed",
-        SetState::Failed | SetState::Completed => "its manifest is missing, at fault, or that of another archive",
+        SetState::Failed | SetState::Completed => {
+            "its manifest is missing, at fault, or that of another archive, or its keyboxes are gone"
+        }
     };
     Fault::SetIncomplete { id: id.to_string(), name: member.name.clone(), why: format!("{} {why}", member.id) }
 }

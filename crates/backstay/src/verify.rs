@@ -123,6 +123,7 @@ pub async fn verify(
             (ProfileName::Native, _) => {
                 check.judge_seal_signature();
                 check.judge_expectations().await?;
+                check.judge_keyboxes();
                 check.compare_stored(depth).await?;
             }
         }
@@ -272,6 +273,14 @@ impl<'a> Check<'a> {
             self.find(&fault.into());
         }
         Ok(())
+    }
+
+    /// §14: whether anything is left that the archive's keys are in.
+    fn judge_keyboxes(&mut self) {
+        let sealed = self.located.committed.sealed();
+        if sealed.is_some_and(|sealed| sealed.manifest.detached) && self.located.objects.keyboxes.is_empty() {
+            self.find(&Fault::KeyboxMissing { id: self.located.id.to_string() }.into());
+        }
     }
 
     /// Compares what is stored with the manifest: by the store's own checksums, or by every byte.

@@ -16,6 +16,7 @@ mod damage_matrix;
 mod gc;
 mod guards;
 mod in_flight;
+mod keyless;
 mod pinned;
 mod prune;
 mod repair;

@@ -147,6 +147,7 @@ async fn backed_up(store: &Store, name: &str, seconds_ago: i64, size: u64) -> Ar
         parts,
         needs: Vec::new(),
         private: None,
+        detached: false,
         unconfirmed: false,
     };
     let (bytes, _) = manifest.encode(&[7; 32], None);

@@ -61,6 +61,8 @@ pub enum Error {
     FormatUnsupported { object: String, what: String },
     #[error("no key, identity or passphrase was given that {id} could be opened with")]
     KeyNotFound { id: String },
+    #[error("{id} was written with detached keys, and no keybox of it is left: only its exported secret opens it")]
+    KeyboxMissing { id: String },
     #[error("none of the given keys is the key of {id}")]
     KeyWrong { id: String },
     #[error("the passphrase of the identity that has a slot in {id} is wrong or could not be asked for")]
@@ -126,7 +128,7 @@ impl Error {
             Error::SetSeal { .. } => "set.seal",
             Error::SetIncomplete { .. } => "set.incomplete",
             Error::FormatUnsupported { .. } => "format.unsupported",
-            Error::KeyNotFound { .. } | Error::KeyUnusable { .. } => "key.not-found",
+            Error::KeyNotFound { .. } | Error::KeyboxMissing { .. } | Error::KeyUnusable { .. } => "key.not-found",
             Error::KeyPassphrase { .. } => "key.passphrase",
             Error::KeyWrong { .. } => "key.wrong",
             Error::KeyInvalid { .. } => "key.invalid",

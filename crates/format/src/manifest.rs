@@ -113,6 +113,8 @@ pub struct Manifest {
     pub needs: Vec<Ancestor>,
     /// Sealed details, base64 in the file.
     pub private: Option<Vec<u8>>,
+    /// Whether its only slots were keyboxes: without one, nobody but a holder of the secret itself reads it.
+    pub detached: bool,
     /// Whether the writer could not compare what an ambiguous answer left behind.
     pub unconfirmed: bool,
 }
@@ -212,6 +214,9 @@ impl Manifest {
         member(format_args!("],\n \"root\":\"{}\",\n", to_hex(&self.root())));
         if let Some(private) = &self.private {
             member(format_args!(" \"private\":\"{}\",\n", to_base64(private)));
+        }
+        if self.detached {
+            member(format_args!(" \"detached\":true,\n"));
         }
         if self.unconfirmed {
             member(format_args!(" \"unconfirmed\":true,\n"));
@@ -354,6 +359,7 @@ struct Fields {
     root: Option<[u8; 32]>,
     needs: Option<Vec<Ancestor>>,
     private: Option<Vec<u8>>,
+    detached: bool,
     unconfirmed: bool,
     aborted: bool,
     too_many_needs: bool,
@@ -422,6 +428,8 @@ impl Fields {
                 self.needs = Some(needs);
             }
             "private" => self.private = Some(header::base64(json)?),
+            "detached" if !json.boolean()? => return json.fault("`detached` is true or absent"),
+            "detached" => self.detached = true,
             "unconfirmed" if !json.boolean()? => return json.fault("`unconfirmed` is true or absent"),
             "unconfirmed" => self.unconfirmed = true,
             "crit" => json.array(&mut |json| {
@@ -550,6 +558,7 @@ impl Fields {
             parts,
             needs,
             private: self.private,
+            detached: self.detached,
             unconfirmed: self.unconfirmed,
         };
         if self.root != Some(manifest.root()) {

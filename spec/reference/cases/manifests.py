@@ -204,6 +204,18 @@ def manifests():
     )
     edit("unconfirmed", '"crit":[],', '"unconfirmed":true,\n"crit":[],', "ok")
     edit("unconfirmed-false", '"crit":[],', '"unconfirmed":false,\n"crit":[],')
+    edit("detached", '"crit":[],', '"detached":true,\n"crit":[],', "ok", note="the keys were in keyboxes; the secret itself opens it")
+    edit("detached-false", '"crit":[],', '"detached":false,\n"crit":[],')
+    for level in ("quick", "full"):
+        edit(
+            f"detached-without-keybox-{level}",
+            '"crit":[],',
+            '"detached":true,\n"crit":[],',
+            "key.not-found",
+            note="the keys were in keyboxes, and there is none",
+            command=f"verify {level}",
+            keys=(),
+        )
     edit("tags", '"crit":[],', '"name":"pg-main","tags":["a","b"],\n"crit":[],', "ok")
     converted = f'"converted":{{"profile":"openssl","root":"{"ab" * 32}","objects":2,"stored":96,"at":"2026-01-01T00:00:00Z"}},\n'
     edit("converted", '"crit":[],', converted + '"crit":[],', "ok", note="made from an archive of another profile")

@@ -221,6 +221,10 @@ impl Found {
         self.start.iter().map(|start| Object { n: start.n, name: named(start), size: start.size }).collect()
     }
 
+    pub(super) fn has_keyboxes(&self) -> bool {
+        self.keyboxes > 0
+    }
+
     /// The part with the number 0, if there is one.
     pub(super) fn first(&self) -> Option<Object> {
         self.start().into_iter().next().filter(|first| first.n == 0)

@@ -228,6 +228,9 @@ impl Source {
         if self.name.is_none() {
             self.name.clone_from(&manifest.name);
         }
+        if manifest.detached && !found.has_keyboxes() {
+            return Ok(Err("none of the keyboxes is left that its keys were in"));
+        }
         if manifest.unconfirmed {
             return Ok(Err("its writer could not confirm what is stored"));
         }

@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
         let entry = found.entry(self.store, read, &self.held).await?;
         let meant = filter.name.as_ref().is_none_or(|name| named || entry.name.as_ref() == Some(name))
             && filter.fits(&entry)
-            && (filter.incomplete || entry.state == State::Committed);
+            && (filter.incomplete || entry.state.is_committed());
         Ok(meant.then_some(entry))
     }
 }

@@ -219,13 +219,16 @@ impl Group {
     }
 
     /// What does not fit its manifest, as far as names and sizes tell.
-    fn parts_fault(&self, manifest: &Manifest) -> Option<&'static str> {
+    fn objects_fault(&self, manifest: &Manifest) -> Option<&'static str> {
         if let Profile::Openssl(head) = &manifest.profile
             && head.single
         {
             let size = manifest.parts.first().map(|part| part.size);
             return (self.single.is_none() || self.single != size)
                 .then_some("its object is missing or has another size");
+        }
+        if manifest.detached && self.keyboxes.is_empty() {
+            return Some("none of the keyboxes is left that its keys were in");
         }
         let native = matches!(manifest.profile, Profile::Native(_));
         if self.single.is_some() || native && !self.padded.is_empty() {
@@ -310,7 +313,7 @@ impl Gatherer<'_> {
             Judged::Foreign => archive.standing = self.foreign(&group).await?,
             Judged::Manifest(sealed, keyed) => {
                 let manifest = &sealed.manifest;
-                archive.standing = match group.parts_fault(manifest) {
+                archive.standing = match group.objects_fault(manifest) {
                     Some(why) => Standing::Damaged(why),
                     None if matches!(keyed, Keyed::Closed) && self.has_keys_for(manifest) => Standing::Closed,
                     None if manifest.unconfirmed => Standing::Unconfirmed,

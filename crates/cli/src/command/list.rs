@@ -213,6 +213,7 @@ impl From<&Entry> for Row {
                 State::Committed => "committed",
                 State::Incomplete => "incomplete",
                 State::Aborted => "aborted",
+                State::Keyless => "keyless",
             },
             profile: entry.profile.map(profile_name),
             kind: entry.kind.map(Kind::as_str),

@@ -42,6 +42,7 @@ pub(super) fn objects(base: &Base, changes: &[Change<'_>]) -> Option<Objects> {
         parts,
         needs: Vec::new(),
         private,
+        detached: false,
         unconfirmed: false,
     };
     let text = sealed(manifest.encode(&key, None).0, &key, changes);

@@ -172,6 +172,7 @@ impl Row {
         let (lock, slots, problem) = match &archive.lock {
             Lock::Open => ("open", Vec::new(), None),
             Lock::RawKey => ("raw-key", Vec::new(), None),
+            Lock::Keyless => ("keyless", Vec::new(), None),
             Lock::Password => ("password", Vec::new(), None),
             Lock::Slots(slots) => {
                 let place = |place| match place {
@@ -208,6 +209,9 @@ impl Row {
         match self.lock {
             "open" => "not encrypted: everybody can read it".to_owned(),
             "raw-key" => "a raw key".to_owned(),
+            "keyless" => {
+                "NO KEY IS LEFT: it was written with detached keys, and none of its keyboxes is there".to_owned()
+            }
             "password" => "a password".to_owned(),
             "unknown" => self.problem.as_ref().map(|problem| problem.text.clone()).unwrap_or_default(),
             _ => {
