@@ -124,6 +124,25 @@ fn hole(range: Range<usize>) -> Hole {
 }
 
 #[tokio::test]
+async fn strangers_with_the_largest_numbers_neither_end_nor_hide_an_archive() {
+    let made: [(fn() -> BackupOptions, fn() -> Keyring); 2] =
+        [(|| zstd(Padding::None), raw_keyring), (openssl, password)];
+    for (options, keyring) in made {
+        for n in [u32::MAX, u32::MAX - 1] {
+            for manifest in [true, false] {
+                let mut made = make(options(), 2 * MIB + 3, keyring).await;
+                made.objects.insert(made.id.part(n), b"a stranger's".to_vec());
+                if !manifest {
+                    made.objects.remove(&made.id.manifest());
+                }
+                let (found, _) = made.salvage(SalvageOptions::default()).await.unwrap();
+                assert!(found.starts_with(&made.content), "{n} {manifest}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_archive_without_damage_comes_out_whole_and_without_a_hole() {
     for (options, keyring) in [
         (zstd(Padding::None), raw_keyring as fn() -> Keyring),

@@ -298,13 +298,13 @@ fn long_number(digits: &str) -> Option<u64> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
-/// A decimal number of at most nine significant digits, and whether it has leading zeros.
+/// A decimal number of 32 bits, of which one more is one, too, and whether it has leading zeros.
 fn number(digits: &str) -> Option<(u32, bool)> {
     if digits.is_empty() || digits.len() > 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let n = digits.parse::<u64>().ok()?;
-    Some((u32::try_from(n).ok()?, digits.len() > 1 && digits.starts_with('0')))
+    Some((u32::try_from(n).ok().filter(|n| *n < u32::MAX)?, digits.len() > 1 && digits.starts_with('0')))
 }
 
 #[cfg(test)]
@@ -367,7 +367,10 @@ mod tests {
         for tail in [".key.00", ".key", ".future.1", ".hold.x", ".hold.", ".hold.1.2", ".hold.+1", long, ".json.bak"] {
             assert_eq!(parse(tail), ObjectName::Unknown(archive.clone()), "{tail}");
         }
-        for tail in ["-", "-x", "-1.tmp", "x", "-0#1"] {
+        // Whoever counts on behind a number finds one.
+        assert_eq!(parse("-4294967294"), ObjectName::Part { id: archive.clone(), n: u32::MAX - 1, padded: false });
+        assert_eq!(parse(".key.4294967295"), ObjectName::Unknown(archive.clone()));
+        for tail in ["-", "-x", "-1.tmp", "x", "-0#1", "-4294967295"] {
             assert_eq!(parse(tail), ObjectName::Foreign, "{tail}");
         }
         assert_eq!(ObjectName::parse("README"), ObjectName::Foreign);

@@ -175,13 +175,15 @@ fn extents(archive: &Openssl, located: &Located) -> (Vec<Extent>, u64) {
     let mut next = objects.keys().next().copied().unwrap_or(0);
     for (n, object) in objects {
         if n != next {
-            let Some(size) = common else { return (extents, u64::MAX) };
-            at += u64::from(n - next) * size;
+            // Nobody knows either where it stands what so many missing ones would come before.
+            let missing = common.and_then(|size| size.checked_mul(u64::from(n - next)));
+            let Some(after) = missing.and_then(|missing| missing.checked_add(at)) else { return (extents, u64::MAX) };
+            at = after;
         }
         next = n + 1;
-        let size = object.size;
+        let Some(end) = at.checked_add(object.size) else { return (extents, u64::MAX) };
         extents.push(Extent { at, object, sha256: None });
-        at += size;
+        at = end;
     }
     (extents, at)
 }
