@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use backstay_format::header::{Codec, Common, Head, Kind};
-use backstay_format::manifest::{Converted, Manifest, OpensslHead, Profile, seal_private};
+use backstay_format::manifest::{Converted, MOST_PARTS, Manifest, OpensslHead, Profile, seal_private};
 use backstay_format::openssl::{Kdf, KeyIv, PartWriter, Password, Salt};
 use backstay_format::part::Sealer;
 use backstay_format::schedule::{Keys, sha256};
@@ -34,20 +34,17 @@ pub use crate::destinations::{Also, Missed};
 use crate::effort::{Effort, Level};
 use crate::error::{Error, Result};
 use crate::keys::Encryption;
-use crate::layout::{self, Layout, Wish};
+use crate::layout::{self, Layout};
 use crate::observe::{Event, Observer};
 use crate::outbox::Outbox;
 use crate::pack::Packer;
 pub use crate::pack::Padding;
 use crate::parts::{Finished, Parts, Totals, progress};
+use crate::patience::STALL;
 use crate::policy::ReceiptLine;
+use crate::sizing::{OPENSSL_MANY_PARTS, Sizing};
 use crate::source::{Chunks, Source};
 use crate::spooled::{Line, Spooled};
-
-/// The default part size of the openssl profile: fewer names on the stock restore command's line.
-const OPENSSL_PART: u64 = 64 << 20;
-/// Above so many parts that command's argument list becomes a problem.
-const OPENSSL_MANY_PARTS: usize = 10_000;
 
 /// How to make an archive.
 #[derive(Debug)]
@@ -70,6 +67,9 @@ pub struct BackupOptions {
     pub memory: u64,
     /// The nominal size of a part in bytes; chosen when `None`.
     pub part_size: Option<u64>,
+    /// About how many bytes will be stored at most, where somebody has an idea of it: parts are then large enough. That of a file is
+    /// known by itself.
+    pub expected: Option<u64>,
     /// Uploads in flight, at most.
     pub uploads: usize,
     /// What the content must be.
@@ -101,9 +101,10 @@ impl BackupOptions {
             level: Level::Auto,
             memory: layout::MEMORY,
             part_size: None,
+            expected: None,
             uploads: layout::UPLOADS,
             checks: Checks::default(),
-            stall: Duration::from_secs(24 * 3600),
+            stall: STALL,
             also: None,
             spool: None,
             source: None,
@@ -235,30 +236,10 @@ pub(crate) async fn write(
     observer: Arc<dyn Observer>,
 ) -> Result<Receipt> {
     let begun = Instant::now();
-    for store in std::iter::once(store).chain(options.also.as_ref().map(|also| &also.store)) {
-        store.takes_new_objects()?;
-    }
-    let wish = Wish {
-        memory: options.memory,
-        part: options.part_size.or(matches!(options.format, Format::Openssl { .. })
-            .then_some(OPENSSL_PART)
-            .filter(|part| 3 * part <= options.memory)),
-        uploads: options.uploads,
-        workers: context.cpu.cores(),
-        spool: options.spool.is_some(),
-    };
-    let layout = Layout::choose(wish)?;
-    let single = matches!(options.format, Format::Openssl { single: true, .. });
-    if single {
-        store.takes_streams()?;
-    }
-    if single && options.also.is_some() {
-        return Err(Error::Usage { why: "a single object goes to one store only".to_owned() });
-    }
-    if options.spool.is_some() && (single || options.also.is_some()) {
-        return Err(Error::Usage { why: "a spool keeps the parts of an archive for one store: it goes neither with a second store nor with a single object"
-                .to_owned() });
-    }
+    let single = check(store, &options)?;
+    let expected = options.expected.or_else(|| source.length());
+    let sizing = Sizing::of(&options, store, expected, context.cpu.cores())?;
+    let layout = sizing.layout;
     let destinations = Destinations::new(store, options.also.as_ref(), &observer);
     // With a second store or a spool a backup goes on without this one.
     let needed = options.also.is_none() && options.spool.is_none();
@@ -274,11 +255,11 @@ pub(crate) async fn write(
     let command = source.command_line();
     let kind = options.source.unwrap_or_else(|| source.kind());
     observer.event(&Event::Started { id: id.clone(), plan: layout.to_string() });
+    sizing.foreseen().iter().for_each(|event| observer.event(event));
 
-    let Prepared { packer, codec, seal, keyboxes } = {
-        let prepared = prepare(&destinations, &id, &options, layout, context).await;
-        prepared.map_err(|error| destinations.verdict(error))?
-    };
+    let Prepared { packer, codec, seal, detached } = prepare(&id, &options, layout, context)?;
+    let draft = seal.draft(&id, kind, created, &options, command.as_deref(), !detached.is_empty())?;
+    let keyboxes = store_keyboxes(&destinations, &id, detached).await.map_err(|error| destinations.verdict(error))?;
     let compressors = Compressors::new(codec);
     let effort = Effort::new(codec, options.level)?;
     let mut parts = match options.format {
@@ -302,91 +283,149 @@ pub(crate) async fn write(
 
     let streamed = tokio::select! {
         biased;
-        streamed = stream_through(&mut chunks, &mut witness, &compressors, effort, packer, &mut parts, layout, &options.checks, context, &observer) => streamed,
+        streamed = stream_through(&mut chunks, &mut witness, &compressors, effort, packer, &mut parts, sizing, &options.checks, context, &observer) => streamed,
         () = context.interrupt.wait() => Err(Error::Interrupted { left: String::new() }),
     };
-    if let Err(error) = streamed {
-        if let Some(spool) = &options.spool {
-            // The next run clears it away otherwise.
-            let _ = spool.discard(&id).await;
-        }
-        return Err(give_up(destinations.verdict(error), &mut chunks, parts, &id, &observer).await);
-    }
-    let Finished { entries, mut totals, spooled } =
-        parts.finish().await.map_err(|error| destinations.verdict(error))?;
-    if spooled.is_none() {
-        let alone = destinations.hold_it_alone(&id, &keyboxes, &entries, single, &context.cpu).await;
-        alone.map_err(|error| destinations.verdict(error))?;
-    }
-
+    let drained = match streamed {
+        Ok(()) => parts.drain().await,
+        failed => failed,
+    };
+    let mut left = Left::Parts(parts.totals().parts);
+    let content = witness.length();
     options.facts.extend(witness.facts());
-    let seal_key = seal.key();
-    let private = seal.private(&options, command, context)?;
-    let root = backstay_format::manifest::root(entries.iter().map(|entry| &entry.sha256));
-    let visible = !options.hide_name;
-    let hidden_size =
-        options.hide_size || matches!(options.format, Format::Native { padding: Padding::Padme | Padding::Part, .. });
-    let mut manifest = Manifest {
-        id: id.clone(),
-        profile: seal.profile,
-        kind: Kind::Full,
-        created: rfc3339(created),
-        finished: Some(rfc3339(context.now())),
-        source: Some(kind.to_owned()),
-        name: visible.then(|| options.name.clone()),
-        tags: if visible { options.tags.clone() } else { Vec::new() },
-        converted: None,
-        content: (!hidden_size).then_some(witness.length()),
-        first: 0,
-        parts: entries,
-        needs: Vec::new(),
-        private,
-        detached: !keyboxes.is_empty(),
-        unconfirmed: totals.unconfirmed,
+    let end = End { draft, seal, keyboxes, single, command, content, anew };
+    let committed = match drained {
+        Ok(()) => end.commit(parts, &mut left, store, &options, &destinations, context, &observer).await,
+        Err(error) => Err(error),
     };
-    if let Some(anew) = &anew {
-        anew.describe(&mut manifest, &seal.keys, context)?;
-    }
-    let signing_key = match &options.format {
-        Format::Native { signing_key, .. } => signing_key.as_ref(),
-        Format::Openssl { .. } => None,
-    };
-    if context.interrupt.is_set() {
-        return Err(Error::Interrupted { left: left_over(&id, totals.parts) });
-    }
-    let count = manifest.parts.len();
-    if matches!(options.format, Format::Openssl { single: false, .. }) && count > OPENSSL_MANY_PARTS {
-        let text = format!("{count} parts are more than a shell's command line may hold: take larger ones");
-        observer.event(&Event::Warning { code: None, text });
-    }
-    let (bytes, mut sealed) = manifest.encode(&seal_key, signing_key);
-    let committed = match spooled {
-        None => {
-            let digest = sha256(&bytes);
-            let committed = destinations.commit(&id, &Bytes::from(bytes), digest, &context.cpu).await;
-            committed.map_err(|error| destinations.verdict(error))?
-        }
-        Some(spooled) => {
-            manifest.unconfirmed = true;
-            let (doubtful, its_seal) = manifest.encode(&seal_key, signing_key);
-            let (committed, after) = spooled.finish(Bytes::from(bytes), Bytes::from(doubtful), store, context).await?;
-            (totals, sealed) = (after, if after.unconfirmed { its_seal } else { sealed });
-            committed
+    let Committed { root, seal, totals, unconfirmed } = match committed {
+        Ok(committed) => committed,
+        Err(error) => {
+            let error = destinations.verdict(error);
+            return Err(give_up(error, &mut chunks, left, &id, options.spool.as_deref(), &observer).await);
         }
     };
     let receipt = Receipt {
         id,
         root,
-        seal: sealed,
+        seal,
         stored: totals.stored,
-        content: witness.length(),
+        content,
         parts: totals.parts,
-        unconfirmed: totals.unconfirmed || committed == Created::Unconfirmed,
+        unconfirmed,
         missed: destinations.missed(),
         elapsed: begun.elapsed(),
     };
     observer.event(&Event::Committed(receipt.clone()));
     Ok(receipt)
+}
+
+/// Refuses what does not go together, and stores that take nothing new. Gives whether it will be a single object.
+fn check(store: &Store, options: &BackupOptions) -> Result<bool> {
+    for store in std::iter::once(store).chain(options.also.as_ref().map(|also| &also.store)) {
+        store.takes_new_objects()?;
+    }
+    let single = matches!(options.format, Format::Openssl { single: true, .. });
+    if single {
+        store.takes_streams()?;
+    }
+    if single && options.also.is_some() {
+        return Err(Error::Usage { why: "a single object goes to one store only".to_owned() });
+    }
+    if options.spool.is_some() && (single || options.also.is_some()) {
+        return Err(Error::Usage { why: "a spool keeps the parts of an archive for one store: it goes neither with a second store nor with a single object"
+                .to_owned() });
+    }
+    Ok(single)
+}
+
+/// What is needed to commit, once all parts are stored.
+struct End {
+    /// The manifest, as far as it was known before.
+    draft: Manifest,
+    seal: Sealing,
+    keyboxes: Vec<Ours>,
+    single: bool,
+    command: Option<String>,
+    content: u64,
+    anew: Option<Anew>,
+}
+
+/// What was committed.
+struct Committed {
+    root: [u8; 32],
+    seal: [u8; 32],
+    totals: Totals,
+    unconfirmed: bool,
+}
+
+impl End {
+    /// Makes the manifest and creates it. `left` is what there is without it, at any time.
+    #[allow(clippy::too_many_arguments, reason = "what is committed, where to, and who is told")]
+    async fn commit(
+        self,
+        parts: Parts,
+        left: &mut Left,
+        store: &Store,
+        options: &BackupOptions,
+        destinations: &Destinations,
+        context: &Context,
+        observer: &Arc<dyn Observer>,
+    ) -> Result<Committed> {
+        let End { draft, seal, keyboxes, single, command, content, anew } = self;
+        let id = draft.id.clone();
+        let Finished { entries, mut totals, spooled } = parts.finish().await?;
+        *left = Left::Parts(totals.parts);
+        if spooled.is_none() {
+            destinations.hold_it_alone(&id, &keyboxes, &entries, single, &context.cpu).await?;
+        }
+        let root = backstay_format::manifest::root(entries.iter().map(|entry| &entry.sha256));
+        let hidden_size = options.hide_size
+            || matches!(options.format, Format::Native { padding: Padding::Padme | Padding::Part, .. });
+        let mut manifest = Manifest {
+            finished: Some(rfc3339(context.now())),
+            content: (!hidden_size).then_some(content),
+            parts: entries,
+            private: seal.private(options, command.as_deref(), context)?,
+            unconfirmed: totals.unconfirmed,
+            ..draft
+        };
+        if let Some(anew) = &anew {
+            anew.describe(&mut manifest, &seal.keys, context)?;
+        }
+        let signing_key = match &options.format {
+            Format::Native { signing_key, .. } => signing_key.as_ref(),
+            Format::Openssl { .. } => None,
+        };
+        if context.interrupt.is_set() {
+            return Err(Error::Interrupted { left: String::new() });
+        }
+        let count = manifest.parts.len();
+        if matches!(options.format, Format::Openssl { single: false, .. }) && count > OPENSSL_MANY_PARTS as usize {
+            let text = format!("{count} parts are more than a shell's command line may hold: take larger ones");
+            observer.event(&Event::Warning { code: None, text });
+        }
+        let seal_key = seal.key();
+        let (bytes, mut sealed) = manifest.encode(&seal_key, signing_key)?;
+        let bytes = Bytes::from(bytes);
+        let committed = match spooled {
+            None => {
+                *left = Left::Doubtful(totals.parts);
+                destinations.commit(&id, &bytes, sha256(&bytes), &context.cpu).await?
+            }
+            Some(spooled) => {
+                manifest.unconfirmed = true;
+                let (doubtful, its_seal) = manifest.encode(&seal_key, signing_key)?;
+                spooled.keep(&bytes, &Bytes::from(doubtful)).await?;
+                *left = Left::InTheSpool;
+                let (committed, after) = spooled.send_and_commit(store, context).await?;
+                (totals, sealed) = (after, if after.unconfirmed { its_seal } else { sealed });
+                committed
+            }
+        };
+        let unconfirmed = totals.unconfirmed || committed == Created::Unconfirmed;
+        Ok(Committed { root, seal: sealed, totals, unconfirmed })
+    }
 }
 
 /// The pipeline: everything from the source to the last part, in order, with bounded buffers.
@@ -398,7 +437,7 @@ async fn stream_through(
     mut effort: Effort,
     mut packer: Packer,
     parts: &mut Parts,
-    layout: Layout,
+    sizing: Sizing,
     checks: &Checks,
     context: &Context,
     observer: &Arc<dyn Observer>,
@@ -424,11 +463,12 @@ async fn stream_through(
             let (compressors, level) = (compressors.clone(), level.load(Ordering::Relaxed));
             context.cpu.run(move || compressors.compress(chunk, level))
         })
-        .try_buffered(layout.workers + 1)
+        .try_buffered(sizing.layout.workers + 1)
     );
     let mut content = 0;
     while let Some(frame) = frames.try_next().await? {
         for part in packer.push(&frame)? {
+            sizing.half_used(part.n).iter().for_each(|event| observer.event(event));
             let storing = Instant::now();
             if let Some(buffer) = parts.put(part).await? {
                 packer.recycle(buffer);
@@ -462,8 +502,8 @@ struct Prepared {
     packer: Packer,
     codec: Codec,
     seal: Sealing,
-    /// Detached slots, which are stored already.
-    keyboxes: Vec<Ours>,
+    /// Key slots that are objects of their own.
+    detached: Vec<Vec<u8>>,
 }
 
 /// What the manifest says about the profile, and the keys that seal it.
@@ -485,18 +525,50 @@ impl Sealing {
         }
     }
 
+    /// What the manifest says, as far as that is known before the first byte of content.
+    ///
+    /// # Errors
+    /// `manifest.limit` when that leaves no room for the parts.
+    fn draft(
+        &self,
+        id: &ArchiveId,
+        source: &str,
+        created: jiff::Timestamp,
+        options: &BackupOptions,
+        command: Option<&str>,
+        detached: bool,
+    ) -> Result<Manifest> {
+        let visible = !options.hide_name;
+        // As long as what will be sealed.
+        let private = match &self.keys {
+            SealKeys::Native(_) => Some(vec![0; to_json(&private_facts(options, command))?.len() + SEALING]),
+            SealKeys::Openssl(_) => None,
+        };
+        let draft = Manifest {
+            id: id.clone(),
+            profile: self.profile.clone(),
+            kind: Kind::Full,
+            created: rfc3339(created),
+            finished: None,
+            source: Some(source.to_owned()),
+            name: visible.then(|| options.name.clone()),
+            tags: if visible { options.tags.clone() } else { Vec::new() },
+            converted: None,
+            content: None,
+            first: 0,
+            parts: Vec::new(),
+            needs: Vec::new(),
+            private,
+            detached,
+            unconfirmed: false,
+        };
+        draft.leaves_room_for_parts()?;
+        Ok(draft)
+    }
+
     /// The facts that only the key's holder may read.
-    fn private(&self, options: &BackupOptions, command: Option<String>, context: &Context) -> Result<Option<Vec<u8>>> {
-        let mut facts = options.facts.clone();
-        facts.extend(facts_of_this_host());
-        if let Some(command) = command {
-            facts.insert("command".to_owned(), command.into());
-        }
-        if options.hide_name {
-            facts.insert("name".to_owned(), options.name.as_str().into());
-            facts.insert("tags".to_owned(), options.tags.clone().into());
-        }
-        self.keys.sealed(&facts, context)
+    fn private(&self, options: &BackupOptions, command: Option<&str>, context: &Context) -> Result<Option<Vec<u8>>> {
+        self.keys.sealed(&private_facts(options, command), context)
     }
 }
 
@@ -510,6 +582,22 @@ impl SealKeys {
     }
 }
 
+/// What sealing adds to facts: a nonce and a tag.
+const SEALING: usize = 12 + 16;
+
+fn private_facts(options: &BackupOptions, command: Option<&str>) -> Facts {
+    let mut facts = options.facts.clone();
+    facts.extend(facts_of_this_host());
+    if let Some(command) = command {
+        facts.insert("command".to_owned(), command.into());
+    }
+    if options.hide_name {
+        facts.insert("name".to_owned(), options.name.as_str().into());
+        facts.insert("tags".to_owned(), options.tags.clone().into());
+    }
+    facts
+}
+
 /// Where and by what a document was made.
 pub(crate) fn facts_of_this_host() -> [(String, serde_json::Value); 2] {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -518,18 +606,15 @@ pub(crate) fn facts_of_this_host() -> [(String, serde_json::Value); 2] {
 
 /// The private part of a document.
 pub(crate) fn sealed_facts(keys: &Keys, facts: &Facts, context: &Context) -> Result<Vec<u8>> {
-    let json = serde_json::to_string(facts).map_err(|error| Error::Internal { why: error.to_string() })?;
-    Ok(seal_private(keys, context.random(), &json))
+    Ok(seal_private(keys, context.random(), &to_json(facts)?))
 }
 
-/// Draws the archive's secret, writes detached slots, and opens part 0.
-async fn prepare(
-    destinations: &Destinations,
-    id: &ArchiveId,
-    options: &BackupOptions,
-    layout: Layout,
-    context: &Context,
-) -> Result<Prepared> {
+fn to_json(facts: &Facts) -> Result<String> {
+    serde_json::to_string(facts).map_err(|error| Error::Internal { why: error.to_string() })
+}
+
+/// Draws the archive's secret and opens part 0.
+fn prepare(id: &ArchiveId, options: &BackupOptions, layout: Layout, context: &Context) -> Result<Prepared> {
     match &options.format {
         Format::Native { aead, codec, encryption, padding, signing_key } => {
             if *padding != Padding::None && *codec == Codec::Gzip {
@@ -562,31 +647,36 @@ async fn prepare(
             let sealer =
                 Sealer::new(id.clone(), common.clone(), keys.clone(), Box::new(move |bytes| random.fill(bytes)))?;
             let head = Head { common, rest: sealer.rest().to_owned(), len: sealer.line_len() };
-            let mut keyboxes = Vec::new();
-            for (m, slot) in (0..).zip(locked.detached) {
-                let ours = Ours { name: id.keybox(m), size: slot.len() as u64, sha256: sha256(&slot) };
-                destinations.create(&ours.name, &Bytes::from(slot), ours.sha256, false).await?;
-                keyboxes.push(ours);
-            }
             Ok(Prepared {
                 packer: Packer::native(sealer, *codec, *padding, part_content),
                 codec: *codec,
                 seal: Sealing { profile: Profile::Native(Box::new(head)), keys: SealKeys::Native(keys) },
-                keyboxes,
+                detached: locked.detached,
             })
         }
         Format::Openssl { kdf, password, single } => {
             let key = kdf.derive(password, Salt(context.random()));
-            let part_size = options.part_size.unwrap_or_else(|| layout.part_size());
+            let most = if *single { u32::MAX } else { MOST_PARTS };
             let head = OpensslHead { kdf: *kdf, salt: key.salt(), gzip: true, single: *single };
             Ok(Prepared {
-                packer: Packer::openssl(PartWriter::begin(&key, part_size)),
+                packer: Packer::openssl(PartWriter::begin(&key, layout.part, most)),
                 codec: Codec::Gzip,
                 seal: Sealing { profile: Profile::Openssl(head), keys: SealKeys::Openssl(key) },
-                keyboxes: Vec::new(),
+                detached: Vec::new(),
             })
         }
     }
+}
+
+/// Detached key slots come first: what is sealed could be opened from its first part on.
+async fn store_keyboxes(destinations: &Destinations, id: &ArchiveId, detached: Vec<Vec<u8>>) -> Result<Vec<Ours>> {
+    let mut keyboxes = Vec::new();
+    for (m, slot) in (0..).zip(detached) {
+        let ours = Ours { name: id.keybox(m), size: slot.len() as u64, sha256: sha256(&slot) };
+        destinations.create(&ours.name, &Bytes::from(slot), ours.sha256, false).await?;
+        keyboxes.push(ours);
+    }
+    Ok(keyboxes)
 }
 
 /// An id for an archive that begins now: later than every other of this process and, as far as the stores let themselves be
@@ -635,31 +725,49 @@ fn warn_of_the_clock(id: &ArchiveId, now: jiff::Timestamp, observer: &Arc<dyn Ob
     }
 }
 
-/// The backup failed: ends the command and tells what is left over. Nothing was committed.
+/// What there is of an archive that fails now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// So many parts, or more: those in flight may arrive.
+    Parts(u32),
+    /// So many parts, and perhaps the manifest, whose create has failed.
+    Doubtful(u32),
+    /// All of it: in the spool, which says so itself.
+    InTheSpool,
+}
+
+/// The backup failed: ends the command and tells what is left over.
 async fn give_up(
     error: Error,
     chunks: &mut Chunks,
-    parts: Parts,
+    left: Left,
     id: &ArchiveId,
+    spool: Option<&Outbox>,
     observer: &Arc<dyn Observer>,
 ) -> Error {
     chunks.terminate().await;
-    let Totals { parts, .. } = parts.totals();
-    let left = left_over(id, parts);
+    let text = match left {
+        Left::Parts(0) => "nothing was committed".to_owned(),
+        Left::Parts(parts) => format!(
+            "nothing was committed; {parts} parts of {id} or more are left over, they are no backup: `backstay gc` finds them"
+        ),
+        Left::Doubtful(parts) => format!(
+            "{parts} parts of {id} are left over; unless `backstay list` shows it nevertheless, they are no backup, and `backstay gc` finds them"
+        ),
+        Left::InTheSpool => return error,
+    };
+    if let Some(spool) = spool {
+        // The next run clears it away otherwise.
+        let _ = spool.discard(id).await;
+    }
     match error {
-        Error::Interrupted { .. } => Error::Interrupted { left },
+        Error::Interrupted { .. } => Error::Interrupted { left: text },
         error => {
-            observer.event(&Event::Note { text: left });
+            observer.event(&Event::Note { text });
             error
         }
     }
 }
 
-fn left_over(id: &ArchiveId, parts: u32) -> String {
-    match parts {
-        0 => "nothing was committed".to_owned(),
-        _ => format!(
-            "nothing was committed; {parts} parts of {id} or more are left over, they are no backup: `backstay gc` finds them"
-        ),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -42,8 +42,6 @@ use crate::source::Source;
 
 /// Pieces of content between the decoder and the thread that reads them.
 const RELAYED: usize = 4;
-/// How long the old archive may give nothing: fetching has limits of its own.
-const STALL: Duration = Duration::from_secs(24 * 3600);
 
 /// How to write an archive anew.
 #[derive(Debug)]
@@ -180,9 +178,10 @@ pub async fn convert(
         level: options.level,
         memory,
         part_size: options.part_size,
+        // What is compressed already does not become much longer.
+        expected: Some(old.stored()),
         uploads: options.transfers,
         checks: Checks { allow_empty: true, ..Checks::default() },
-        stall: STALL,
         hide_size,
         ..BackupOptions::new(guid, name.unwrap_or_default(), format)
     };

@@ -21,10 +21,8 @@ use crate::backup::rfc3339;
 use crate::catalog::SHORTER_THAN_A_MANIFEST;
 use crate::context::Context;
 use crate::error::{Error, Result};
+pub use crate::patience::GRACE;
 use crate::verify::Finding;
-
-/// How long nothing may have been stored before an upload counts as interrupted. A writer gives up after half of it.
-pub const GRACE: Duration = Duration::from_secs(48 * 3600);
 
 /// What the objects are named by which a store's promises are tried.
 pub(crate) const PROBE: &str = "backstay-probe-";

@@ -80,7 +80,11 @@ impl Packer {
                     writer.member(member);
                     rest = more;
                 }
-                Ok(std::iter::from_fn(|| writer.next_part()).map(|bytes| Packed::next(n, bytes)).collect())
+                let mut parts = Vec::new();
+                while let Some(bytes) = writer.next_part()? {
+                    parts.push(Packed::next(n, bytes));
+                }
+                Ok(parts)
             }
         }
     }

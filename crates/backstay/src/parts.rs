@@ -127,10 +127,18 @@ impl Parts {
         }
     }
 
-    /// Waits until everything is durable, in the store or in the spool, and gives the manifest's entries.
+    /// Nothing comes any more: waits until every part is durable, in the store or in the spool.
+    pub(crate) async fn drain(&mut self) -> Result<()> {
+        match self {
+            Parts::Objects(objects) => objects.drain().await,
+            Parts::Spooled(_) | Parts::Single(_) => Ok(()),
+        }
+    }
+
+    /// Makes the one object of the single form, and gives the manifest's entries. The parts are drained.
     pub(crate) async fn finish(self) -> Result<Finished> {
         let (entries, totals) = match self {
-            Parts::Objects(objects) => objects.finish().await?,
+            Parts::Objects(objects) => objects.finish()?,
             Parts::Single(single) => single.finish().await?,
             Parts::Spooled(spooled) => {
                 let (entries, totals) = (spooled.entries().to_vec(), spooled.totals());
@@ -194,10 +202,14 @@ impl Objects {
         Ok(buffer.try_into_mut().ok().map(Vec::from))
     }
 
-    async fn finish(mut self) -> Result<(Vec<PartEntry>, Totals)> {
+    async fn drain(&mut self) -> Result<()> {
         while !self.uploads.is_empty() {
             self.one_done().await?;
         }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Vec<PartEntry>, Totals)> {
         let entries: Option<Vec<PartEntry>> = self.entries.into_iter().collect();
         let entries = entries.ok_or_else(|| Error::Internal { why: "a part was never stored".to_owned() })?;
         Ok((entries, self.totals))

@@ -127,7 +127,7 @@ pub async fn reassemble(
         detached,
         unconfirmed: false,
     };
-    let (bytes, seal) = manifest.encode(&seal_key, None);
+    let (bytes, seal) = manifest.encode(&seal_key, None)?;
     if damaged {
         store.delete(&id.manifest()).await?;
     }

@@ -8,7 +8,7 @@ mod new;
 mod transfer;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use backstay_format::key::Keyring;
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, open_private};
@@ -23,6 +23,7 @@ use crate::archive::unlock;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
+use crate::patience::GRACE;
 use crate::policy::ReadPolicy;
 use crate::verify::{Depth, Finding, Report, verify};
 
@@ -32,8 +33,6 @@ pub use backstay_format::set::Member;
 
 /// Members that are looked at at the same time.
 const REQUESTS: usize = 16;
-/// How long a member without a manifest may still be on its way.
-const GRACE: Duration = Duration::from_secs(48 * 3600);
 
 /// How far a member, or a whole set, is. The worst member's state is the set's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,8 +8,8 @@ mod pipe;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
@@ -74,6 +74,14 @@ impl Source {
                 })
                 .into_owned(),
         )
+    }
+
+    /// How many bytes will come, if it is a file that is read to its end.
+    pub(crate) fn length(&self) -> Option<u64> {
+        let Source::Stdin = self else { return None };
+        let mut file = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+        let facts = file.metadata().ok().filter(Metadata::is_file)?;
+        facts.len().checked_sub(file.stream_position().ok()?)
     }
 
     /// Starts reading.

@@ -209,17 +209,10 @@ impl Spooled {
         }
     }
 
-    /// The source has ended well: makes both versions of the manifest durable here, and then does the rest. From the first step
-    /// on, everything that goes wrong can be made up for.
-    pub(crate) async fn finish(
-        self,
-        manifest: Bytes,
-        doubtful: Bytes,
-        store: &Store,
-        context: &Context,
-    ) -> Result<(Created, Totals)> {
-        self.line.outbox.keep_manifests(&self.line.id, &manifest, &doubtful).await?;
-        self.send_and_commit(store, context).await
+    /// The source has ended well: makes both versions of the manifest durable here. From now on, everything that goes wrong can be
+    /// made up for.
+    pub(crate) async fn keep(&self, manifest: &Bytes, doubtful: &Bytes) -> Result<()> {
+        self.line.outbox.keep_manifests(&self.line.id, manifest, doubtful).await
     }
 
     /// Sends what is only in the spool, and commits the archive with the manifest that is there.

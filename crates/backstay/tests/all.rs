@@ -17,6 +17,7 @@ mod gc;
 mod guards;
 mod in_flight;
 mod keyless;
+mod leftovers;
 mod pinned;
 mod prune;
 mod repair;

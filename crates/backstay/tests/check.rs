@@ -150,7 +150,7 @@ async fn backed_up(store: &Store, name: &str, seconds_ago: i64, size: u64) -> Ar
         detached: false,
         unconfirmed: false,
     };
-    let (bytes, _) = manifest.encode(&[7; 32], None);
+    let (bytes, _) = manifest.encode(&[7; 32], None).unwrap();
     let digest = sha256(&bytes);
     store.create(&id.manifest(), bytes.into(), digest).await.unwrap();
     id

@@ -439,7 +439,7 @@ async fn fake(store: &Store, like: &ArchiveId, millis: u64) -> ArchiveId {
     let id = ArchiveId::new(&like.guid(), millis).unwrap();
     let manifest = Manifest { id: id.clone(), ..manifest(store, like).await };
     put(store, &id.part(0), &store.get(&like.part(0), 1 << 20).await.unwrap().unwrap()).await;
-    put(store, &id.manifest(), &manifest.encode(&[9; 32], None).0).await;
+    put(store, &id.manifest(), &manifest.encode(&[9; 32], None).unwrap().0).await;
     id
 }
 
@@ -492,7 +492,7 @@ async fn a_manifest_with_its_needs_stripped_makes_prune_leave_the_source_alone()
     stripped.kind = Kind::Full;
     let Profile::Native(head) = &mut stripped.profile else { panic!("a native archive") };
     head.rest = head.rest.replace(",\"kind\":\"incremental\"", "");
-    let (bytes, _) = stripped.encode(&[9; 32], None);
+    let (bytes, _) = stripped.encode(&[9; 32], None).unwrap();
     store.delete(&newest.manifest()).await.unwrap();
     put(&store, &newest.manifest(), &bytes).await;
     let before = objects(&store).await;
@@ -519,7 +519,7 @@ async fn an_archive_of_which_only_some_needs_were_stripped_keeps_all_that_is_old
     stripped.needs.retain(|need| need.id == ancestors[0]);
     assert_eq!(stripped.needs.len(), 1);
     store.delete(&newest.manifest()).await.unwrap();
-    put(&store, &newest.manifest(), &stripped.encode(&[9; 32], None).0).await;
+    put(&store, &newest.manifest(), &stripped.encode(&[9; 32], None).unwrap().0).await;
     let before = objects(&store).await;
     let plan = prune(&store, &options, &Belief::default(), &context()).await.unwrap();
     assert_eq!(reason(&plan, &ancestors[0]), Reason::NeededBy(newest.clone()));
@@ -581,7 +581,7 @@ async fn the_seal_of_another_key_keeps_the_source_and_an_archive_of_another_key_
     let plan = prune(&store, &planning(keeping(1)), &with_key(), &context).await.unwrap();
     assert_eq!(of(&plan, &Deed::PassedOver), [other]);
     assert_eq!(of(&plan, &Deed::WouldExpire), ids[..2]);
-    let (forged, _) = manifest(&store, &ids[1]).await.encode(&[9; 32], None);
+    let (forged, _) = manifest(&store, &ids[1]).await.encode(&[9; 32], None).unwrap();
     store.delete(&ids[1].manifest()).await.unwrap();
     put(&store, &ids[1].manifest(), &forged).await;
     let plan = prune(&store, &planning(keeping(1)), &with_key(), &context).await.unwrap();

@@ -276,7 +276,7 @@ async fn another_archive_of_the_same_id_is_left_alone() {
     let Document::Manifest(mut sealed) = Manifest::parse(good[&id.manifest()].to_vec(), &id).unwrap() else { panic!() };
     sealed.manifest.tags.push("another".to_owned());
     let (mut theirs, mut damaged) = (good.clone(), good.clone());
-    theirs.insert(id.manifest(), sealed.manifest.encode(&[1; 32], None).0.into());
+    theirs.insert(id.manifest(), sealed.manifest.encode(&[1; 32], None).unwrap().0.into());
     damaged.insert(id.part(0), flipped(&good[&id.part(0)]));
     let store = store_of(&damaged).await;
     assert_eq!(mend(&store, &store_of(&theirs).await, &id).await.unwrap_err().code(), "replica.differs");

@@ -97,7 +97,7 @@ async fn a_manifest_that_the_key_does_not_stand_for_is_never_called_good() {
     let id = back_up(&store, &content(9000, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap().id;
     let bytes = store.get(&id.manifest(), 1 << 20).await.unwrap().unwrap();
     let Document::Manifest(sealed) = Manifest::parse(bytes.into(), &id).unwrap() else { panic!("a manifest of ours") };
-    let (forged, _) = sealed.manifest.encode(&[9; 32], None);
+    let (forged, _) = sealed.manifest.encode(&[9; 32], None).unwrap();
     store.delete(&id.manifest()).await.unwrap();
     store.create(&id.manifest(), forged.clone().into(), sha256(&forged)).await.unwrap();
     let error = record(&store, &id, &findings(true), &raw_keyring(), None, &context()).await.unwrap_err();

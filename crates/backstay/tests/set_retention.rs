@@ -452,7 +452,7 @@ async fn rm_takes_a_set_whose_members_are_missing_or_damaged_and_one_that_cannot
     let Document::Manifest(sealed) = Manifest::parse(bytes, ids(&sets[3])[1]).unwrap() else { panic!("ours") };
     let mut other = sealed.manifest;
     other.parts[0].sha256[0] ^= 1;
-    replace(&store, &ids(&sets[3])[1].manifest(), &other.encode(&[9; 32], None).0).await;
+    replace(&store, &ids(&sets[3])[1].manifest(), &other.encode(&[9; 32], None).unwrap().0).await;
     clock.pass(DAY * 2);
     let forced = RmOptions { force: true, ..removing() };
     let removed = rm(&store, &sets[3].id, &forced, &belief, &at(&clock)).await.unwrap();

@@ -57,7 +57,7 @@ fn common(slots: usize) -> Common {
 /// An archive of the openssl profile in one piece.
 fn openssl_archive(key: &KeyIv, content: &[u8], member: usize) -> Vec<u8> {
     let mut compressor = gzip::MemberCompressor::new(gzip::Level::default());
-    let mut writer = PartWriter::begin(key, u64::MAX / 2);
+    let mut writer = PartWriter::begin(key, u64::MAX / 2, 1);
     for piece in content.chunks(member) {
         let mut compressed = Vec::new();
         compressor.compress(piece, &mut compressed);

@@ -91,6 +91,8 @@ pub enum Error {
     StreamContent { found: u64, expected: u64 },
     #[error("the archive would have more than {limit} parts")]
     TooManyParts { limit: u32 },
+    #[error("{object} would have {length} bytes, and may have {limit}")]
+    ManifestTooLong { object: String, length: u64, limit: u64 },
     #[error("{id} needs {ancestor}, which {why}")]
     ChainBroken { id: String, ancestor: String, why: &'static str },
     #[error("{id} {why}")]
@@ -137,7 +139,8 @@ impl Error {
             Error::KeySigner { .. } => "key.signer",
             Error::Recipient { .. } | Error::Wrap { .. } => "usage.recipient",
             Error::StreamInvalid { .. } => "stream.invalid",
-            Error::StreamLimit { .. } | Error::TooManyParts { .. } => "stream.limit",
+            Error::StreamLimit { .. } => "stream.limit",
+            Error::TooManyParts { .. } | Error::ManifestTooLong { .. } => "manifest.limit",
             Error::StreamTrailing { .. } => "stream.trailing",
             Error::StreamContent { .. } => "stream.content",
             Error::ChainBroken { .. } => "chain.broken",

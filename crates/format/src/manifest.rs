@@ -19,6 +19,14 @@ use crate::text::{to_base64, to_hex};
 
 /// The largest manifest that is read.
 pub const MAX_MANIFEST: u64 = 128 << 20;
+/// The most parts that a writer makes. A reader takes [`MAX_PARTS`], but no manifest of [`MAX_MANIFEST`] bytes lists so many as they are
+/// written here: this many entries of the longest form leave 15 MiB for the rest of the document, and that is known before a part is made.
+pub const MOST_PARTS: u32 = 750_000;
+/// The longest entry: `,`, a line feed, two blanks, an index of six digits, a size of sixteen, and two strings of hex.
+const LONGEST_ENTRY: u64 = 40 + 41 + 76;
+/// What a manifest may have beside the entries of its parts, however many these become.
+pub const MAX_BESIDE_PARTS: u64 = MAX_MANIFEST - MOST_PARTS as u64 * LONGEST_ENTRY;
+const _: () = assert!(MOST_PARTS <= MAX_PARTS && MAX_BESIDE_PARTS >= 15 << 20);
 /// The most ancestors of an archive.
 pub const MAX_NEEDS: usize = 32;
 
@@ -140,9 +148,9 @@ pub enum Document {
 }
 
 impl Manifest {
-    /// Stored bytes of all parts.
+    /// Stored bytes of all parts. Sizes that add up to more than a number holds give the largest one, which no manifest states.
     pub fn stored(&self) -> u64 {
-        self.parts.iter().map(|part| part.size).sum()
+        self.parts.iter().fold(0, |sum, part| sum.saturating_add(part.size))
     }
 
     /// SHA-256 over all part digests in order: the archive's public fingerprint.
@@ -151,7 +159,36 @@ impl Manifest {
     }
 
     /// The manifest's bytes, sealed with `key`, and the SHA-256 in the seal.
-    pub fn encode(&self, key: &[u8; 32], signer: Option<&SigningKey>) -> (Vec<u8>, [u8; 32]) {
+    ///
+    /// # Errors
+    /// `manifest.limit` when no reader would take it: it is longer than [`MAX_MANIFEST`], or lists more than [`MAX_PARTS`].
+    pub fn encode(&self, key: &[u8; 32], signer: Option<&SigningKey>) -> Result<(Vec<u8>, [u8; 32])> {
+        if self.parts.len() > MAX_PARTS as usize {
+            return Err(Error::TooManyParts { limit: MAX_PARTS });
+        }
+        let sealed = self.encode_anyway(key, signer);
+        self.fits(sealed.0.len() as u64, MAX_MANIFEST)?;
+        Ok(sealed)
+    }
+
+    /// Demands, before there is any part, that there will be room for as many as a writer makes.
+    ///
+    /// # Errors
+    /// `manifest.limit` when what is stated beside the parts takes too much.
+    pub fn leaves_room_for_parts(&self) -> Result<()> {
+        // With the longest signature of a seal.
+        let length = self.encode_anyway(&[0; 32], None).0.len() as u64 + 256;
+        self.fits(length, MAX_BESIDE_PARTS)
+    }
+
+    fn fits(&self, length: u64, limit: u64) -> Result<()> {
+        match length <= limit {
+            true => Ok(()),
+            false => Err(Error::ManifestTooLong { object: self.id.manifest(), length, limit }),
+        }
+    }
+
+    fn encode_anyway(&self, key: &[u8; 32], signer: Option<&SigningKey>) -> (Vec<u8>, [u8; 32]) {
         let quote = |text: &str| serde_json::Value::from(text).to_string();
         let mut body = String::with_capacity(1024 + self.parts.len() * 160);
         let mut member =

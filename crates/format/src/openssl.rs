@@ -29,7 +29,7 @@ pub use kdf::{Digest, Kdf, KeyIv, MAX_ITERATIONS, Password, Salt, UnknownDigest}
 pub use ranges::{Decrypted, Range, Ranges};
 pub use reader::{Done, Job, Next, Payload, Reader};
 pub use seal::SealKey;
-pub use writer::{PartWriter, StreamWriter, Written};
+pub use writer::{BEYOND, PartWriter, StreamWriter, Written};
 
 use crate::codec::gzip;
 

@@ -5,7 +5,8 @@
 //! On the way out: none, a segment is decrypted from the stored bytes into the plaintext.
 
 use crate::error::{Error, Result};
-use crate::header::{self, Common, Header, MAX_PARTS};
+use crate::header::{self, Common, Header};
+use crate::manifest::MOST_PARTS;
 use crate::name::ArchiveId;
 use crate::schedule::Keys;
 use crate::segment::{Flag, SegmentKey, TAG};
@@ -73,7 +74,7 @@ impl Sealer {
     /// Takes as much of `input` as fits and returns a part when one is full. Call again until `input` is empty.
     ///
     /// # Errors
-    /// `stream.limit` when the archive would have more than a million parts.
+    /// `manifest.limit` when the archive would have more than [`MOST_PARTS`].
     pub fn push(&mut self, input: &mut &[u8]) -> Result<Option<SealedPart>> {
         let seg = self.common.seg as usize;
         while !input.is_empty() {
@@ -113,8 +114,8 @@ impl Sealer {
 
     fn next_part(&mut self) -> Result<SealedPart> {
         let n = self.part.n + 1;
-        if n == MAX_PARTS {
-            return Err(Error::TooManyParts { limit: MAX_PARTS });
+        if n == MOST_PARTS {
+            return Err(Error::TooManyParts { limit: MOST_PARTS });
         }
         self.part.seal(Flag::EndOfPart);
         let buffer = self.spares.pop().unwrap_or_default();

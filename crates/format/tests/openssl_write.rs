@@ -41,11 +41,11 @@ fn member_of_length(content: &[u8], length: usize) -> Vec<u8> {
 }
 
 fn parts(key: &KeyIv, members: impl IntoIterator<Item = Vec<u8>>, part_size: u64) -> Vec<Vec<u8>> {
-    let mut writer = PartWriter::begin(key, part_size);
+    let mut writer = PartWriter::begin(key, part_size, u32::MAX);
     let mut parts = Vec::new();
     for member in members {
         writer.member(&member);
-        parts.extend(std::iter::from_fn(|| writer.next_part()));
+        parts.extend(std::iter::from_fn(|| writer.next_part().unwrap()));
     }
     let (last, written) = writer.finish();
     parts.push(last);

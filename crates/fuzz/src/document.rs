@@ -109,7 +109,7 @@ pub(crate) fn read_manifest(bytes: &[u8]) {
     let id = "b6f4c071-ef44-4af2-9608-531b4ce4823f-1740130000".parse().unwrap();
     both(bytes, |bytes| {
         let Ok(Document::Manifest(sealed)) = Manifest::parse(bytes.to_vec(), &id) else { return };
-        let (again, _) = sealed.manifest.encode(&[0; 32], None);
+        let (again, _) = sealed.manifest.encode(&[0; 32], None).expect("what is read here is short");
         let Ok(Document::Manifest(twice)) = Manifest::parse(again, &id) else {
             panic!("what was read cannot be written")
         };

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use backstay::backup::{BackupOptions, Receipt};
-use backstay::layout::{Layout, Wish};
+use backstay::layout::{Layout, PART, PartSize, Wish};
 use backstay::set::{NewSet, SetOptions, SetReceipt};
 use backstay::source::Source;
 use backstay::{Context, Event, Observer};
@@ -123,6 +123,7 @@ impl Dump<'_> {
         }
         words.extend(["-d".into(), database_argument(self.name).into()]);
         backup.source = Some("pg_dump");
+        backup.expected = self.size;
         backup.facts.insert("postgres".to_owned(), Value::Object(facts));
         let receipt = backstay::backup(store, Source::Command(words), backup, context, observer).await;
         // Until here: the dump's snapshot is the session's.
@@ -321,7 +322,8 @@ fn jobs(wanted: usize, backup: &BackupOptions, context: &Context, observer: &Arc
     let fits = |jobs: usize| {
         Layout::choose(Wish {
             memory: backup.memory / jobs as u64,
-            part: backup.part_size,
+            part: backup.part_size.map_or(PartSize::Preferred(PART), PartSize::Fixed),
+            surplus: 0,
             uploads: backup.uploads,
             workers: context.cpu.cores(),
             spool: false,

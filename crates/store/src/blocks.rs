@@ -22,9 +22,9 @@ use crate::requests::Request;
 use crate::{Error, Store};
 
 /// The most blocks that Azure takes for one object.
-const MOST: usize = 50_000;
+pub(crate) const MOST: u32 = 50_000;
 /// The most bytes that it takes for one of them.
-const LARGEST: u64 = 4000 << 20;
+pub(crate) const LARGEST: u64 = 4000 << 20;
 /// The metadata by which a writer knows its own object again when the answer was lost.
 const MARK: &str = "backstayupload";
 const MARK_HEADER: &str = "x-ms-meta-backstayupload";
@@ -165,7 +165,7 @@ async fn settled(store: &Store, name: &str, mark: &str, sent_before: bool, failu
 
 /// Whether one more block of that size is taken after `sent` of them.
 fn has_room(sent: usize, length: u64) -> bool {
-    sent < MOST && length <= LARGEST
+    sent < MOST as usize && length <= LARGEST
 }
 
 fn list(blocks: &[PartId]) -> String {

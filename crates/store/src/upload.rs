@@ -105,6 +105,15 @@ impl Store {
         }
     }
 
+    /// Of how many writes an object that grows may be made, where that is bounded, and of how many bytes each.
+    pub fn stream_limits(&self) -> Option<(u32, u64)> {
+        #[cfg(feature = "azure")]
+        if self.blocks().is_some() {
+            return Some((crate::blocks::MOST, crate::blocks::LARGEST));
+        }
+        None
+    }
+
     fn takes_no_streams(&self) -> Error {
         let operation = "one object of unknown length: directories and Azure do";
         Error::Unsupported { store: self.url().into(), operation }

@@ -147,7 +147,8 @@ impl Archives {
 
     fn manifest(&self, at: usize) -> Bytes {
         let (id, name) = (self.id(at), Some(format!("source-{}", at / self.each)));
-        Manifest { id, name, ..self.template.clone() }.encode(&[0; 32], None).0.into()
+        let manifest = Manifest { id, name, ..self.template.clone() };
+        manifest.encode(&[0; 32], None).expect("the template has few parts").0.into()
     }
 
     /// The beginning of the first part, and nothing behind it that could be opened.

@@ -29,10 +29,8 @@ use crate::backup::rfc3339;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::gc::PROBE;
+pub use crate::patience::GRACE;
 use crate::verify::Finding;
-
-/// How long an archive is left after it got its tombstone.
-pub const GRACE: Duration = Duration::from_secs(48 * 3600);
 
 /// Archives that are deleted at once.
 const AT_ONCE: usize = 8;

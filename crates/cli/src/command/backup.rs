@@ -7,7 +7,6 @@ use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use age::secrecy::ExposeSecret as _;
 use backstay::backup::{Also, BackupOptions, Format, Missed, Padding, Receipt};
@@ -17,6 +16,7 @@ use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::layout::UPLOADS;
 use backstay::outbox::Outbox;
+use backstay::patience::STALL;
 use backstay::resume::Resumed;
 use backstay::source::Source;
 use backstay_format::Guid;
@@ -40,9 +40,6 @@ use crate::output::Size;
 use crate::output::human::{Elapsed, count};
 use crate::run::Status;
 use crate::session::Session;
-
-/// How long a source may give nothing before the backup is given up.
-const STALL: Duration = Duration::from_secs(24 * 3600);
 
 /// The archive is there, but not in both of its stores.
 const DEGRADED: Status = 3;
@@ -139,7 +136,8 @@ pub(crate) struct Backup {
     /// Hide the size: padme hides most of it for a few percent, part rounds up to whole parts [default: none]
     #[arg(long, value_name = "HOW", help_heading = "Format")]
     pad: Option<Pad>,
-    /// The size of a stored part [default: 16 MiB, less if the memory is short]
+    /// The size of a stored part, at most 4 GiB [default: 16 MiB, or up to 64 MiB in the openssl format; less if the memory is short, more if it
+    /// is known that very much will come]
     #[arg(long, value_name = "SIZE", value_parser = parse_some_size, help_heading = "Format")]
     part_size: Option<u64>,
     /// The most uploads at the same time
@@ -239,6 +237,7 @@ impl Backup {
             level: self.level,
             memory: session.global.memory,
             part_size: self.part_size,
+            expected: None,
             uploads: self.uploads,
             checks: Checks {
                 min_size: self.min_size,

@@ -1,5 +1,7 @@
 //! `backup`: each option does what its help says.
 
+use std::io::{Seek as _, SeekFrom};
+
 use crate::harness::{Place, dump, noise};
 
 #[test]
@@ -200,6 +202,41 @@ fn the_part_size_decides_how_many_objects_there_are() {
 }
 
 #[test]
+fn a_part_size_that_no_part_can_have_is_refused() {
+    // Four times the first one is 2^64, which is 0 to whoever lets it wrap.
+    for size in ["4611686018427387904", "18446744073709551615", "5GiB"] {
+        let place = Place::new();
+        let run = place.run(["backup", "--name", "x1", "--no-encryption", "--part-size", size]).stdin("content");
+        run.fails("usage.arguments", 2).says("larger than 4 GiB");
+        assert!(place.objects().is_empty());
+    }
+}
+
+#[test]
+fn a_file_that_is_known_to_need_many_parts_is_told_before_it_is_read() {
+    let place = Place::new();
+    let told = |length: u64, skip: u64, arguments: &[&str]| {
+        let path = place.write("content", "");
+        let mut file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        file.set_len(length).unwrap();
+        file.seek(SeekFrom::Start(skip)).unwrap();
+        // What is refused directly after the plan was made, so that nobody reads terabytes of zeros.
+        let run = place.run(["backup", "--name", "x1", "--no-encryption", "--codec", "gzip", "--pad", "padme"]);
+        let done = run.args(arguments).command().stdin(file).output().unwrap();
+        let stderr = String::from_utf8(done.stderr).unwrap();
+        assert!(stderr.contains("sizes cannot be padded with the gzip codec"), "{stderr}");
+        stderr
+    };
+    let text = told(8 << 40, 0, &["--part-size", "1MiB"]);
+    assert!(text.contains("manifest.limit") && text.contains("which may be 8388608 parts"), "{text}");
+    // What was read of the file already does not come again.
+    let text = told(8 << 40, (8 << 40) - 1, &["--part-size", "1MiB"]);
+    assert!(!text.contains("manifest.limit"), "{text}");
+    let text = told(8 << 40, 0, &["--cores", "2"]);
+    assert!(text.contains("parts of 22.9 MiB") && !text.contains("manifest.limit"), "{text}");
+}
+
+#[test]
 fn uploads_cores_and_memory_shape_the_plan() {
     let place = Place::new();
     let plan = |arguments: &[&str]| {
@@ -210,7 +247,7 @@ fn uploads_cores_and_memory_shape_the_plan() {
     assert!(plan(&["--uploads", "3"]).contains(" 3 uploads"));
     assert!(plan(&["--cores", "1"]).contains(" 1 thread"));
     let small = plan(&["--memory", "40MiB", "--cores", "2"]);
-    assert!(small.contains(" 1 uploads") && small.contains("parts of 3.9"), "{small}");
+    assert!(small.contains(" 1 uploads") && small.contains("parts of 5.9"), "{small}");
     let narrow = |memory: &str| place.run(["backup", "--name", "x1", "--no-encryption", "--memory", memory]).stdin("x");
     let refused = narrow("1MiB").fails("usage.memory", 2);
     refused.says("26 MiB of memory are needed, 1 MiB are allowed").says("raise --memory to at least 26MiB");

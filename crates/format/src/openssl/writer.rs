@@ -2,6 +2,7 @@
 
 use super::{Cutter, Encryptor, HEADER, KeyIv, MAGIC};
 use crate::codec::gzip::EMPTY_MEMBER;
+use crate::error;
 
 /// Encrypts gzip members into one stream.
 #[derive(Debug)]
@@ -49,8 +50,9 @@ impl StreamWriter {
     }
 }
 
-/// Room for what comes after a cut before the part is taken: two members of 1 MiB that nothing made smaller.
-const BEYOND: usize = (2 << 20) + (64 << 10);
+/// What a part takes in memory beyond its size: what comes after a cut before the part is taken, two members of 1 MiB that nothing made
+/// smaller.
+pub const BEYOND: usize = (2 << 20) + (64 << 10);
 /// The most that is reserved for a part at once.
 const LARGEST_RESERVE: u64 = 64 << 20;
 
@@ -67,16 +69,20 @@ pub struct PartWriter {
     start: u64,
     reserve: usize,
     spares: Vec<Vec<u8>>,
+    /// Parts that were taken, and the most that there may be.
+    taken: u32,
+    most: u32,
 }
 
 impl PartWriter {
-    /// Begins an archive with parts of about `part_size` bytes.
+    /// Begins an archive with parts of about `part_size` bytes, and at most `most` of them: [`MOST_PARTS`](crate::manifest::MOST_PARTS)
+    /// where each is an object of its own.
     #[must_use]
-    pub fn begin(key: &KeyIv, part_size: u64) -> Self {
+    pub fn begin(key: &KeyIv, part_size: u64, most: u32) -> Self {
         let reserve = usize::try_from(part_size.min(LARGEST_RESERVE)).map_or(BEYOND, |part| part + BEYOND);
         let mut buffer = Vec::with_capacity(reserve);
         let (stream, cutter) = (StreamWriter::begin(key, &mut buffer), Cutter::new(part_size));
-        Self { stream, cutter, buffer, start: 0, reserve, spares: Vec::new() }
+        Self { stream, cutter, buffer, start: 0, reserve, spares: Vec::new(), taken: 0, most }
     }
 
     /// Gives back a part's buffer to be used again.
@@ -93,14 +99,22 @@ impl PartWriter {
     }
 
     /// The next complete part but the last.
-    pub fn next_part(&mut self) -> Option<Vec<u8>> {
-        let cut = self.cutter.next_cut()?;
+    ///
+    /// # Errors
+    /// `manifest.limit` when the archive would have more parts than it may.
+    pub fn next_part(&mut self) -> error::Result<Option<Vec<u8>>> {
+        let Some(cut) = self.cutter.next_cut() else { return Ok(None) };
+        // Another one follows each that is taken here.
+        self.taken += 1;
+        if self.taken >= self.most {
+            return Err(error::Error::TooManyParts { limit: self.most });
+        }
         let length = usize::try_from(cut - self.start).expect("a part is held in memory");
         self.start = cut;
         let mut rest = self.spares.pop().unwrap_or_else(|| Vec::with_capacity(self.reserve));
         rest.extend_from_slice(&self.buffer[length..]);
         self.buffer.truncate(length);
-        Some(std::mem::replace(&mut self.buffer, rest))
+        Ok(Some(std::mem::replace(&mut self.buffer, rest)))
     }
 
     /// Ends the archive and returns its last part, and what was written in all.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::hmac;
 use backstay_format::header::{self, Common, Head, Kind};
-use backstay_format::manifest::{Manifest, OpensslHead, PartEntry, Profile, seal_private};
+use backstay_format::manifest::{MOST_PARTS, Manifest, OpensslHead, PartEntry, Profile, seal_private};
 use backstay_format::openssl::{Digest, Kdf, PartWriter, Salt};
 use backstay_format::schedule::{Keys, sha256};
 use backstay_format::segment::{Flag, SegmentKey};
@@ -45,7 +45,7 @@ pub(super) fn objects(base: &Base, changes: &[Change<'_>]) -> Option<Objects> {
         detached: false,
         unconfirmed: false,
     };
-    let text = sealed(manifest.encode(&key, None).0, &key, changes);
+    let text = sealed(manifest.encode(&key, None).expect("there are few parts").0, &key, changes);
     if costly(&text) {
         return None;
     }
@@ -131,12 +131,12 @@ fn native(base: &Base, inner: &[u8], changes: &[Change<'_>]) -> Made {
 
 fn openssl(inner: &[u8]) -> Made {
     let key = openssl_key();
-    let mut writer = PartWriter::begin(&key, 2048);
+    let mut writer = PartWriter::begin(&key, 2048, MOST_PARTS);
     // In pieces: a part may be cut between any two.
     let mut bodies = Vec::new();
     for piece in inner.chunks(700) {
         writer.member(piece);
-        bodies.extend(std::iter::from_fn(|| writer.next_part()));
+        bodies.extend(std::iter::from_fn(|| writer.next_part().expect("the inner stream is short")));
     }
     bodies.push(writer.finish().0);
     let entry = |bytes: &Vec<u8>| PartEntry { size: bytes.len() as u64, rnd: None, sha256: sha256(bytes) };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use backstay::backup::{BackupOptions, Format};
 use backstay::chunk::{Checks, EndMarker};
 use backstay::keys::Encryption;
+use backstay::patience::STALL;
 use backstay::set::{SetOptions, SetReceipt};
 use backstay_format::Guid;
 use backstay_format::text::to_hex;
@@ -14,7 +15,7 @@ use backstay_postgres::source::{DumpAllOptions, DumpOptions, JOBS, dump_all};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Backup, STALL};
+use super::Backup;
 use crate::args::value::parse_cores;
 use crate::failure::{Failure, Result};
 use crate::output::Size;
