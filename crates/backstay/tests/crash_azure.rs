@@ -50,8 +50,9 @@ async fn a_stream_to_azure_that_dies_at_any_request_is_whole_or_not_there_and_th
             let ended = Arc::new(Notify::new());
             let proxy = mortal(number, when, &ended);
             let behind = open(&path, &proxy.endpoint).await;
+            let content = text(1);
             got_through = tokio::select! {
-                made = back_up(&behind, &text(1), single()) => made.is_ok(),
+                made = back_up(&behind, &content, single()) => made.is_ok(),
                 () = ended.notified() => false,
             };
             kept.is_whole(&store).await;

@@ -574,7 +574,7 @@ async fn open_run(fetcher: Fetcher, run: Run, part_content: u64) -> Result<Opene
 async fn open(
     fetcher: &Fetcher,
     run: Run,
-    fetched: Vec<Option<bytes::Bytes>>,
+    fetched: Vec<Option<Bytes>>,
     part_content: u64,
     stored: u64,
 ) -> Result<Opened> {
