@@ -129,6 +129,117 @@ it_commits_nothing_when_the_disk_fails_at_any_flush_write_or_link() {
     BACKSTAY_STORE=$PWD/store ends_well_or_not_at_all
 }
 
+# killed_everywhere WORK CALL...: `WORK NUMBER` again and again, which runs a command `under FAULT_KILL="$when"`: it is killed before and after its
+# first such call, its second, and so on until none is left. At least two calls of each kind are demanded, but of mkdir.
+killed_everywhere() {
+    local work=$1 call
+    shift
+    for call in "$@"; do
+        for when in before after; do
+            every_call "$call" "$PWD/store" "$work"
+            echo "$call, $when: $CALLS" >&2
+            [[ $call == mkdir ]] || ((CALLS >= 2)) || fail "only $CALLS calls of $call"
+        done
+    done
+}
+
+# killed_or_done STATUS: how a run ended in which a call was to be the last one, if it came so far.
+killed_or_done() {
+    local wanted=0
+    [[ ! -e mark ]] || wanted=137
+    [[ $1 -eq $wanted ]] || fail "exit status $1 instead of $wanted: $(< err)"
+}
+
+it_leaves_a_stream_of_one_object_whole_or_not_there_wherever_it_is_killed() {
+    local when single=(--format openssl --single --passphrase-file password.txt)
+    echo correct-horse > password.txt
+    export BACKSTAY_STORE=$PWD/store
+    noise 300000 small > before
+    noise 3000000 faults > content
+    # shellcheck disable=SC2329 # called by killed_everywhere
+    one() {
+        local status=0 file id
+        rm -rf store
+        [[ $call == mkdir ]] || cp -a pristine store
+        under FAULT_KILL="$when" -- "$BACKSTAY" -q backup "${single[@]}" --name files < content > receipt 2> err || status=$?
+        killed_or_done "$status"
+        if [[ $call == mkdir ]]; then
+            [[ $status -eq 0 ]] || [[ -z $(find . -path './store/*' -type f) ]] || fail "something is stored"
+            return
+        fi
+        # What was there is as it was, and beside it is nothing but the stream, whole, and its manifest.
+        for file in pristine/*; do same "$file" "store/${file##*/}"; done
+        for file in store/*-*-*-*-*-*; do
+            id=$(basename "$file" .json)
+            [[ ! -e pristine/$id ]] || continue
+            openssl enc -aes256 -md md5 -d -pass file:password.txt -in "store/$id" 2> log | gzip -dc | cmp - content || fail "$id is no whole stream"
+            [[ ! -e store/$id.json ]] || exits 0 backstay -q verify "$id" --depth deep --passphrase-file password.txt
+        done
+        # And the next one works, beside whatever is in the staging folder.
+        exits 0 backstay -q backup "${single[@]}" --name next < before
+        exits 0 backstay -q cat next --passphrase-file password.txt
+        same before out
+    }
+    exits 0 backstay -q backup "${single[@]}" --name files < before
+    mv store pristine
+    killed_everywhere one mkdir open write fsync link unlink
+}
+
+it_clears_away_no_more_and_at_last_no_less_wherever_gc_is_killed() {
+    local when form ids=() stays ago=$((3 * 24 * 3600))
+    keyed
+    echo correct-horse > password.txt
+    export BACKSTAY_STORE=$PWD/store
+    noise 2500000 faults > content
+    # past [VARIABLE=VALUE...] -- ARGUMENT...: a backup of three days ago.
+    past() {
+        local variables=()
+        while [[ $1 != -- ]]; do
+            variables+=("$1")
+            shift
+        done
+        under CLOCK_SHIFT=-$ago "${variables[@]}" -- "$BACKSTAY" -q backup --part-size 1MiB "${@:2}" < content 2> err
+    }
+    # An archive; an upload without its manifest and a part, with a keybox; and two of the openssl format without their manifests, which stay.
+    for form in '' '--detached-keys' '--format openssl --passphrase-file password.txt' '--format openssl --passphrase-file password.txt --single'; do
+        # shellcheck disable=SC2086 # several words
+        past -- --name "files${#ids[@]}" $form > receipt || fail "$(< err)"
+        read -r id _ < receipt
+        ids+=("$id")
+    done
+    for id in "${ids[@]:1}"; do rm "store/$id.json"; done
+    rm "store/${ids[1]}-1"
+    # What was killed when nothing had its name yet: a part, and a stream.
+    for form in '' '--format openssl --passphrase-file password.txt --single'; do
+        # shellcheck disable=SC2086
+        ! past FAULT_CALL=link FAULT_UNDER="$PWD/store" FAULT_KILL=before -- --name killed $form || fail 'it was not killed'
+    done
+    [[ $(find store/.backstay-tmp -type f | wc -l) -ge 2 && -e store/${ids[1]}.key.0 ]] || fail "$(find store)"
+    stays=$(find store -type f ! -name "${ids[1]}*" ! -path '*/.backstay-tmp/*' -printf '%f\n' | sort)
+    age() { find store -type f -exec touch -d "@$((EPOCHSECONDS - ago))" {} +; }
+    age
+    mv store pristine
+    # shellcheck disable=SC2329 # called by killed_everywhere
+    one() {
+        local status=0 file
+        rm -rf store
+        cp -a pristine store
+        under FAULT_KILL="$when" -- "$BACKSTAY" -q gc --yes > out 2> err || status=$?
+        killed_or_done "$status"
+        for file in $stays; do same "pristine/$file" "store/$file"; done
+        # The marker by which nothing can commit the upload any more stands before anything of it goes.
+        [[ -e store/${ids[1]}.key.0 || -e store/${ids[1]}.json ]] || fail "$call $1, $when: the keybox went before the marker stood"
+        # The next runs finish it: the upload and what was staged, then the marker that gave the upload up.
+        for _ in 1 2; do
+            age
+            exits 0 backstay -q gc --yes
+        done
+        [[ $(find store -type f -printf '%f\n' | sort) == "$stays" ]] || fail "it leaves $(find store -type f)"
+        exits 0 backstay -q verify "${ids[0]}" --depth full
+    }
+    killed_everywhere one open write fsync link unlink
+}
+
 it_releases_nothing_wrong_when_the_disk_cannot_be_read() {
     a_store
     # shellcheck disable=SC2329 # called by every_call
@@ -212,42 +323,50 @@ it_reads_from_a_read_only_directory_and_does_not_write_to_one() {
     [[ -z $(ls -A closed) ]] || fail "something was stored"
 }
 
+# says_descriptors STATUS: how a run ended that could not open enough files.
+says_descriptors() {
+    [[ $1 -eq 1 ]] || fail "$most descriptors: exit status $1, $(< err)"
+    says err 'error[io.failed]: '
+    says err 'Too many open files'
+    # shellcheck disable=SC2016 # as it stands
+    says err 'hint: raise the limit of open files: `ulimit -n 1024`'
+}
+
 it_needs_few_descriptors_and_says_so_when_there_are_too_few() {
-    local most status enough=0
+    local most status
     a_store
-    for most in 4 6 8 9 10 11 12 14 16 20 24 32; do
+    for most in 5 6 8 9 10 11 12 14 16 18 20 24 32; do
         rm -rf limited
         status=0
         (ulimit -n "$most" && exec "$BACKSTAY" -q backup -s limited --part-size 1MiB --name files) < content > out 2> err || status=$?
-        if ((status == 0)); then
-            enough=$((enough + 1))
+        if ((status == 0 && most > 12)); then
             BACKSTAY_STORE=$PWD/limited restores
         else
-            grep -q '^error\[[a-z.-]*\]' err || fail "$most descriptors: status $status, $(< err)"
-            ! grep -qi 'panic' err || fail "$most descriptors: $(< err)"
+            says_descriptors "$status"
+            ((most < 24)) || fail "not even $most descriptors are enough: $(< err)"
             [[ ! -d limited ]] || nothing_committed limited
         fi
         status=0
         (ulimit -n "$most" && exec "$BACKSTAY" -q cat latest) > out 2> err || status=$?
-        if ((status == 0)); then
+        if ((status == 0 && most > 12)); then
             same content out
         else
-            grep -q '^error\[[a-z.-]*\]' err || fail "$most descriptors: status $status, $(< err)"
-            cmp -n "$(stat -c %s out)" content out
+            says_descriptors "$status"
+            ((most < 24)) || fail "not even $most descriptors are enough: $(< err)"
+            [[ ! -s out ]] || fail "$most descriptors: something was released"
         fi
     done
-    ((enough >= 2)) || fail "not even 24 descriptors are enough: $(< err)"
 }
 
 it_stops_without_a_word_when_its_reader_has_seen_enough() {
     local codes
     a_store
     set +o pipefail
-    "$BACKSTAY" cat latest 2> err | head -c 10 > out
+    "$BACKSTAY" -q cat latest 2> err | head -c 10 > out
     codes=("${PIPESTATUS[@]}")
     set -o pipefail
-    [[ ${codes[0]} -ne 0 && ${codes[0]} -lt 128 ]] || fail "exit status ${codes[0]}"
-    ! grep -qE 'error|panic' err || fail "it complains: $(< err)"
+    [[ ${codes[0]} -eq 1 ]] || fail "exit status ${codes[0]}"
+    [[ ! -s err ]] || fail "it complains: $(< err)"
     same out <(head -c 10 content)
     # Who asks for the beginning alone gets it with status 0.
     exits 0 backstay -q cat latest --range 0..10
@@ -296,14 +415,19 @@ it_waits_for_an_input_that_stands_still_for_ten_minutes_and_gives_up_after_a_day
     sleep 60 > input &
     PIDS+=($!)
     refuses source.stalled under CLOCK_RATE=200000 -- "$BACKSTAY" -q backup -s store --name slow < input
-    says err 'nothing for 24 hours'
+    says err 'the source gave nothing for 24 hours'
     nothing_committed store
 }
 
-it_gives_up_on_a_producer_that_closed_its_output_and_does_not_end() {
+it_gives_up_on_a_producer_that_hangs_before_or_after_it_closed_its_output() {
     keyed
     mkdir store
     refuses source.stalled under CLOCK_RATE=200000 -- "$BACKSTAY" -q backup -s store -- sh -c 'echo content; exec >&-; exec sleep 60'
+    says err 'the source closed its output and did not end for 24 hours'
+    nothing_committed store
+    # One that hangs with its output open is another matter.
+    refuses source.stalled under CLOCK_RATE=200000 -- "$BACKSTAY" -q backup -s store -- sh -c 'echo content; exec sleep 60'
+    says err 'the source gave nothing for 24 hours'
     nothing_committed store
 }
 

@@ -91,11 +91,11 @@ it_takes_no_more_memory_for_a_longer_stream() {
 # asks_for_much KIND LIMIT CODE ARGUMENTS...: an archive of this kind is refused with a code, or, for a dash, read, within so much memory and a minute.
 # A panic, a kill for want of memory and the minute that is over have other statuses than either.
 asks_for_much() {
-    local kind=$1 limit=$2 code=$3 id measured
+    local kind=$1 limit=$2 code=$3 measured
     shift 3
     rm -rf store
-    id=$("$PYTHON" "$E2E/hostile.py" "$kind" store)
-    measured=(command time -q -f %M -o peak timeout 60 "$BACKSTAY" -q "$@" -s store "$id")
+    ID=$("$PYTHON" "$E2E/hostile.py" "$kind" store)
+    measured=(command time -q -f %M -o peak timeout 60 "$BACKSTAY" -q "$@" -s store "$ID")
     if [[ $code == - ]]; then
         "${measured[@]}" > /dev/null 2> err || fail "$kind: exit status $?: $(< err)"
         [[ ! -s err ]] || fail "$kind: $(< err)"
@@ -117,6 +117,49 @@ it_refuses_the_largest_manifests_in_little_more_than_their_size() {
 it_decodes_frames_of_the_largest_size_two_at_a_time_however_many_cores_there_are() {
     asks_for_much bomb 450 - --cores 16 cat --no-manifest -i hostile.key
     asks_for_much bomb 450 archive.uncommitted --cores 16 salvage -i hostile.key
+}
+
+# Of 3.75 GiB of zeros in members of gzip as large as they may be, or in one where its size has no limit, no more is held than is written at once, by
+# whatever reads them. They are 4 MB.
+it_decompresses_what_is_a_thousand_times_as_long_in_little_memory() {
+    local openssl=(--format openssl --passphrase-file hostile.phrase)
+    asks_for_much gzip-bomb 250 - cat --no-manifest -i hostile.key
+    asks_for_much gzip-bomb 250 archive.uncommitted salvage -i hostile.key
+    asks_for_much openssl-bomb 250 stream.limit cat "${openssl[@]}" --max-output 1GiB
+    exits 0 command time -q -f %M -o peak timeout 60 "$BACKSTAY" -q verify -s store "$ID" "${openssl[@]}"
+    was_at_most 250 'verify of an openssl-bomb'
+    exits 3 command time -q -f %M -o peak timeout 60 "$BACKSTAY" -q salvage -s store "$ID" "${openssl[@]}"
+    says out '3.8 GiB of content'
+    was_at_most 250 'salvage of an openssl-bomb'
+}
+
+# What would take longer than anybody waits is refused before it is begun; of what is allowed two derivations are made, one after the other.
+it_derives_no_key_for_longer_than_is_allowed() {
+    asks_for_much kdf 100 key.kdf-limit cat --passphrase-file hostile.phrase
+    asks_for_much kdf-pbkdf2 100 key.kdf-limit cat --format openssl --passphrase-file hostile.phrase
+    asks_for_much kdf-boxes 1100 key.kdf-limit cat --passphrase-file hostile.phrase
+}
+
+it_refuses_the_largest_sets_in_little_more_than_their_size() {
+    local verb
+    for verb in 'verify -i hostile.key' show; do
+        # shellcheck disable=SC2086 # several words
+        {
+            asks_for_much set-members 150 set.invalid $verb
+            asks_for_much set-crit 150 format.unsupported $verb
+            asks_for_much set-deep 100 set.invalid $verb
+        }
+    done
+}
+
+# What it reads is in proportion to what is stored, and so is the time: no manifest is believed that was not read to its end. The memory is that of one.
+it_lists_many_of_the_largest_manifests_and_sets_in_the_memory_of_one() {
+    "$PYTHON" "$E2E/hostile.py" entries store 6 > ids
+    "$PYTHON" "$E2E/hostile.py" set-members store 3 > ids
+    peak 400 timeout 120 "$BACKSTAY" -q list -s store --json > out
+    [[ $(jq '.archives | length' out) -eq 6 && $(jq '.sets | length' out) -eq 3 ]] || fail "$(cut -c 1-2000 out)"
+    # What only a manifest tells.
+    [[ $(jq '[.archives[] | select(.content == 1)] | length' out) -eq 6 ]] || fail "they were not read: $(cut -c 1-2000 out)"
 }
 
 it_states_how_much_memory_it_needs() {

@@ -331,6 +331,43 @@ CHANGES
     pg_on "$ODD" dropdb zzz_comes
 }
 
+it_runs_as_many_dumps_at_a_time_as_it_is_told() {
+    new_key
+    local jobs
+    mkdir bin
+    for program in psql pg_dumpall; do ln -s "$PG_BIN/$program" bin/$program; done
+    # The first dumps wait for each other, as many as there are to be; each counts itself and the others, and those that wait for more than ever come fail.
+    cat > bin/pg_dump << 'COUNTED'
+#!/bin/bash
+[[ $1 == --version ]] && exec "$REAL/pg_dump" --version
+touch "$RUNS/running-$$"
+running() { ls "$RUNS" | grep -c running; }
+for ((n = 0; n < 600; n++)); do
+    if [[ -e $RUNS/met ]] || (($(running) >= JOBS)); then
+        touch "$RUNS/met"
+        break
+    fi
+    sleep 0.05
+done
+[[ -e $RUNS/met ]] || exit 1
+sleep 0.2
+running >> "$RUNS/counts"
+"$REAL/pg_dump" "$@"
+status=$?
+rm "$RUNS/running-$$"
+exit "$status"
+COUNTED
+    chmod +x bin/pg_dump
+    export REAL=$PG_BIN RUNS JOBS
+    for jobs in 1 3; do
+        RUNS=$PWD/runs-$jobs JOBS=$jobs
+        mkdir "$RUNS"
+        rm -rf store
+        exits 0 backed_up "$ODD" --pg-dumpall --jobs "$jobs" --pg-bin bin
+        [[ $(sort -n "$RUNS/counts" | tail -n 1) -eq $jobs ]] || fail "--jobs $jobs: at a time there were $(sort "$RUNS/counts" | uniq -c)"
+    done
+}
+
 it_keeps_to_its_memory_however_many_dumps_there_are() {
     new_key
     local id

@@ -50,6 +50,9 @@ fn row(line: &'static str) -> Option<Code> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -83,5 +86,29 @@ mod tests {
             }
         }
         assert!(seen > 50, "{seen}");
+    }
+
+    #[test]
+    fn every_row_is_said_somewhere_or_is_reserved() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut sources = String::new();
+        for name in ["backstay", "cli", "format", "postgres", "store"] {
+            add_sources(&crates.join(name).join("src"), &mut sources);
+        }
+        for row in all() {
+            let said = sources.contains(&format!("\"{}\"", row.code));
+            assert_ne!(said, row.meaning.starts_with("Reserved"), "{row:?}");
+        }
+    }
+
+    fn add_sources(folder: &Path, sources: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                add_sources(&path, sources);
+            } else {
+                sources.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
     }
 }

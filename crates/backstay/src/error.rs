@@ -41,6 +41,8 @@ pub enum Error {
     SourceTrailer { expected: String },
     #[error("the source gave nothing for {hours} hours")]
     SourceStalled { hours: u64 },
+    #[error("the source closed its output and did not end for {hours} hours")]
+    SourceLingers { hours: u64 },
     #[error("{store} took {name}, but does not list it with its size")]
     StoreForgot { name: String, store: String },
     #[error("{name} is in {store} already, with other bytes")]
@@ -100,7 +102,7 @@ impl Error {
             Error::SourceEmpty => "source.empty",
             Error::SourceTooSmall { .. } => "source.too-small",
             Error::SourceTrailer { .. } => "source.trailer",
-            Error::SourceStalled { .. } => "source.stalled",
+            Error::SourceStalled { .. } | Error::SourceLingers { .. } => "source.stalled",
             Error::StoreForgot { .. } => "store.failed",
             Error::CopyDiffers { .. } | Error::WrittenAlready { .. } | Error::ConversionLeft { .. } => "name.taken",
             Error::SpoolLocked { .. } => "store.locked",

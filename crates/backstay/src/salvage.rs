@@ -27,6 +27,10 @@ use crate::verify::Finding;
 
 use self::file::Patchwork;
 
+/// So many bytes of a gzip payload are decompressed before what came of them is written: deflate makes up to a thousand times as much of them, and
+/// whoever made the archive may have wanted that.
+const SLICE: usize = 64 << 10;
+
 /// How to salvage.
 #[derive(Debug, Clone)]
 pub struct SalvageOptions {

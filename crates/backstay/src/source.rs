@@ -192,7 +192,7 @@ impl Chunks {
             // A command that failed may have left a child that keeps the pipe open for ever.
             failed = orphaned(&mut self.child) => Err(failed),
             chunk = timeout(self.patience, self.chunks.recv()) => match chunk {
-                Err(_) => Err(Error::SourceStalled { hours: self.patience.as_secs() / 3600 }),
+                Err(_) => Err(Error::SourceStalled { hours: hours(self.patience) }),
                 Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
                 Ok(Some(Err(source))) => Err(Error::SourceRead { read: self.read, source }),
                 Ok(None) => self.end().await.map(|()| None),
@@ -233,7 +233,7 @@ impl Chunks {
             () = self.interrupt.wait() => Err(interrupted()),
             status = timeout(self.patience, child.wait()) => match status {
                 Ok(status) => child.judge(status),
-                Err(_) => Err(Error::SourceStalled { hours: self.patience.as_secs() / 3600 }),
+                Err(_) => Err(Error::SourceLingers { hours: hours(self.patience) }),
             },
         }
     }
@@ -254,6 +254,11 @@ impl Chunks {
         }
         error
     }
+}
+
+/// What a message says of a patience.
+fn hours(patience: Duration) -> u64 {
+    patience.as_secs() / 3600
 }
 
 fn interrupted() -> Error {

@@ -11,6 +11,7 @@ mod common;
 mod convert;
 mod copy;
 mod crash;
+mod crash_azure;
 mod damage;
 mod damage_matrix;
 mod gc;

@@ -32,7 +32,7 @@ use futures::TryStreamExt as _;
 type Objects = BTreeMap<String, Vec<u8>>;
 
 /// Small contents whose first bytes tell them apart.
-fn text(first: u8) -> Vec<u8> {
+pub(crate) fn text(first: u8) -> Vec<u8> {
     let mut content = content(150_000, true);
     content[0] = first;
     content
@@ -52,6 +52,15 @@ fn openssl() -> BackupOptions {
     small(options(Format::Openssl { kdf, password: Password::new(b"KEY".to_vec()), single: false }))
 }
 
+/// One object, which is written as it grows.
+pub(crate) fn single() -> BackupOptions {
+    let kdf = Kdf::BytesToKey(Digest::Md5);
+    small(options(Format::Openssl { kdf, password: Password::new(b"KEY".to_vec()), single: true }))
+}
+
+type Kind = (fn() -> BackupOptions, fn() -> Keyring);
+const KINDS: [Kind; 3] = [(zstd, raw_keyring), (openssl, password), (single, password)];
+
 static READER: LazyLock<age::x25519::Identity> = LazyLock::new(age::x25519::Identity::generate);
 
 /// Its only slot is in a keybox, without which nothing opens it.
@@ -65,7 +74,7 @@ fn reader() -> Keyring {
     keyring
 }
 
-fn password() -> Keyring {
+pub(crate) fn password() -> Keyring {
     let mut keyring = Keyring::default();
     keyring.add_password(Password::new(b"KEY".to_vec()));
     keyring
@@ -90,21 +99,25 @@ async fn store_of(objects: &Objects) -> Store {
 }
 
 /// An archive that was there before.
-struct Kept {
-    id: ArchiveId,
-    content: Vec<u8>,
-    keyring: fn() -> Keyring,
+pub(crate) struct Kept {
+    pub(crate) id: ArchiveId,
+    pub(crate) content: Vec<u8>,
+    pub(crate) keyring: fn() -> Keyring,
 }
 
 impl Kept {
-    async fn is_whole(&self, store: &Store) {
+    pub(crate) async fn is_whole(&self, store: &Store) {
         let found = read(store, &self.id, &(self.keyring)(), &RestoreOptions::default()).await;
         assert!(found.is_ok_and(|found| found == self.content), "{} was lost or changed", self.id);
     }
 }
 
 /// Whatever is listed as committed verifies, and restores to one of these contents.
-async fn nothing_is_wrongly_committed(store: &Store, keyring: fn() -> Keyring, contents: &[Vec<u8>]) -> usize {
+pub(crate) async fn nothing_is_wrongly_committed(
+    store: &Store,
+    keyring: fn() -> Keyring,
+    contents: &[Vec<u8>],
+) -> usize {
     let listed = catalog::list(store, &Filter::default(), true).await.unwrap();
     for entry in &listed {
         assert_eq!(entry.state, State::Committed);
@@ -155,7 +168,7 @@ where
 
 #[tokio::test]
 async fn a_backup_that_dies_at_any_call_leaves_the_others_whole_and_the_next_one_works() {
-    for (options, keyring) in [(zstd as fn() -> BackupOptions, raw_keyring as fn() -> Keyring), (openssl, password)] {
+    for (options, keyring) in KINDS {
         let store = Store::memory();
         let id = back_up(&store, &text(0), options()).await.unwrap().id;
         let kept = Kept { id, content: text(0), keyring };
@@ -175,8 +188,8 @@ async fn a_backup_that_dies_at_any_call_leaves_the_others_whole_and_the_next_one
             },
         )
         .await;
-        // At least a part and the manifest, and the listings.
-        assert!(calls >= 6, "{calls}");
+        // At least what there is of the stream, the manifest, and a listing.
+        assert!(calls >= 4, "{calls}");
     }
 }
 
@@ -276,7 +289,7 @@ async fn strangers(store: &Store, kept: &[&ArchiveId]) -> Vec<String> {
 
 #[tokio::test]
 async fn a_prune_that_dies_at_any_call_loses_nothing_that_is_kept_and_the_next_one_finishes() {
-    for (options, keyring) in [(zstd as fn() -> BackupOptions, raw_keyring as fn() -> Keyring), (openssl, password)] {
+    for (options, keyring) in KINDS {
         let store = Store::memory();
         let mut ids = Vec::new();
         for first in 0..4 {
@@ -286,7 +299,8 @@ async fn a_prune_that_dies_at_any_call_loses_nothing_that_is_kept_and_the_next_o
         note(&store, &ids[0], "x", "x", &context()).await.unwrap();
         // An older deletion that was interrupted after the manifest and the first part.
         store.delete(&ids[2].manifest()).await.unwrap();
-        store.delete(&ids[2].part(0)).await.unwrap();
+        let whole = store.head(ids[2].as_str()).await.unwrap();
+        store.delete(&whole.map_or(ids[2].part(0), |object| object.name)).await.unwrap();
         store.create(&ids[2].tombstone(), "{}".into(), sha256(b"{}")).await.unwrap();
         let kept = [1, 3].map(|at| Kept { id: ids[at].clone(), content: text(u8::try_from(at).unwrap()), keyring });
         let (kept, ids) = (&kept, &ids);
@@ -328,7 +342,7 @@ async fn a_prune_that_dies_at_any_call_loses_nothing_that_is_kept_and_the_next_o
 
 #[tokio::test]
 async fn an_rm_that_dies_at_any_call_leaves_no_half_of_an_archive_that_looks_whole_and_the_next_one_finishes() {
-    for (options, keyring) in [(zstd as fn() -> BackupOptions, raw_keyring as fn() -> Keyring), (openssl, password)] {
+    for (options, keyring) in KINDS {
         let store = Store::memory();
         let id = back_up(&store, &text(0), options()).await.unwrap().id;
         let kept = Kept { id: back_up(&store, &text(1), options()).await.unwrap().id, content: text(1), keyring };
@@ -384,9 +398,8 @@ async fn a_writer_and_gc_at_any_step_of_each_other_make_a_whole_archive_or_none(
 
 #[tokio::test]
 async fn a_copy_that_dies_at_any_call_of_either_store_is_no_archive_and_the_next_one_finishes() {
-    type Kind = (fn() -> BackupOptions, fn() -> Keyring);
-    let kinds: [Kind; 3] = [(zstd, raw_keyring), (detached, reader), (openssl, password)];
-    for (options, keyring) in kinds {
+    let detached: Kind = (detached, reader);
+    for (options, keyring) in KINDS.into_iter().chain([detached]) {
         let from = Store::memory();
         let id = back_up(&from, &text(1), options()).await.unwrap().id;
         if from.head(&id.keybox(0)).await.unwrap().is_some() {
@@ -537,7 +550,7 @@ async fn a_rewrap_of_everything_that_dies_at_any_call_loses_no_key_and_the_next_
 
 #[tokio::test]
 async fn a_reassemble_that_dies_at_any_call_leaves_the_parts_and_the_next_one_makes_the_manifest() {
-    for (options, keyring) in [(zstd as fn() -> BackupOptions, raw_keyring as fn() -> Keyring), (openssl, password)] {
+    for (options, keyring) in KINDS {
         for damaged in [false, true] {
             let store = Store::memory();
             let id = back_up(&store, &text(0), options()).await.unwrap().id;

@@ -8,6 +8,10 @@
 //! The last cell is what `salvage` says: its findings, and behind them its holes, counted in frames of the native profile and in
 //! members of the other one. `1+..?` is a hole that begins within the second member and of which nobody knows the length. Whatever the cell says, every
 //! byte that came out is compared with the content at its place.
+//!
+//! There are three tables: the native profile, the openssl profile in parts, and its single form, in which one object of unknown length is all the stream.
+//! Not every damage exists in each. The openssl profile has no keyboxes, since its key comes from a password alone; only its first object has
+//! a header, magic and salt, so that there are no two to swap; and in the single form there are no parts to lose, swap or repeat.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +19,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{Sink, back_up, content, context, native, options, recipient, restored};
+use crate::common::{Sink, add_slots, back_up, content, context, native, objects, options, recipient, restored};
 use backstay::backup::Format;
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
@@ -30,7 +34,6 @@ use backstay_format::schedule::sha256;
 use backstay_format::text::to_hex;
 use backstay_format::{ArchiveId, Guid};
 use backstay_store::Store;
-use futures::TryStreamExt as _;
 
 type Objects = BTreeMap<String, Vec<u8>>;
 
@@ -57,12 +60,16 @@ struct World {
     archive: Made,
     older: Made,
     stranger: Made,
+    /// A keybox of the archive for another identity; empty where the profile has none.
+    for_another: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Profile {
     Native,
     Openssl,
+    /// The openssl profile in one object.
+    Single,
 }
 
 /// The keys of a profile.
@@ -76,7 +83,7 @@ impl Keys {
         let mut keyring = Keyring::default();
         match self.profile {
             Profile::Native => keyring.add_identity(Box::new(self.identity.clone())),
-            Profile::Openssl => keyring.add_password(Password::new(b"KEY".to_vec())),
+            Profile::Openssl | Profile::Single => keyring.add_password(Password::new(b"KEY".to_vec())),
         }
         keyring
     }
@@ -89,22 +96,27 @@ impl Keys {
                 let recipients = vec![recipient(&self.identity)];
                 native(Encryption::Slots { recipients, passphrase: None, detached: true })
             }
-            Profile::Openssl => options(Format::Openssl {
+            Profile::Openssl | Profile::Single => options(Format::Openssl {
                 kdf: Kdf::BytesToKey(Digest::Md5),
                 password: Password::new(b"KEY".to_vec()),
-                single: false,
+                single: self.profile == Profile::Single,
             }),
         };
         options.guid = guid.parse::<Guid>().unwrap();
         options.part_size = Some(1_200_000);
         let id = back_up(&store, &content, options).await.unwrap().id;
-        let names: Vec<String> = store.list("", None).map_ok(|object| object.name).try_collect().await.unwrap();
-        let mut objects = Objects::new();
-        for name in names {
-            let bytes = store.get(&name, 1 << 30).await.unwrap().unwrap();
-            objects.insert(name, bytes.to_vec());
-        }
+        let objects = objects(&store).await.into_iter().map(|(name, bytes)| (name, bytes.to_vec())).collect();
         Made { id, objects, content }
+    }
+
+    /// The keybox that a rewrap for somebody else puts beside the archive's own one.
+    async fn for_another(&self, made: &Made) -> Vec<u8> {
+        if self.profile != Profile::Native {
+            return Vec::new();
+        }
+        let (store, another) = (stored(made).await, recipient(&age::x25519::Identity::generate()));
+        add_slots(&store, &made.id, &self.ring(), &[another], None).await.unwrap();
+        store.get(&made.id.keybox(1), 1 << 20).await.unwrap().unwrap().to_vec()
     }
 
     async fn world(&self) -> World {
@@ -120,14 +132,20 @@ impl Keys {
         };
         assert_eq!(sizes(&archive), sizes(&older));
         assert_eq!(sizes(&archive), sizes(&stranger));
-        assert_eq!(sizes(&archive).len(), 4);
-        World { archive, older, stranger }
+        assert_eq!(sizes(&archive).len(), if self.profile == Profile::Single { 1 } else { 4 });
+        let for_another = self.for_another(&archive).await;
+        World { archive, older, stranger, for_another }
     }
 }
 
 impl Made {
     fn is_part(&self, name: &str) -> bool {
-        name.starts_with(&format!("{}-", self.id))
+        name == self.id.as_str() || name.starts_with(&format!("{}-", self.id))
+    }
+
+    /// The object of the single form.
+    fn single(&mut self) -> &mut Vec<u8> {
+        self.objects.get_mut(self.id.as_str()).unwrap()
     }
 
     fn part(&mut self, n: u32) -> &mut Vec<u8> {
@@ -237,12 +255,17 @@ impl World {
     }
 }
 
-/// What each reader says.
-async fn outcomes(keys: &Keys, made: &Made, world: &World) -> [String; 6] {
+async fn stored(made: &Made) -> Store {
     let store = Store::memory();
     for (name, bytes) in &made.objects {
         store.create(name, bytes.clone().into(), sha256(bytes)).await.unwrap();
     }
+    store
+}
+
+/// What each reader says.
+async fn outcomes(keys: &Keys, made: &Made, world: &World) -> [String; 6] {
+    let store = stored(made).await;
     let verified = async |depth| {
         let keyring = if depth == Depth::Deep { keys.ring() } else { Keyring::default() };
         let (policy, context) = (ReadPolicy::default(), context());
@@ -366,7 +389,7 @@ async fn restored_by(keys: &Keys, store: &Store, made: &Made) -> Result<(), Erro
     let target = Target::Writer(Box::new(sink.clone()));
     let mut options = RestoreOptions::default();
     // An openssl archive that has lost its seal is read all the same unless one is demanded.
-    options.policy.require_seal = keys.profile == Profile::Openssl;
+    options.policy.require_seal = keys.profile != Profile::Native;
     let result = restore(store, &made.id, &keys.ring(), target, &options, &context(), Arc::new(Silent)).await;
     let released = sink.taken();
     assert!(made.content.starts_with(&released), "bytes that are not the content's were released");
@@ -420,6 +443,11 @@ async fn native_archives() {
 #[tokio::test]
 async fn openssl_archives() {
     judge(Profile::Openssl, OPENSSL).await;
+}
+
+#[tokio::test]
+async fn openssl_archives_of_one_object() {
+    judge(Profile::Single, SINGLE).await;
 }
 
 /// Part 1 stands for those in the middle; a header is a part's first line.
@@ -725,6 +753,27 @@ const NATIVE: &[Row] = &[
         ["good"; 5],
         "whole",
         |w| w.put(&w.id().keybox(3), w.keybox(&w.older))),
+    // Two keyboxes, of which one opens.
+    ("keyboxes 0 and 1 swapped",
+        ["good"; 5],
+        "whole",
+        |w| { let id = w.id(); w.put(&id.keybox(1), w.for_another.clone()); w.archive.swap(&id.keybox(0), &id.keybox(1)); }),
+    ("first of two keyboxes flipped in its payload",
+        ["good"; 5],
+        "whole",
+        |w| { w.put(&w.id().keybox(1), w.keybox(&w.archive)); *w.keybox_0().last_mut().unwrap() ^= 1; }),
+    ("second of two keyboxes truncated",
+        ["good"; 5],
+        "whole",
+        |w| { let half = w.keybox(&w.archive)[..60].to_vec(); w.put(&w.id().keybox(1), half); }),
+    ("keybox flipped in its payload beside another identity's",
+        ["key.invalid", "good", "good", "key.invalid", "key.invalid"],
+        "nothing: key.invalid",
+        |w| { w.put(&w.id().keybox(1), w.for_another.clone()); *w.keybox_0().last_mut().unwrap() ^= 1; }),
+    ("another identity's keybox flipped in its payload beside ours",
+        ["good"; 5],
+        "whole",
+        |w| { let mut theirs = w.for_another.clone(); *theirs.last_mut().unwrap() ^= 1; w.put(&w.id().keybox(1), theirs); }),
     // Two things at once: verify lists both.
     ("a part deleted and a segment flipped",
         ["part.missing", "part.missing", "part.missing part.digest", "part.missing segment.auth", "part.missing"],
@@ -778,7 +827,8 @@ const NATIVE: &[Row] = &[
 ];
 
 /// Without the seal this profile authenticates nothing: what `reassemble` calls good then is what decodes, be it another archive's,
-/// and `deep` says `unproved`. A last block that is not one has the form of a padding with a chance of 1 in 256: two codes then.
+/// and `deep` says `unproved`. An emptied manifest is what any other program may have put there: no archive of ours is lost with it, and `reassemble` does not
+/// replace it. A last block that is not one has the form of a padding with a chance of 1 in 256: two codes then.
 #[rustfmt::skip]
 const OPENSSL: &[Row] = &[
     ("nothing", ["good"; 5], "whole", |_| {}),
@@ -807,6 +857,10 @@ const OPENSSL: &[Row] = &[
         ["part.digest", "good", "part.digest", "part.digest", "openssl.key"],
         "part.digest 0..?",
         |w| { let header = w.stranger.part(0)[..16].to_vec(); w.archive.part(0)[..16].copy_from_slice(&header); }),
+    ("header replayed from an older archive",
+        ["part.digest", "good", "part.digest", "part.digest", "openssl.key"],
+        "part.digest 0..?",
+        |w| { let header = w.older.part(0)[..16].to_vec(); w.archive.part(0)[..16].copy_from_slice(&header); }),
     // A block of the cipher, which is what this profile has for a segment.
     ("block deleted",
         ["part.size", "part.size", "part.size", "part.size", "openssl.stream"],
@@ -857,10 +911,18 @@ const OPENSSL: &[Row] = &[
         ["part.size", "part.size", "part.size", "part.size", "openssl.stream"],
         "part.size 1+..?",
         |w| w.part_1().truncate(100_000)),
+    ("part truncated inside a block",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.padding"],
+        "part.size 1+..?",
+        |w| w.part_1().truncate(100_007)),
     ("last part truncated",
         ["part.size", "part.size", "part.size", "part.size", "openssl.padding|openssl.stream"],
         "part.size 3+..end",
         |w| { let part = w.archive.part(3); part.truncate(part.len() - 16); }),
+    ("last part truncated inside a block",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.padding"],
+        "part.size 3+..end",
+        |w| { let part = w.archive.part(3); part.truncate(part.len() - 5); }),
     ("part emptied",
         ["part.size", "part.size", "part.size", "part.size", "openssl.stream"],
         "part.size 1+..?",
@@ -926,6 +988,10 @@ const OPENSSL: &[Row] = &[
         ["manifest.invalid", "manifest.invalid", "manifest.invalid", "manifest.invalid", "good"],
         "manifest.invalid whole",
         |w| { let half = w.archive.manifest().len() / 2; w.archive.manifest().truncate(half); }),
+    ("manifest emptied",
+        ["manifest.seal", "good", "good", "unproved", "usage.arguments"],
+        "whole",
+        |w| w.archive.manifest().clear()),
     ("manifest flipped",
         ["manifest.seal", "manifest.seal", "manifest.seal", "manifest.seal", "good"],
         "manifest.seal whole",
@@ -1008,6 +1074,202 @@ const OPENSSL: &[Row] = &[
         ["manifest.seal", "good", "good", "openssl.padding|openssl.stream", "openssl.padding|openssl.stream"],
         "openssl.padding 3+..? unproven",
         |w| { w.lose(&w.id().manifest()); w.lose(&w.id().part(3)); }),
+];
+
+/// One object, whose length nothing but the manifest tells. Under a seal nothing comes out of one that is damaged, since its only digest is that of all of it;
+/// `salvage --no-manifest` takes out what its checksums allow. Without its magic and its manifest it is no object of this profile, nor of any.
+#[rustfmt::skip]
+const SINGLE: &[Row] = &[
+    ("nothing", ["good"; 5], "whole", |_| {}),
+    // The magic and the salt.
+    ("magic deleted",
+        ["part.size", "part.size", "part.size", "part.size", "part.missing"],
+        "part.size 0..end",
+        |w| drop(w.archive.single().drain(..8))),
+    ("header truncated, and the object with it",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.padding"],
+        "part.size 0..end",
+        |w| w.archive.single().truncate(10)),
+    ("magic flipped",
+        ["part.digest", "good", "part.digest", "part.digest", "part.missing"],
+        "part.digest 0..end",
+        |w| w.archive.single()[3] ^= 1),
+    ("salt flipped",
+        ["part.digest", "good", "part.digest", "part.digest", "openssl.key"],
+        "part.digest 0..end",
+        |w| w.archive.single()[10] ^= 1),
+    ("header duplicated",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.key"],
+        "part.size 0..end",
+        |w| { let header = w.archive.single()[..16].to_vec(); w.archive.single().splice(0..0, header); }),
+    ("header spliced from a stranger",
+        ["part.digest", "good", "part.digest", "part.digest", "openssl.key"],
+        "part.digest 0..end",
+        |w| { let header = w.stranger.single()[..16].to_vec(); w.archive.single()[..16].copy_from_slice(&header); }),
+    ("header replayed from an older archive",
+        ["part.digest", "good", "part.digest", "part.digest", "openssl.key"],
+        "part.digest 0..end",
+        |w| { let header = w.older.single()[..16].to_vec(); w.archive.single()[..16].copy_from_slice(&header); }),
+    // A block of the cipher, within the second member.
+    ("block deleted",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.stream"],
+        "part.size 0..end",
+        |w| drop(w.archive.single().drain(1_200_000..1_200_016))),
+    ("block flipped",
+        ["part.digest", "good", "part.digest", "part.digest", "openssl.stream"],
+        "part.digest 0..end",
+        |w| w.archive.single()[1_200_000] ^= 1),
+    ("block duplicated",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.stream"],
+        "part.size 0..end",
+        |w| { let block = w.archive.single()[1_200_000..1_200_016].to_vec(); w.archive.single().splice(1_200_000..1_200_000, block); }),
+    ("blocks swapped",
+        ["part.digest", "good", "part.digest", "part.digest", "openssl.stream"],
+        "part.digest 0..end",
+        |w| {
+        let block = w.archive.single()[1_200_000..1_200_016].to_vec();
+        w.archive.single().copy_within(1_201_600..1_201_616, 1_200_000);
+        w.archive.single()[1_201_600..1_201_616].copy_from_slice(&block);
+    }),
+    ("block spliced from a stranger",
+        ["part.digest", "good", "part.digest", "part.digest", "openssl.stream"],
+        "part.digest 0..end",
+        |w| { let block = w.stranger.single()[1_200_000..1_200_016].to_vec(); w.archive.single()[1_200_000..1_200_016].copy_from_slice(&block); }),
+    ("block replayed from an older archive",
+        ["part.digest", "good", "part.digest", "part.digest", "openssl.stream"],
+        "part.digest 0..end",
+        |w| { let block = w.older.single()[1_200_000..1_200_016].to_vec(); w.archive.single()[1_200_000..1_200_016].copy_from_slice(&block); }),
+    ("last block flipped",
+        ["part.digest", "good", "part.digest", "part.digest", "openssl.padding|openssl.stream"],
+        "part.digest 0..end",
+        |w| *w.archive.single().last_mut().unwrap() ^= 1),
+    // The object.
+    ("object deleted",
+        ["part.missing", "part.missing", "part.missing", "part.missing", "archive.not-found"],
+        "part.missing 0..end",
+        |w| w.lose(w.id().as_str())),
+    ("object truncated",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.padding|openssl.stream"],
+        "part.size 0..end",
+        |w| w.archive.single().truncate(1_200_000)),
+    ("object truncated inside a block",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.padding"],
+        "part.size 0..end",
+        |w| w.archive.single().truncate(1_200_007)),
+    ("object truncated by its last block",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.padding|openssl.stream"],
+        "part.size 0..end",
+        |w| { let length = w.archive.single().len(); w.archive.single().truncate(length - 16); }),
+    ("object emptied",
+        ["part.size", "part.size", "part.size", "part.size", "part.missing"],
+        "part.size 0..end",
+        |w| w.archive.single().clear()),
+    ("a byte behind the object",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.padding"],
+        "part.size 0..end",
+        |w| w.archive.single().push(0)),
+    ("a block behind the object",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.padding|openssl.stream"],
+        "part.size 0..end",
+        |w| w.archive.single().extend([0; 16])),
+    ("object duplicated behind itself",
+        ["part.size", "part.size", "part.size", "part.size", "openssl.stream"],
+        "part.size 0..end",
+        |w| { let twice = w.archive.single().repeat(2); *w.archive.single() = twice; }),
+    ("object duplicated as part 0",
+        ["name.ambiguous"; 5],
+        "name.ambiguous whole",
+        |w| w.put(&w.id().part(0), w.archive.objects[w.id().as_str()].clone())),
+    ("object duplicated as part 1",
+        ["name.ambiguous"; 5],
+        "name.ambiguous whole",
+        |w| w.put(&w.id().part(1), w.archive.objects[w.id().as_str()].clone())),
+    ("object renamed to part 0",
+        ["part.missing", "part.missing", "part.missing", "part.missing", "good"],
+        "part.missing 0..end",
+        |w| { let id = w.id(); w.archive.rename(id.as_str(), &id.part(0)); }),
+    ("object renamed to part 1",
+        ["part.missing", "part.missing", "part.missing", "part.missing", "good"],
+        "part.missing 0..end",
+        |w| { let id = w.id(); w.archive.rename(id.as_str(), &id.part(1)); }),
+    ("object spliced from a stranger",
+        ["part.digest", "good", "part.digest", "part.digest", "other content"],
+        "part.digest 0..end",
+        |w| *w.archive.single() = w.stranger.single().clone()),
+    ("object replayed from an older archive",
+        ["part.digest", "good", "part.digest", "part.digest", "other content"],
+        "part.digest 0..end",
+        |w| *w.archive.single() = w.older.single().clone()),
+    ("object replayed from an older archive, and the manifest deleted",
+        ["manifest.seal", "good", "good", "unproved", "other content"],
+        "whole of the older one",
+        |w| { *w.archive.single() = w.older.single().clone(); w.lose(&w.id().manifest()); }),
+    // The manifest.
+    ("manifest deleted",
+        ["manifest.seal", "good", "good", "unproved", "good"],
+        "whole",
+        |w| w.lose(&w.id().manifest())),
+    ("manifest truncated",
+        ["manifest.invalid", "manifest.invalid", "manifest.invalid", "manifest.invalid", "good"],
+        "manifest.invalid whole",
+        |w| { let half = w.archive.manifest().len() / 2; w.archive.manifest().truncate(half); }),
+    ("manifest emptied",
+        ["manifest.seal", "good", "good", "unproved", "usage.arguments"],
+        "whole",
+        |w| w.archive.manifest().clear()),
+    ("manifest flipped",
+        ["manifest.seal", "manifest.seal", "manifest.seal", "manifest.seal", "good"],
+        "manifest.seal whole",
+        |w| flip_after(w.archive.manifest(), b"\"created\":\"20")),
+    ("manifest flipped in its seal",
+        ["manifest.seal", "good", "good", "manifest.seal", "good"],
+        "manifest.seal whole",
+        |w| flip_after(w.archive.manifest(), b"\"mac\":\"")),
+    ("manifest duplicated behind itself",
+        ["manifest.seal", "manifest.seal", "manifest.seal", "manifest.seal", "good"],
+        "manifest.seal whole",
+        |w| { let twice = w.archive.manifest().repeat(2); *w.archive.manifest() = twice; }),
+    ("manifest forged in its content length, its hash made right",
+        ["manifest.seal", "good", "good", "manifest.seal", "good"],
+        "manifest.seal whole",
+        |w| w.archive.forge(|text| text.replace("\"content\":4500000", "\"content\":4500001"))),
+    ("manifest renamed",
+        ["manifest.seal", "good", "good", "unproved", "good"],
+        "whole",
+        |w| { let id = w.id(); w.archive.rename(&id.manifest(), &format!("{id}.json.bak")); }),
+    ("manifest spliced from a stranger, its id rewritten and its hash made right",
+        ["manifest.seal", "good", "part.digest", "manifest.seal part.digest", "good"],
+        "manifest.seal whole",
+        |w| {
+        let theirs = w.stranger.manifest().clone();
+        *w.archive.manifest() = theirs;
+        let (old, new) = (w.stranger.id.to_string(), w.archive.id.to_string());
+        w.archive.forge(|text| text.replace(&old, &new));
+    }),
+    ("manifest replayed from an older archive",
+        ["name.mismatch", "name.mismatch", "name.mismatch", "name.mismatch", "good"],
+        "name.mismatch whole",
+        |w| { let old = w.older.manifest().clone(); *w.archive.manifest() = old; }),
+    ("archive replayed whole under this id",
+        ["name.mismatch", "name.mismatch", "name.mismatch", "name.mismatch", "other content"],
+        "name.mismatch whole of the older one",
+        |w| { *w.archive.single() = w.older.single().clone(); let old = w.older.manifest().clone(); *w.archive.manifest() = old; }),
+    // Two things at once: verify lists both.
+    ("the manifest and a block flipped",
+        ["manifest.seal", "manifest.seal", "manifest.seal", "manifest.seal openssl.stream", "openssl.stream"],
+        "manifest.seal openssl.stream 1..?",
+        |w| { flip_after(w.archive.manifest(), b"\"created\":\"20"); w.archive.single()[1_200_000] ^= 1; }),
+    ("the manifest deleted, and the object truncated inside a block",
+        ["manifest.seal", "openssl.padding", "openssl.padding", "openssl.padding", "openssl.padding"],
+        "openssl.padding 1+..? unproven",
+        |w| { w.lose(&w.id().manifest()); w.archive.single().truncate(1_200_007); }),
+    ("the object truncated, and a part beside it",
+        ["name.ambiguous", "name.ambiguous part.size", "name.ambiguous part.size", "name.ambiguous part.size", "name.ambiguous"],
+        "name.ambiguous part.size 0..end",
+        |w| {
+        w.archive.single().pop();
+        w.put(&w.id().part(1), w.stranger.objects[w.stranger.id.as_str()].clone());
+    }),
 ];
 
 /// Changes the character behind a mark into another hexadecimal digit, or a quotation mark into something else.

@@ -47,12 +47,17 @@ async fn manifests(store: &Store) -> usize {
     names.iter().filter(|name| name.ends_with(".json")).count()
 }
 
-/// Runs a source that must not be committed and gives the code.
-async fn refused(source: Source, options: BackupOptions) -> &'static str {
+/// Runs a source that must not be committed.
+async fn failure(source: Source, options: BackupOptions) -> Error {
     let store = Store::memory();
     let error = run(&store, source, options).await.unwrap_err();
     assert_eq!(manifests(&store).await, 0, "{error}");
-    error.code()
+    error
+}
+
+/// The same, and gives the code.
+async fn refused(source: Source, options: BackupOptions) -> &'static str {
+    failure(source, options).await.code()
 }
 
 #[tokio::test]
@@ -124,10 +129,18 @@ async fn empty_short_and_cut_contents_are_not_committed() {
 }
 
 #[tokio::test]
-async fn a_source_that_gives_nothing_is_given_up() {
-    let mut options = plain();
-    options.stall = Duration::from_millis(300);
-    assert_eq!(refused(shell("echo content; sleep 60"), options).await, "source.stalled");
+async fn a_source_that_gives_nothing_or_does_not_end_is_given_up_and_the_message_says_which() {
+    let hangs = [
+        ("echo content; exec sleep 60", "the source gave nothing for "),
+        ("echo content; exec >&-; exec sleep 60", "the source closed its output and did not end for "),
+    ];
+    for (script, message) in hangs {
+        let mut options = plain();
+        options.stall = Duration::from_millis(300);
+        let error = failure(shell(script), options).await;
+        assert_eq!(error.code(), "source.stalled");
+        assert!(error.to_string().starts_with(message), "{error}");
+    }
 }
 
 struct Failing(usize);

@@ -289,7 +289,10 @@ impl Manifest {
         let (body, seal) = seal::split(&bytes, &object)?;
         let text = text.get(..body.len()).ok_or_else(|| invalid("its seal is not a line of its own"))?;
         let manifest = Fields::read(text, &object, id)?;
-        let body = body.to_vec();
+        // What was sealed stays where it is: a copy would be as long as the longest manifest.
+        let length = body.len();
+        let mut body = bytes;
+        body.truncate(length);
         Ok(Document::Manifest(Box::new(SealedManifest { manifest, seal, body, object })))
     }
 }

@@ -24,6 +24,7 @@ use backstay_format::salvage::{PartRescue, Stated};
 use backstay_format::schedule::Keys;
 use backstay_format::segment::{Flag, TAG};
 use backstay_store::Store;
+use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 
 use crate::archive::{Located, Object};
@@ -34,7 +35,7 @@ use crate::observe::Event;
 use crate::policy::ReadPolicy;
 use crate::verify::Finding;
 
-use super::Salvage;
+use super::{SLICE, Salvage};
 
 /// As much of an object as has its header line, in all but unusual archives.
 const LINE: u64 = 4096;
@@ -333,21 +334,29 @@ impl Salvage<'_> {
                 self.decode(rescued, decoding).await
             }
             Finder::Gzip { rescue, next } => {
-                let Some(mut members) = rescue.take() else { return Ok(()) };
                 let hole = at != *next;
                 *next = at + bytes.len() as u64;
-                let found = self.context.cpu.run(move || {
-                    let mut rescued = Vec::new();
-                    if hole {
-                        members.hole(&mut rescued);
-                    } else {
-                        members.push(&bytes, &mut rescued);
+                let mut bytes = Bytes::from(bytes);
+                while let Some(mut members) = rescue.take() {
+                    let slice = bytes.split_to(bytes.len().min(SLICE));
+                    let found = self.context.cpu.run(move || {
+                        let mut rescued = Vec::new();
+                        if hole {
+                            members.hole(&mut rescued);
+                        } else {
+                            members.push(&slice, &mut rescued);
+                        }
+                        (members, rescued)
+                    });
+                    let (members, rescued) = found.await?;
+                    self.take_members(rescued).await?;
+                    // Behind a hole nothing more can be read.
+                    *rescue = (!hole).then_some(members);
+                    if bytes.is_empty() {
+                        break;
                     }
-                    (members, rescued)
-                });
-                let (members, rescued) = found.await?;
-                *rescue = (!hole).then_some(members);
-                self.take_members(rescued).await
+                }
+                Ok(())
             }
         }
     }
@@ -565,7 +574,7 @@ async fn open_run(fetcher: Fetcher, run: Run, part_content: u64) -> Result<Opene
 async fn open(
     fetcher: &Fetcher,
     run: Run,
-    fetched: Vec<Option<bytes::Bytes>>,
+    fetched: Vec<Option<Bytes>>,
     part_content: u64,
     stored: u64,
 ) -> Result<Opened> {

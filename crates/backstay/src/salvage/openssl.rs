@@ -19,7 +19,7 @@ use crate::observe::Event;
 use crate::policy::{OpensslReading, ReadPolicy};
 use crate::verify::Finding;
 
-use super::Salvage;
+use super::{SLICE, Salvage};
 
 /// Bytes of the stream that should be in one object.
 struct Extent {
@@ -71,10 +71,13 @@ impl Salvage<'_> {
                 match pieces.try_next().await {
                     Ok(Some(piece)) => {
                         self.progress.stored += piece.stored;
-                        let length = piece.bytes.len() as u64;
-                        payload =
-                            self.take(payload, move |payload, given| payload.push(at, &piece.bytes, given)).await?;
-                        at += length;
+                        let mut bytes = piece.bytes;
+                        while !bytes.is_empty() {
+                            let slice = bytes.split_to(bytes.len().min(SLICE));
+                            let length = slice.len() as u64;
+                            payload = self.take(payload, move |payload, given| payload.push(at, &slice, given)).await?;
+                            at += length;
+                        }
                     }
                     Ok(None) => break,
                     Err(error) => {
