@@ -1,4 +1,4 @@
-//! Time, randomness and processors: what a run takes from the machine, in one place, so that tests can fix it.
+//! Time, randomness, processors and memory: what a run takes from the machine, in one place, so that tests can fix it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupt;
+use crate::layout;
 
 /// Fills bytes with random ones.
 type Random = dyn Fn(&mut [u8]) + Send + Sync;
@@ -19,6 +20,8 @@ pub struct Context {
     issued: Arc<AtomicU64>,
     /// The pool that all computing runs on.
     pub cpu: Cpu,
+    /// Bytes that the buffers of a verb may take which has no option for that itself.
+    pub memory: u64,
     /// Set when the user wants to stop.
     pub interrupt: Interrupt,
 }
@@ -34,6 +37,7 @@ impl Context {
             random: Arc::new(|bytes| aws_lc_rs::rand::fill(bytes).expect("the system's random numbers do not fail")),
             issued: Arc::default(),
             cpu: Cpu::start(cores)?,
+            memory: layout::MEMORY,
             interrupt: Interrupt::default(),
         })
     }
@@ -48,6 +52,12 @@ impl Context {
     #[must_use]
     pub fn with_random(self, random: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Context {
         Context { random: Arc::new(random), ..self }
+    }
+
+    /// The same with another budget for buffers.
+    #[must_use]
+    pub fn with_memory(self, memory: u64) -> Context {
+        Context { memory, ..self }
     }
 
     /// Now.

@@ -318,7 +318,7 @@ impl Old {
             Archive::Openssl(openssl) => {
                 let sealed = openssl.manifest.is_some();
                 // Each part of a sealed one is compared with its digest before anything of it comes out.
-                let pieces = if sealed { fetcher.cipher(openssl, memory / 8) } else { pieces.boxed() };
+                let pieces = if sealed { fetcher.cipher(openssl, memory / 2) } else { pieces.boxed() };
                 let decoder = Decoder::openssl(openssl.key.clone(), openssl.gzip, pieces, &context.cpu, None);
                 (decoder, (!sealed).then_some(feed))
             }

@@ -19,6 +19,7 @@ use backstay_store::Store;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
+use crate::ahead::ahead;
 use crate::archive::{Lines, Native, Object, Openssl, read_header};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
@@ -27,6 +28,9 @@ use crate::shelf::Shelf;
 
 /// About how many stored bytes are fetched at once, where memory allows it.
 pub(crate) const RUN: u64 = 4 << 20;
+
+/// Parts of a sealed openssl archive that are digested at the same time, at least, where memory allows it.
+const AT_ONCE: usize = 2;
 
 /// A range of the inner stream that is not worth cutting: two frames that nothing made smaller, with what is around them.
 const SMALL_RANGE: u64 = 2 * (FRAME_CONTENT as u64 + (128 << 10));
@@ -125,7 +129,7 @@ impl Fetcher {
             known: archive.manifest.as_ref().and_then(Known::new),
         });
         let (fetcher, run) = (self.clone(), self.run);
-        stream::iter(parts)
+        let runs = stream::iter(parts)
             .map({
                 let fetcher = fetcher.clone();
                 move |wanted| fetcher.clone().part(wanted, Arc::clone(&shared), lines)
@@ -143,9 +147,8 @@ impl Fetcher {
                     let (part, from, to) = run?;
                     fetcher.open_run(&part, from, to).await
                 }
-            })
-            .buffered(self.ahead)
-            .boxed()
+            });
+        ahead(runs, self.ahead)
     }
 
     /// A part that can be opened, and the segments of it that are wanted.
@@ -247,27 +250,36 @@ impl Fetcher {
         Ok(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
-    /// The stream of an openssl archive, without a look at what it says. In a sealed archive nothing of a part comes out
-    /// before its digest is right; a part of at most `hold` bytes is kept meanwhile, up to three at a time.
+    /// The stream of an openssl archive, without a look at what it says. In a sealed archive nothing of a part comes out before its digest is right.
+    /// Parts are kept meanwhile, as many at a time as fit into `hold` bytes; one that does not fit by itself is fetched twice.
     pub(crate) fn cipher(&self, archive: &Openssl, hold: u64) -> Pieces {
         let entries = archive.manifest.as_ref().map(|manifest| manifest.parts.clone());
+        // As many as it takes for all that may be in flight, which is shared out; of large ones as many as fit.
+        let at_once = match archive.parts.iter().map(|part| part.size.max(1)).filter(|size| *size <= hold).max() {
+            None => AT_ONCE,
+            Some(largest) => {
+                let wanted = (self.ahead as u64 * self.run)
+                    .div_ceil(largest)
+                    .clamp(AT_ONCE as u64, self.ahead.max(AT_ONCE) as u64);
+                usize::try_from(wanted.min(hold / largest)).unwrap_or(AT_ONCE)
+            }
+        };
         let parts = archive.parts.clone().into_iter().enumerate().map(move |(i, object)| {
             let expected = entries.as_ref().and_then(|entries| entries.get(i)).map(|entry: &PartEntry| entry.sha256);
             (object, expected)
         });
-        let fetcher = self.clone();
+        let (whole, sharing) = (self.clone(), Fetcher { ahead: (self.ahead / at_once).max(1), ..self.clone() });
         stream::iter(parts)
             .map(move |(object, expected)| {
-                let fetcher = fetcher.clone();
+                let (whole, sharing) = (whole.clone(), sharing.clone());
                 async move {
                     match expected {
-                        None => Ok::<_, Error>(fetcher.raw(&object)),
-                        Some(expected) => fetcher.digested(object, expected, hold).await,
+                        None => Ok::<_, Error>(whole.raw(&object)),
+                        Some(expected) => sharing.digested(object, expected, hold).await,
                     }
                 }
             })
-            // While one part is decoded, the next is digested.
-            .buffered(2)
+            .buffered(at_once)
             .try_flatten()
             .boxed()
     }
@@ -276,21 +288,19 @@ impl Fetcher {
     pub(crate) fn raw(&self, object: &Object) -> Pieces {
         let (fetcher, object, size) = (self.clone(), object.clone(), object.size);
         let run = self.run;
-        stream::iter((0..size).step_by(usize::try_from(run).unwrap_or(usize::MAX)))
-            .map(move |at| {
-                let (fetcher, object) = (fetcher.clone(), object.clone());
-                async move {
-                    let range = at..(at + run).min(size);
-                    let last = range.end == size;
-                    let bytes = fetcher.store.get_range(&object.name, range.clone()).await?;
-                    if last {
-                        fetcher.observer.event(&Event::PartFetched { n: object.n, size });
-                    }
-                    Ok(Piece { stored: range.end - range.start, bytes })
+        let runs = stream::iter((0..size).step_by(usize::try_from(run).unwrap_or(usize::MAX))).map(move |at| {
+            let (fetcher, object) = (fetcher.clone(), object.clone());
+            async move {
+                let range = at..(at + run).min(size);
+                let last = range.end == size;
+                let bytes = fetcher.store.get_range(&object.name, range.clone()).await?;
+                if last {
+                    fetcher.observer.event(&Event::PartFetched { n: object.n, size });
                 }
-            })
-            .buffered(self.ahead)
-            .boxed()
+                Ok(Piece { stored: range.end - range.start, bytes })
+            }
+        });
+        ahead(runs, self.ahead)
     }
 
     /// An object whose digest is proved before the first piece comes out. A large one is fetched twice, and then its

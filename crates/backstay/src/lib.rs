@@ -5,6 +5,7 @@
 //! randomness, processors) and an [`Observer`], and gives a summary. `backup.rs` is the story of the product: read it
 //! first. Nothing here prints, and nothing here knows arguments or configuration.
 
+mod ahead;
 mod archive;
 pub mod audit;
 pub mod backup;
@@ -29,10 +30,12 @@ pub mod interrupt;
 pub mod keys;
 pub mod layout;
 pub mod observe;
+pub mod offspring;
 pub mod outbox;
 mod outline;
 mod output;
 mod pack;
+pub mod partial;
 mod parts;
 pub mod patience;
 pub mod policy;
@@ -53,6 +56,7 @@ mod sizing;
 pub mod source;
 mod spool;
 mod spooled;
+pub mod unfinished;
 pub mod verify;
 
 pub use backup::{BackupOptions, Receipt, backup};

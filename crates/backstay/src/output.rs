@@ -3,22 +3,28 @@
 //! A piece is a whole frame of 2 MiB or a member of 1 MiB, and one call each: gathering several into a vectored one would save a call for hundreds of pages
 //! that are copied, and hold the pieces for longer.
 //!
-//! A file is written as `FILE.partial` and renamed when everything was right, so that a file of that name is always whole.
+//! A file gets its name when everything was right, so that a file of that name is always whole. A command whose input is not whole is ended, with all
+//! that it started, before our end of the pipe is closed: nothing of it may take that for the end of the content.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
+use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::offspring::{Before, Offspring};
+use crate::partial::PartialFile;
 use crate::source::{ended, spawn};
+use crate::unfinished::{Noted, Unfinished};
 
 /// Pieces that wait to be written.
 const WAITING: usize = 2;
@@ -29,7 +35,8 @@ pub enum Target {
     Stdout,
     /// This file, which appears only when it is whole.
     File(PathBuf),
-    /// The standard input of this program with these arguments, whose failure is ours.
+    /// The standard input of this program with these arguments, whose failure is ours. If the content is not whole it is ended together with
+    /// everything that it started; see [`adopt_orphans`](crate::offspring::adopt_orphans).
     Command(Vec<OsString>),
     /// Anything else that can be written.
     Writer(Box<dyn Write + Send>),
@@ -45,12 +52,18 @@ pub(crate) struct Output {
 /// What is left to do when everything is written.
 enum End {
     Nothing { what: String },
-    Rename { partial: PathBuf, path: PathBuf },
-    Wait { child: Box<Child>, command: String },
+    Name(PartialFile),
+    Wait { child: Box<Child>, command: String, fed: Option<Fed> },
+}
+
+/// A command that has not been told that its input is complete.
+struct Fed {
+    offspring: Arc<Offspring>,
+    _noted: Noted,
 }
 
 impl Output {
-    pub(crate) fn open(target: Target) -> Result<Output> {
+    pub(crate) fn open(target: Target, context: &Context) -> Result<Output> {
         let (writer, end): (Box<dyn Write + Send>, End) = match target {
             Target::Writer(writer) => (writer, End::Nothing { what: "the output".to_owned() }),
             Target::Stdout => {
@@ -62,21 +75,22 @@ impl Output {
                 )
             }
             Target::File(path) => {
-                let mut partial = path.clone().into_os_string();
-                partial.push(".partial");
-                let partial = PathBuf::from(partial);
-                let file = File::create(&partial).map_err(|source| failed(&partial, source))?;
-                (Box::new(Synced(file)), End::Rename { partial, path })
+                let partial = PartialFile::create(&path, context).map_err(|source| failed(&path, source))?;
+                (Box::new(Arc::clone(partial.file())), End::Name(partial))
             }
             Target::Command(words) => {
+                let before = Before::now();
                 let (mut child, command) = spawn(&words, |command| {
                     command.stdin(Stdio::piped());
                 })
                 .map_err(|(command, why)| Error::TargetFailed { command, how: format!("does not start: {why}") })?;
+                let offspring = Arc::new(before.started(child.id()));
+                let noted = Unfinished::Command(Arc::clone(&offspring)).note();
+                let fed = Some(Fed { offspring, _noted: noted });
                 let stdin = child.stdin.take().and_then(|stdin| stdin.into_owned_fd().ok());
                 let stdin =
                     stdin.ok_or_else(|| Error::Internal { why: "a command's input cannot be written".to_owned() })?;
-                (Box::new(File::from(stdin)), End::Wait { child: Box::new(child), command })
+                (Box::new(File::from(stdin)), End::Wait { child: Box::new(child), command, fed })
             }
         };
         let (pieces, waiting) = mpsc::channel(WAITING);
@@ -107,34 +121,42 @@ impl Output {
             self.abandon().await;
             return Err(error);
         }
-        match &mut self.end {
+        match std::mem::replace(&mut self.end, End::Nothing { what: String::new() }) {
             End::Nothing { .. } => Ok(()),
-            End::Rename { partial, path } => {
-                fs::rename(&*partial, &*path).map_err(|source| {
-                    let _ = fs::remove_file(&*partial);
-                    failed(path, source)
-                })?;
-                sync_folder(path);
-                Ok(())
+            End::Name(partial) => {
+                let path = partial.path().to_owned();
+                partial.finish().await.map_err(|source| failed(&path, source))
             }
-            End::Wait { child, command } => match child.wait().await {
-                Ok(status) if status.success() => Ok(()),
-                Ok(status) => Err(Error::TargetFailed { command: command.clone(), how: ended(status) }),
-                Err(error) => Err(Error::TargetFailed { command: command.clone(), how: error.to_string() }),
-            },
+            End::Wait { mut child, command, fed } => {
+                // It has been told that this was all.
+                drop(fed);
+                match child.wait().await {
+                    Ok(status) if status.success() => Ok(()),
+                    Ok(status) => Err(Error::TargetFailed { command, how: ended(status) }),
+                    Err(error) => Err(Error::TargetFailed { command, how: error.to_string() }),
+                }
+            }
         }
     }
 
     /// Something was wrong: what was written is not to be mistaken for the whole. A command is ended rather than told
-    /// that its input is complete.
-    pub(crate) async fn abandon(mut self) {
-        if let End::Wait { child, .. } = &mut self.end {
+    /// that its input is complete; what is left of it is told in a sentence.
+    pub(crate) async fn abandon(mut self) -> Option<String> {
+        let mut left = None;
+        if let End::Wait { child, command, fed } = &mut self.end {
+            if let Some(fed) = fed.take() {
+                let refused = tokio::task::spawn_blocking(move || fed.offspring.end()).await.unwrap_or_default();
+                left = (refused > 0).then(|| {
+                    format!(
+                        "{refused} of the processes that `{command}` started belong to another user and could not be ended: what they have read is \
+                         incomplete, and looks to them as if it had ended"
+                    )
+                });
+            }
             let _ = child.kill().await;
         }
         let _ = self.written().await;
-        if let End::Rename { partial, .. } = &self.end {
-            let _ = fs::remove_file(partial);
-        }
+        left
     }
 
     /// Waits until the thread has written everything.
@@ -152,8 +174,8 @@ impl Output {
     async fn write_fault(&mut self, source: io::Error) -> Error {
         match &mut self.end {
             End::Nothing { what } => Error::TargetWrite { target: what.clone(), source },
-            End::Rename { partial, .. } => failed(partial, source),
-            End::Wait { child, command } => {
+            End::Name(partial) => failed(partial.path(), source),
+            End::Wait { child, command, .. } => {
                 let how = match child.wait().await {
                     Ok(status) if !status.success() => ended(status),
                     _ => "stopped reading before the end".to_owned(),
@@ -164,36 +186,20 @@ impl Output {
     }
 }
 
+impl Drop for Output {
+    fn drop(&mut self) {
+        // A restore that is given up in the middle: our end of the pipe closes after this.
+        if let End::Wait { fed: Some(fed), .. } = &self.end {
+            fed.offspring.end();
+        }
+    }
+}
+
 fn write_all(mut writer: Box<dyn Write + Send>, mut waiting: mpsc::Receiver<Bytes>) -> io::Result<()> {
     while let Some(piece) = waiting.blocking_recv() {
         writer.write_all(&piece)?;
     }
     writer.flush()
-}
-
-/// A file whose content is on the disk once it is flushed.
-struct Synced(File);
-
-impl Write for Synced {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        // A target such as /dev/null cannot be synced and need not be.
-        match self.0.sync_data() {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            result => result,
-        }
-    }
-}
-
-fn sync_folder(path: &Path) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // The content is safe already; a folder that cannot be synced does not make the restore fail.
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

@@ -4,8 +4,6 @@
 //! key: every check of a restore without the manifest is made on the way (`spec/archive.md` §15). An archive whose
 //! manifest is right is left alone, and so is another manager's document.
 
-use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +27,7 @@ use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::fetch::{Fetcher, Piece};
 use crate::observe::{Event, Observer};
+use crate::partial::PartialFile;
 use crate::policy::ReadPolicy;
 use crate::restore::{RestoreOptions, fetcher};
 use crate::scan::Step;
@@ -83,9 +82,10 @@ pub async fn reassemble(
         receipt: None,
         ..options.policy.clone()
     };
-    let fetcher = fetcher(store, &RestoreOptions::default(), context, &observer);
+    let reading = RestoreOptions { memory: context.memory, ..RestoreOptions::default() };
+    let fetcher = fetcher(store, &reading, context, &observer);
     if let Some(path) = &options.join {
-        return join(store, id, keyring, &policy, &fetcher, path).await;
+        return join(store, id, keyring, &policy, &fetcher, path, context).await;
     }
     let located = Located::find(store, id, keyring, &policy).await?;
     let parts = u32::try_from(located.present().len()).unwrap_or(u32::MAX);
@@ -271,6 +271,7 @@ async fn join(
     policy: &ReadPolicy,
     fetcher: &Fetcher,
     path: &Path,
+    context: &Context,
 ) -> Result<Reassembled> {
     let stated = ReadPolicy { no_manifest: false, ..policy.clone() };
     let (mut located, mut faults) = Located::survey(store, id, keyring, &stated).await?;
@@ -283,7 +284,7 @@ async fn join(
         return Err(fault.into());
     }
     let present = located.present();
-    write_joined(present, fetcher, path).await?;
+    write_joined(present, fetcher, path, context).await?;
     Ok(Reassembled {
         id: id.clone(),
         parts: u32::try_from(present.len()).unwrap_or(u32::MAX),
@@ -294,26 +295,14 @@ async fn join(
 }
 
 /// Writes the stored parts, one after another, to a file that appears when it is whole.
-async fn write_joined(parts: &[Object], fetcher: &Fetcher, path: &Path) -> Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let failed = |source| Error::Io { what: format!("writing {} failed", partial.display()), source };
-    let mut file = File::create(&partial).map_err(failed)?;
-    let written = async {
-        for part in parts {
-            let mut pieces = fetcher.raw(part);
-            while let Some(piece) = pieces.try_next().await? {
-                file.write_all(&piece.bytes).map_err(failed)?;
-            }
+async fn write_joined(parts: &[Object], fetcher: &Fetcher, path: &Path, context: &Context) -> Result<()> {
+    let failed = |source| Error::Io { what: format!("writing {} failed", path.display()), source };
+    let file = PartialFile::create(path, context).map_err(failed)?;
+    for part in parts {
+        let mut pieces = fetcher.raw(part);
+        while let Some(piece) = pieces.try_next().await? {
+            file.write(piece.bytes).await.map_err(failed)?;
         }
-        file.sync_all().map_err(failed)?;
-        fs::rename(&partial, path).map_err(failed)
-    };
-    let written = written.await;
-    if written.is_err() {
-        // What was written is not the whole, and the name of the whole was never given to it.
-        let _ = fs::remove_file(&partial);
     }
-    written
+    file.finish().await.map_err(failed)
 }

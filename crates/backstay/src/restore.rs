@@ -30,6 +30,9 @@ use crate::policy::ReadPolicy;
 use crate::shelf::Shelf;
 use crate::{layout, range, spool};
 
+/// The default bound of fetches in flight; memory for 128 MiB of buffers has room for ten.
+pub const FETCHES: usize = 16;
+
 /// The fewest stored bytes that are fetched at once, with little memory.
 const SMALLEST_RUN: u64 = 512 << 10;
 
@@ -50,7 +53,7 @@ pub struct RestoreOptions {
     pub max_output: Option<u64>,
     /// Bytes of memory that all buffers together may take.
     pub memory: u64,
-    /// Fetches in flight, at most.
+    /// Fetches in flight, at most; fewer where they do not fit the memory.
     pub fetches: usize,
 }
 
@@ -64,7 +67,7 @@ impl Default for RestoreOptions {
             spool_dir: None,
             max_output: None,
             memory: layout::MEMORY,
-            fetches: layout::UPLOADS,
+            fetches: FETCHES,
         }
     }
 }
@@ -89,8 +92,9 @@ pub struct Restored {
 /// Restores an archive to `target`.
 ///
 /// # Errors
-/// Every check of `spec/archive.md` §13 in its order; `target.failed` for the target, `io.failed` for the spool. What was released
-/// before an error is authentic but incomplete.
+/// `usage.arguments` for a range that ends before it begins, or one of the raw stream. Every check of `spec/archive.md` §13 in
+/// its order; `target.failed` for the target, `io.failed` for the spool. What was released before an error is authentic but
+/// incomplete.
 pub async fn restore(
     store: &Store,
     id: &ArchiveId,
@@ -101,6 +105,9 @@ pub async fn restore(
     observer: Arc<dyn Observer>,
 ) -> Result<Restored> {
     let begun = Instant::now();
+    if let Some(range) = options.range.as_ref().filter(|range| range.start > range.end) {
+        return Err(Error::Usage { why: format!("the range {}..{} ends before it begins", range.start, range.end) });
+    }
     let lines = if options.range.is_some() && !options.raw { Lines::Rebuilt } else { Lines::Stored };
     let archive = Archive::open(store, id, keyring, &options.policy, lines).await?;
     if let Archive::Native(native) = &archive {
@@ -108,17 +115,20 @@ pub async fn restore(
             observer.event(&Event::Note { text: text.clone() });
         }
     }
-    if options.atomic {
+    let restored = if options.atomic {
         let spooled = spool::fetch(store, &archive, options, context, &observer).await?;
-        let options = RestoreOptions { atomic: false, ..options.clone() };
-        let policy = &options.policy;
-        // Unlocked already: what is spooled is checked with the same keys, to its end, before anything is released.
-        let archive = Archive::open(&spooled.store, id, keyring, policy, lines).await?;
+        // What is spooled is checked to its end, with the manifest and the keys of the archive that is open, before anything is released.
         let nowhere = Target::Writer(Box::new(std::io::sink()));
-        release(&spooled.store, &archive, nowhere, &options, context, &observer, begun).await?;
-        return release(&spooled.store, &archive, target, &options, context, &observer, begun).await;
+        release(&spooled.store, &archive, nowhere, options, context, &observer, begun).await?;
+        release(&spooled.store, &archive, target, options, context, &observer, begun).await?
+    } else {
+        release(store, &archive, target, options, context, &observer, begun).await?
+    };
+    if matches!(archive, Archive::Openssl(_)) && !restored.authentic {
+        let text = "this format cannot prove that its content is genuine".to_owned();
+        observer.event(&Event::Warning { code: Some("openssl.unauthenticated"), text });
     }
-    release(store, &archive, target, options, context, &observer, begun).await
+    Ok(restored)
 }
 
 /// Releases the content of an archive that is unlocked.
@@ -141,7 +151,7 @@ async fn release(
         elapsed: Duration::ZERO,
     };
     let mut content = Content::new(archive, &fetcher, options, context).await?;
-    let mut output = Output::open(target)?;
+    let mut output = Output::open(target, context)?;
     // Where each part ends in the stored bytes. A range reads some of them only, and how many is not known beforehand.
     let ends: Vec<u64> = archive
         .parts()
@@ -177,13 +187,11 @@ async fn release(
     match streamed {
         Ok(()) => output.finish().await?,
         Err(error) => {
-            output.abandon().await;
+            if let Some(text) = output.abandon().await {
+                observer.event(&Event::Warning { code: None, text });
+            }
             return Err(error);
         }
-    }
-    if matches!(archive, Archive::Openssl(_)) && !summary.authentic {
-        let text = "this format cannot prove that its content is genuine".to_owned();
-        observer.event(&Event::Warning { code: Some("openssl.unauthenticated"), text });
     }
     summary.stored = content.decoder.stored();
     summary.elapsed = begun.elapsed();
@@ -268,7 +276,7 @@ impl Content {
                 Content { skip: range.start, take: Some(range.end - range.start), ..whole(decoder, None) }
             }
             (Archive::Openssl(openssl), range) => {
-                let pieces = fetcher.cipher(openssl, options.memory / 8);
+                let pieces = fetcher.cipher(openssl, options.memory / 2);
                 let expected = openssl.manifest.as_ref().and_then(|manifest| manifest.content);
                 let gzip = openssl.gzip && !options.raw;
                 let decoder = Decoder::openssl(openssl.key.clone(), gzip, pieces, cpu, options.max_output);

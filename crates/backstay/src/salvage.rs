@@ -123,7 +123,7 @@ pub async fn salvage(
         observer: &observer,
         findings: faults.into_iter().map(|fault| Finding::of(&fault.into())).collect(),
         holes: Vec::new(),
-        output: Patchwork::create(options.output.clone())?,
+        output: Patchwork::create(options.output.clone(), context)?,
         content: 0,
         output_end: 0,
         length: None,
@@ -140,13 +140,7 @@ pub async fn salvage(
             }
         } => salvaged,
     };
-    let authentic = match salvaged {
-        Ok(authentic) => authentic,
-        Err(error) => {
-            work.output.abandon();
-            return Err(error);
-        }
-    };
+    let authentic = salvaged?;
     let Salvage { output, findings, holes, content, length, progress, .. } = work;
     // A hole at the end whose length is known is kept, too.
     output.finish(holes.last().and_then(|hole| hole.end).unwrap_or(0)).await?;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::oneshot;
 
+use crate::ahead::ahead;
 use crate::archive::{Native, Object};
 use crate::error::Result;
 use crate::fetch::{Fetcher, Known, per_run};
@@ -75,7 +76,7 @@ impl Fetcher {
         let known = archive.manifest.as_ref().and_then(Known::new).map(Arc::new);
         let (fetcher, opening, length) = (self.clone(), self.clone(), self.run);
         let mut bad = None;
-        stream::iter(parts)
+        let runs = stream::iter(parts)
             .map(move |(object, place)| {
                 let (fetcher, keys) = (opening.clone(), Arc::clone(&keys));
                 let (first, known) = (Arc::clone(&first), known.clone());
@@ -114,8 +115,8 @@ impl Fetcher {
                         }
                     }
                 }
-            })
-            .buffered(self.ahead)
+            });
+        ahead(runs, self.ahead)
             .flat_map(move |outcome| {
                 stream::iter(match outcome {
                     Err((part, _)) if bad == Some(part.n) => Vec::new(),

@@ -1,11 +1,11 @@
-//! For `--atomic`: the sealed objects of an archive, kept on this machine until everything about them is known to be right.
+//! For `--atomic`: the sealed parts of an archive, kept on this machine until everything about them is known to be right.
 //!
-//! What is on the disk is what was in the store, so no plaintext touches it. The folder goes when this is dropped.
+//! What is on the disk is what was in the store, so no plaintext touches it. The manifest and the keys are not: the archive has been opened with them
+//! already, once, and it is by what they said then that the parts are judged. The folder goes when this is dropped.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use backstay_store::{Environment, Store, StoreOptions};
 use futures::TryStreamExt as _;
 
@@ -14,21 +14,28 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::restore::{RestoreOptions, fetcher};
+use crate::unfinished::{Noted, Unfinished};
 
 /// A store of one archive on this machine.
 pub(crate) struct Spool {
     pub(crate) store: Store,
-    folder: PathBuf,
+    _folder: Folder,
 }
 
-impl Drop for Spool {
+/// A folder of our own.
+struct Folder {
+    path: PathBuf,
+    _noted: Noted,
+}
+
+impl Drop for Folder {
     fn drop(&mut self) {
         // Sealed bytes that stay behind harm nobody.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
-/// Fetches every object that reading the archive needs.
+/// Fetches the parts of the archive.
 pub(crate) async fn fetch(
     store: &Store,
     archive: &Archive,
@@ -38,11 +45,13 @@ pub(crate) async fn fetch(
 ) -> Result<Spool> {
     let parent = options.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
     let name = backstay_format::text::to_hex(&context.random::<8>());
-    let folder = parent.join(format!("backstay-{name}"));
-    std::fs::create_dir(&folder)
-        .map_err(|source| Error::Io { what: format!("the spool {} cannot be created", folder.display()), source })?;
-    let url = folder.to_string_lossy().into_owned();
-    let spool = Spool { store: Store::open(&url, &StoreOptions::default(), &Environment::current()).await?, folder };
+    let path = parent.join(format!("backstay-{name}"));
+    std::fs::create_dir(&path)
+        .map_err(|source| Error::Io { what: format!("the spool {} cannot be created", path.display()), source })?;
+    let folder = Folder { _noted: Unfinished::Folder(path.clone()).note(), path };
+    let url = folder.path.to_string_lossy().into_owned();
+    let spooled = Store::open(&url, &StoreOptions::default(), &Environment::current()).await?;
+    let spool = Spool { store: spooled, _folder: folder };
     let fetcher = fetcher(store, options, context, observer);
     for part in archive.parts() {
         let mut object = spool.store.create_streaming(&part.name).await?;
@@ -51,16 +60,6 @@ pub(crate) async fn fetch(
             object.write(piece.bytes).await?;
         }
         object.commit().await?;
-    }
-    let id = archive.id();
-    let mut small = vec![id.manifest()];
-    small.extend((0..16).map(|m| id.keybox(m)));
-    for name in small {
-        if let Ok(Some(bytes)) = store.get(&name, backstay_format::manifest::MAX_MANIFEST).await {
-            let digest = digest::digest(&digest::SHA256, &bytes);
-            let digest = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-            spool.store.create(&name, bytes, digest).await?;
-        }
     }
     Ok(spool)
 }

@@ -191,8 +191,9 @@ impl<'a> Check<'a> {
             total_parts: u32::try_from(parts.len()).ok(),
             ..Progress::default()
         };
+        let reading = RestoreOptions { memory: context.memory, ..RestoreOptions::default() };
         Check {
-            fetcher: fetcher(store, &RestoreOptions::default(), context, observer),
+            fetcher: fetcher(store, &reading, context, observer),
             compared: Compared::new(&located),
             store,
             keyring,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod also;
+mod atomic;
 mod audit;
 mod careless;
 mod careless_copy;

@@ -200,6 +200,29 @@ async fn a_range_is_exactly_those_bytes_at_every_edge() {
 }
 
 #[tokio::test]
+async fn a_range_that_ends_before_it_begins_is_refused_in_every_format() {
+    let backwards = Some(std::ops::Range { start: 5, end: 3 });
+    let (aead, encryption) = (Aead::Aes256Gcm, || Encryption::Raw(Secret([7; 32])));
+    let password = || Password::new(b"KEY".to_vec());
+    let native =
+        |codec| Format::Native { aead, codec, encryption: encryption(), padding: Padding::None, signing_key: None };
+    let openssl = Format::Openssl { kdf: Kdf::BytesToKey(Digest::Md5), password: password(), single: false };
+    for format in [native(Codec::Zstd), native(Codec::Gzip), openssl] {
+        let mut keyring = raw_keyring();
+        if matches!(format, Format::Openssl { .. }) {
+            keyring = Keyring::default();
+            keyring.add_password(password());
+        }
+        let store = Store::memory();
+        let id = back_up(&store, &content(10_000, true), options(format)).await.unwrap().id;
+        let options = RestoreOptions { range: backwards.clone(), ..RestoreOptions::default() };
+        let refused = read(&store, &id, &keyring, &options).await.unwrap_err();
+        assert_eq!(refused.code(), "usage.arguments");
+        assert!(refused.to_string().contains("5..3"), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn atomic_releases_nothing_of_an_archive_that_is_damaged_in_its_last_part() {
     let folder = tempfile::tempdir().unwrap();
     let store = common::open(folder.path()).await;

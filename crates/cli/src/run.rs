@@ -131,7 +131,7 @@ fn dispatch(cli: Cli, settings: Settings, output: &Arc<Output>) -> Result<Status
         _ => {}
     }
     enough_descriptors()?;
-    let context = Context::system(global.cores)?;
+    let context = Context::system(global.cores)?.with_memory(global.memory);
     let failed =
         |error: std::io::Error| Failure::new("internal", "the run's threads do not start").because(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backstay::interrupt::Interrupt;
+use backstay::unfinished;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -40,6 +41,7 @@ pub(crate) fn listen(interrupt: &Interrupt, output: &Arc<Output>) -> Result<List
             }
             if interrupt.is_set() {
                 said.end();
+                unfinished::clear_away();
                 std::process::exit(INTERRUPTED);
             }
             interrupt.set();

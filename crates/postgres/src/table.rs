@@ -5,12 +5,12 @@
 //! find them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backstay::chunk::Watch as _;
+use backstay::partial::PartialFile;
 use backstay::restore::Target;
 use backstay::{Context, Observer, RestoreOptions, catalog, restore};
 use backstay_format::ArchiveId;
@@ -68,31 +68,20 @@ pub async fn take_tables(
     let chosen = choose(&contents, &index, names)?;
     let head = contents.with_blocks(&chosen.iter().map(|(_, Block(id, _, length))| (*id, *length)).collect::<Vec<_>>());
 
-    let mut partial = path.to_path_buf().into_os_string();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let failed = |source| backstay::Error::TargetWrite { target: partial.display().to_string(), source };
-    let file = Arc::new(File::create(&partial).map_err(failed)?);
-    let written = async {
-        (&*file).write_all(&head).map_err(failed)?;
-        taken.written = head.len() as u64;
-        for (name, Block(_, at, length)) in &chosen {
-            let output = Box::new(Arc::clone(&file));
-            let restored = reading.range(*at..at + length, output, &mut taken).await?;
-            if restored != *length {
-                return Err(Error::NotCustom { why: format!("the data of {name} is not where it was noted") });
-            }
-            taken.written += restored;
-            taken.tables.push((name.clone(), *length));
+    let failed = |source| backstay::Error::TargetWrite { target: path.display().to_string(), source };
+    let file = PartialFile::create(path, context).map_err(failed)?;
+    taken.written = head.len() as u64;
+    file.write(head.into()).await.map_err(failed)?;
+    for (name, Block(_, at, length)) in &chosen {
+        let output = Box::new(Arc::clone(file.file()));
+        let restored = reading.range(*at..at + length, output, &mut taken).await?;
+        if restored != *length {
+            return Err(Error::NotCustom { why: format!("the data of {name} is not where it was noted") });
         }
-        file.sync_all().map_err(failed)?;
-        fs::rename(&partial, path).map_err(failed)?;
-        Ok(())
-    };
-    if let Err(error) = written.await {
-        let _ = fs::remove_file(&partial);
-        return Err(error);
+        taken.written += restored;
+        taken.tables.push((name.clone(), *length));
     }
+    file.finish().await.map_err(failed)?;
     Ok(taken)
 }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use backstay::catalog::{Details, Selected as Found};
+use backstay::offspring::adopt_orphans;
 use backstay::report::Findings;
 use backstay::restore::{RestoreOptions, Restored, Target};
 use backstay::{codes, set};
@@ -32,7 +33,6 @@ use backstay_store::Store;
 use clap::Args;
 
 use super::into_database::{Loaded, Loading, Said, look};
-use super::restore::FETCHES;
 use super::verify::host;
 use crate::args::format;
 use crate::args::select::Selected;
@@ -197,8 +197,7 @@ impl Drill {
         let signing_key = self.keeping.sign_key.as_deref().map(keys::signing::read).transpose()?;
         let keyring = keys::keyring(&self.unlock, &session.output)?;
         let store = session.store().await?;
-        let options =
-            RestoreOptions { policy, memory: session.global.memory, fetches: FETCHES, ..RestoreOptions::default() };
+        let options = RestoreOptions { policy, memory: session.global.memory, ..RestoreOptions::default() };
         let found = self.selected.find_any(&store).await?;
         let (Found::Archive(id) | Found::Set(id)) = &found;
         let is_set = matches!(found, Found::Set(_));
@@ -244,7 +243,10 @@ impl Drill {
                 protocol.estimate = history::estimate(&store, id, this).await;
             }
         }
-        let written: Vec<_> = self.keeping.report.iter().map(|page| page.write(&protocol)).collect();
+        let mut written = Vec::new();
+        for page in &self.keeping.report {
+            written.push(page.write(&protocol, &session.context).await);
+        }
         session.output.result("drill", &protocol)?;
         if let Some(failure) = failure {
             return Err(failure);
@@ -467,6 +469,7 @@ impl Subject<'_> {
             return Err(Failure::usage(format!("there is no program `{program}`")));
         }
         let (context, observer) = (&self.session.context, self.session.observer());
+        adopt_orphans();
         let target = Target::Command(command.to_vec());
         let [archive] = self.archives.as_slice() else {
             return Err(Failure::usage("a command takes the content of one archive"));

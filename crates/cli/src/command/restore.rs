@@ -8,8 +8,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use backstay::catalog;
+use backstay::offspring::adopt_orphans;
 use backstay::policy::ReadPolicy;
-use backstay::restore::{RestoreOptions, Restored, Target};
+use backstay::restore::{FETCHES, RestoreOptions, Restored, Target};
 use backstay::set::{RestoredSet, restore_set};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
@@ -31,9 +32,6 @@ use crate::run::Status;
 use crate::session::Session;
 pub(super) use to_database::describe;
 
-/// How many parts are fetched at the same time unless something else is asked for.
-pub(super) const FETCHES: usize = 4;
-
 const EXAMPLES: &str = "\
 Examples:
   backstay restore latest -i key.txt -o dump.sql
@@ -43,7 +41,9 @@ Examples:
   backstay restore shop/orders -i key.txt --pg-table public.items -o items.dump
   backstay restore cluster -i key.txt -o dumps/      a backup set: globals.sql and one .dump for each database
 
-FILE is complete when it has its name: until then it is called FILE.partial. When COMMAND fails, restore fails.
+FILE is complete when it has its name: until then it is another one beside it. When COMMAND fails, restore fails.
+When restore fails, COMMAND is ended with everything that it started on this machine, and is not told that its
+input has ended.
 --to-db takes what pg_dump and pg_dumpall write, as text or for pg_restore, and fails when the server refuses
 any of it. What it goes into must be empty: the database, for a whole server all of it and the roles that are
 altered, for pg_dump -C the databases that it makes. The role that restores keeps its attributes and password.
@@ -119,7 +119,7 @@ pub(crate) struct Reading {
     /// Stop when the content is longer
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Content")]
     max_output: Option<u64>,
-    /// The most parts that are fetched at the same time
+    /// The most requests for pieces of parts under way at the same time. There are fewer where --memory has no room for them
     #[arg(long, value_name = "N", default_value_t = FETCHES, value_parser = parse_cores, help_heading = "Content")]
     fetches: usize,
 }
@@ -145,6 +145,7 @@ impl Restore {
                 Outcome::Set(restored) => session.output.done("restored_set", &restored)?,
             }
         } else if !self.command.is_empty() {
+            adopt_orphans();
             let restored = self.reading.restore(&self.selected, Target::Command(self.command), session).await?;
             session.output.result_beside_data("restored", &restored);
         } else {
@@ -398,5 +399,9 @@ mod tests {
         let Verb::Restore(restore) = Cli::try_parse_from(line.split(' ')).unwrap().verb else { panic!("not restore") };
         let options = restore.reading.options(ReadPolicy::default(), 1 << 30);
         assert_eq!((options.fetches, options.memory, options.spool_dir), (7, 1 << 30, Some(PathBuf::from("/spool"))));
+        let Verb::Restore(restore) = Cli::try_parse_from(["backstay", "restore", "x"]).unwrap().verb else {
+            panic!("not restore")
+        };
+        assert_eq!(restore.reading.fetches, RestoreOptions::default().fetches);
     }
 }

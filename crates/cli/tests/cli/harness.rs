@@ -62,6 +62,15 @@ impl Place {
         names
     }
 
+    /// Names of files in the place that were begun and did not become whole, sorted.
+    pub(crate) fn partials(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path("")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut partials: Vec<_> = names.filter(|name| name.ends_with(".partial")).collect();
+        partials.sort();
+        partials
+    }
+
     /// All of the store's bytes.
     pub(crate) fn stored_bytes(&self) -> Vec<u8> {
         self.objects().iter().flat_map(|name| std::fs::read(self.store().join(name)).unwrap()).collect()

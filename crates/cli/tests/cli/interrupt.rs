@@ -284,6 +284,7 @@ fn every_verb_ends_at_the_first_signal_when_the_store_falls_silent_on_the_way() 
     for name in ["restored", "salvaged", "joined"] {
         assert!(!place.path(name).exists(), "{name}");
     }
+    assert!(place.partials().is_empty(), "{:?}", place.partials());
     let copied = std::fs::read_dir(place.path("copies")).unwrap();
     assert!(copied.map(|entry| entry.unwrap().file_name()).all(|name| !name.to_string_lossy().ends_with(".json")));
 }

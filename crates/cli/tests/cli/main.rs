@@ -31,5 +31,6 @@ mod set;
 mod source;
 mod spool;
 mod ssh;
+mod target;
 mod terminal;
 mod verify;

@@ -13,7 +13,7 @@ fn a_file_appears_whole_and_says_so_on_standard_error() {
     assert!(done.stdout.is_empty());
     done.says("is restored");
     assert_eq!(place.read("out.sql"), content);
-    assert!(!place.path("out.sql.partial").exists());
+    assert!(place.partials().is_empty());
 }
 
 #[test]
@@ -43,11 +43,11 @@ fn a_file_that_cannot_be_written_is_a_target_that_failed() {
     let place = Place::new();
     let id = place.backup("content", &[]);
     let into = |path: &str| place.run(["restore", &id, "-i", "key.txt", "-o", path]);
-    into("nowhere/content").fails("target.failed", 1).says("writing to nowhere/content.partial failed");
+    into("nowhere/content").fails("target.failed", 1).says("writing to nowhere/content failed");
     // The name is a directory's: that shows when the content is whole already.
     std::fs::create_dir_all(place.path("taken/inside")).unwrap();
     into("taken").fails("target.failed", 1).says("writing to taken failed");
-    assert!(!place.path("taken.partial").exists());
+    assert!(place.partials().is_empty());
     let mut full = place.run(["cat", &id, "-i", "key.txt"]).command();
     let output = full.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap()).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();

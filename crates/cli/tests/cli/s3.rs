@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -190,4 +192,42 @@ fn a_run_sends_no_more_requests_a_second_than_it_may() {
     // The first one does not wait.
     assert!(slow >= Duration::from_secs((sent - 1).into()) / 3, "{sent} in {slow:?}");
     place.run(["list", "--limit-requests", "0"]).fails("usage.arguments", 2).says("--limit-requests");
+}
+
+#[test]
+fn every_verb_that_reads_parts_fetches_smaller_pieces_with_little_memory() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let with = |mut run: Run<'static>, endpoint: &str| {
+        for (name, value) in server.variables(endpoint) {
+            run = run.env(&name, value);
+        }
+        run.env("BACKSTAY_STORE", "s3://bucket/pg")
+    };
+    // Kept for the whole test: runs borrow it.
+    let place: &'static Place = Box::leak(Box::new(place));
+    let backup = place.run(["backup", "--name", "pg-main", "-r", &place.recipient]).stdin(noise(8 << 20));
+    let id = with(backup, &server.endpoint).good().out().split(' ').next().unwrap().to_owned();
+    let gets = |line: &str, memory: &str| {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (counted, part) = (Arc::clone(&asked), format!("{id}-0"));
+        let proxy = Proxy::start(server.address(), move |request: &ProxiedRequest| {
+            if request.method == "GET" && request.target.contains(&part) {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            Fate::Pass
+        });
+        let words = line.replace("ID", &id);
+        with(place.run(words.split(' ')).args(["--memory", memory]), &proxy.endpoint).good();
+        asked.load(Ordering::Relaxed)
+    };
+    for line in [
+        "restore ID -i key.txt -o content",
+        "verify ID --depth full",
+        "verify ID -i key.txt",
+        "reassemble ID --join joined",
+    ] {
+        // Runs of half a MiB, and of two.
+        let (little, much) = (gets(line, "16MiB"), gets(line, "128MiB"));
+        assert!((16..=22).contains(&little) && (4..=8).contains(&much), "{line}: {little} and {much}");
+    }
 }

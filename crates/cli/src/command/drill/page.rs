@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use backstay::Context;
+use backstay::partial::PartialFile;
+
 use super::protocol::{Protocol, Verdict};
 use crate::failure::{Failure, Result};
 
@@ -45,16 +48,15 @@ impl Page {
     }
 
     /// Writes the page. One of that name is replaced when the new one is whole.
-    pub(super) fn write(&self, protocol: &Protocol) -> Result<()> {
+    pub(super) async fn write(&self, protocol: &Protocol, context: &Context) -> Result<()> {
         let text = match self.form {
             Form::Markdown => markdown(protocol),
             Form::Html => html(protocol),
         };
-        let mut partial = self.path.clone().into_os_string();
-        partial.push(".partial");
-        let partial = PathBuf::from(partial);
-        let written = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, &self.path));
-        written.map_err(|error| Failure::io("writing", &self.path, &error))
+        let failed = |error| Failure::io("writing", &self.path, &error);
+        let file = PartialFile::create(&self.path, context).map_err(failed)?;
+        file.write(text.into()).await.map_err(failed)?;
+        file.finish().await.map_err(failed)
     }
 }
 
