@@ -4,15 +4,18 @@
 # shellcheck source=tests/e2e/harness.sh
 . "$(dirname "$0")/harness.sh"
 
-S3_SERVER=$(dirname "$BACKSTAY")/s3-server
+S3_SERVER=$(dirname "$BACKSTAY")/s3-server PROXY=$(dirname "$BACKSTAY")/proxy
 MOTO=${MOTO:-$REPOSITORY/target/venv/bin/moto_server}
 BOTO=$(dirname "$MOTO")/python
-for program in "$S3_SERVER" "$MOTO"; do
+for program in "$S3_SERVER" "$PROXY" "$MOTO"; do
     [[ -x $program ]] || {
         echo "$0: $program is not there: scripts/setup, and cargo build --profile ci --workspace" >&2
         exit 2
     }
 done
+
+SHIM=$SCRATCH/faults.so
+cc -shared -fPIC -O1 -Wall -Werror -o "$SHIM" "$E2E/faults.c" -ldl
 
 free_port() { "$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
@@ -38,6 +41,17 @@ s3_server() {
     export AWS_ENDPOINT_URL AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=AKIATESTKIT AWS_SECRET_ACCESS_KEY=testkit-secret
     export BACKSTAY_STORE=s3://bucket/pg
 }
+
+# behind_proxy RULE...: the same server behind a proxy that does to requests what the rules say.
+behind_proxy() {
+    "$PROXY" "$(< port)" proxy-port fates "$@" &
+    PIDS+=($!)
+    wait_until 10 test -e proxy-port
+    AWS_ENDPOINT_URL=http://127.0.0.1:$(< proxy-port)
+}
+
+# clocked SECONDS COMMAND...: runs it with the time of day so far ahead.
+clocked() { env LD_PRELOAD="$SHIM" CLOCK_SHIFT="$1" "${@:2}"; }
 
 # boto: runs Python from standard input, with a client `s3` and one `iam`, both as whoever owns the server.
 boto() {
@@ -86,7 +100,10 @@ it_says_what_a_bucket_is_set_to_and_leaves_nothing_in_it() {
     grep -qE '^versioning +- +off' out || fail "$(cat out)"
     grep -qE '^object-lock +- +off' out || fail "$(cat out)"
     grep -qE '^lifecycle +good ' out || fail "$(cat out)"
-    grep -qE '^upload .*/s ' out || fail "$(cat out)"
+    grep -qE '^latency +[0-9]+ ms to create a small object$' out || fail "$(cat out)"
+    for what in upload download; do
+        grep -qE "^$what +[0-9.]+ ([KMGT]i)?B/s in one request of 4 MiB$" out || fail "$what: $(cat out)"
+    done
     boto << 'PYTHON'
 assert "Contents" not in s3.list_objects_v2(Bucket="bucket")
 s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
@@ -97,7 +114,8 @@ s3.put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration={
     "ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 7}}})
 PYTHON
     exits 3 backstay check --json
-    jq -e '.verdict == "warning" and .schema == 1 and (.items | map(select(.what == "versioning"))[0].verdict == "good")' out > /dev/null || fail "$(cat out)"
+    measured out
+    jq -e '.verdict == "warning" and (.items | map(select(.what == "versioning"))[0].verdict == "good")' out > /dev/null || fail "$(cat out)"
     jq -r '.items[] | select(.what == "lifecycle") | .text' out > rules
     [[ $(wc -l < rules) -eq 1 ]] || fail "$(cat rules)"
     # shellcheck disable=SC2016 # backquotes are those of the text
@@ -110,14 +128,59 @@ it_finds_a_server_good_that_checks_everything_and_warns_of_one_that_overwrites()
     s3_server
     exits 0 backstay check
     grep -qE '^checksum +good ' out || fail "$(cat out)"
+    grep -qE '^clock +good +agrees with the store' out || fail "$(cat out)"
     grep -qE '^verdict +good' out || fail "$(cat out)"
     [[ -z $(find objects/bucket -type f) ]] || fail "something is left: $(find objects/bucket -type f)"
+    exits 0 backstay check --json
+    measured out
+    jq -e '.verdict == "good" and ([.items[].code] | unique == [null]) and (.clock_offset_ms | fabs < 10000)' out > /dev/null || fail "$(cat out)"
     rm port
     s3_server ignore-conditions
     exits 3 backstay check
     grep -qE '^conditional-create +warning ' out || fail "$(cat out)"
     [[ -z $(find objects/bucket -type f) ]] || fail "something is left"
+    exits 3 backstay check --json
+    jq -e '[.items[] | select(.code != null) | [.what, .verdict, .code]] == [["conditional-create", "warning", "store.condition-ignored"]]' out > /dev/null \
+        || fail "$(cat out)"
     AWS_SECRET_ACCESS_KEY=wrong refuses store.denied backstay check
+}
+
+it_measures_what_really_passes() {
+    s3_server
+    # Of the puts the first is the small object and the fourth the large one, of the gets the third.
+    behind_proxy PUT/1=delay:700 PUT/4=delay:1000 GET/3=delay:2000
+    exits 0 backstay check --json
+    measured out
+    jq -e '.latency_ms >= 700 and .latency_ms < 60000 and .upload_bytes_per_second <= 4194304 and .upload_bytes_per_second > 70000
+        and .download_bytes_per_second <= 2097152 and .download_bytes_per_second > 70000' out > /dev/null || fail "$(cat out fates)"
+}
+
+it_warns_of_an_object_that_is_not_there_after_it_was_created() {
+    s3_server
+    behind_proxy GET/2=answer:404
+    exits 3 backstay check
+    grep -qE '^read +warning +an object that was just created is not there$' out || fail "$(cat out fates)"
+    [[ -z $(find objects/bucket -type f) ]] || fail "something is left: $(find objects/bucket -type f)"
+}
+
+it_warns_of_a_clock_that_is_off_in_either_direction() {
+    local shift side
+    # moto looks at no date, so that as much can be tried as people get wrong.
+    moto
+    boto <<< 's3.create_bucket(Bucket="bucket")'
+    for shift in 7200 -7200; do
+        side=$([[ $shift == -* ]] && echo behind || echo 'ahead of')
+        exits 3 clocked $shift "$BACKSTAY" check
+        grep -qE "^clock +warning +this machine's is (7199|7200|7201) s $side the store's$" out || fail "$(cat out)"
+        exits 3 clocked $shift "$BACKSTAY" check --json
+        measured out
+        # It is the store's that is told, from ours.
+        jq -e --argjson shift $shift '(.clock_offset_ms + 1000 * $shift | fabs < 10000) and (.items[] | select(.what == "clock") | .verdict == "warning" and .code == null)' \
+            out > /dev/null || fail "$(cat out)"
+    done
+    # Less than a minute is not worth a word.
+    clocked 40 "$BACKSTAY" check > out 2> err || true
+    grep -qE "^clock +good +agrees with the store's$" out || fail "$(cat out)"
 }
 
 it_tells_a_fresh_backup_from_a_stale_and_a_small_one() {
@@ -195,6 +258,14 @@ PYTHON
     refuses store.denied as reader "$BACKSTAY" backup -r "$RECIPIENT" --name roles -- echo no
     exits 3 as writer "$BACKSTAY" check
     grep -qE '^left ' out || fail "$(cat out)"
+    # moto tells everybody of the object lock.
+    for what in versioning lifecycle; do
+        grep -qE "^$what +- +cannot be told: this credential may not ask$" out || fail "$what: $(cat out)"
+    done
+    # What a backup by it does not need is no fault of it.
+    for what in read delete; do
+        grep -qE "^$what +- +this credential may not $what, as is right for one that only makes backups$" out || fail "$what: $(cat out)"
+    done
     exits 3 as pruner "$BACKSTAY" check
     grep -qE '^versioning +good ' out || fail "$(cat out)"
     exits 0 as pruner "$BACKSTAY" gc --yes
@@ -207,10 +278,7 @@ PYTHON
 
 it_believes_an_authority_of_ones_own_only_when_told() {
     s3_server
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj '/CN=Backstay test' -keyout ca.key -out ca.pem 2> /dev/null
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=localhost' -keyout server.key -out server.csr 2> /dev/null
-    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out server.pem \
-        -extfile <(echo 'subjectAltName=DNS:localhost') 2> /dev/null
+    authority
     "$PYTHON" "$E2E/tunnel.py" tls tls-port "$(< port)" server.pem server.key &
     PIDS+=($!)
     wait_until 10 test -e tls-port

@@ -103,6 +103,22 @@ id_in() {
     basename "${manifests[0]}" .json
 }
 
+# measured FILE: demands of what `check --json` printed that all of it is there that is measured, each as a number.
+measured() {
+    jq -e '.type == "check" and .schema == 1 and .left == []
+        and ([.latency_ms, .upload_bytes_per_second, .download_bytes_per_second, .clock_offset_ms] | all(type == "number" and . == floor))
+        and .latency_ms >= 0 and .upload_bytes_per_second > 0 and .download_bytes_per_second > 0
+        and (.items | length > 0 and all(keys == ["code", "text", "verdict", "what"]))' "$1" > /dev/null || fail "it is not all measured: $(cat "$1")"
+}
+
+# authority: makes ca.pem, an authority that nobody knows, and server.pem and server.key, which it vouches for as localhost.
+authority() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj '/CN=Backstay test' -keyout ca.key -out ca.pem 2> /dev/null
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN=localhost' -keyout server.key -out server.csr 2> /dev/null
+    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out server.pem \
+        -extfile <(echo 'subjectAltName=DNS:localhost') 2> /dev/null
+}
+
 # noise BYTES SEED: bytes that no codec makes smaller, the same ones for the same seed.
 noise() { openssl enc -aes-128-ctr -nosalt -pass "pass:$2" -md sha256 < /dev/zero 2> /dev/null | head -c "$1" || true; }
 

@@ -80,6 +80,19 @@ async fn what_a_credential_may_not_do_is_no_failure() {
 }
 
 #[tokio::test]
+async fn a_lock_that_holds_new_objects_is_told_and_so_is_what_it_keeps() {
+    let server = S3Server::with_bucket("bucket");
+    server.lock(&["backstay-probe-"]);
+    let store = server.open("s3://bucket").await;
+    let report = check(&store, &context()).await.unwrap();
+    let found = item(&report, "delete");
+    assert_eq!((found.verdict, found.text.as_str()), (Verdict::Unknown, "a lock holds new objects"));
+    // No large object comes to it.
+    assert_eq!((report.upload, report.left.len()), (None, 1), "{report:?}");
+    assert_eq!(names(&store).await, report.left);
+}
+
+#[tokio::test]
 async fn a_directory_that_is_not_there_stays_so() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");

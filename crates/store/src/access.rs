@@ -276,6 +276,87 @@ mod tests {
         policy.document["Statement"].as_array().unwrap().iter().find(|statement| statement["Sid"] == sid)
     }
 
+    /// All that a document allows, sorted.
+    fn allowed(policy: &Policy) -> Vec<String> {
+        let document = &policy.document;
+        let lists: Vec<&Value> = match document["Statement"].as_array() {
+            Some(statements) => {
+                assert!(statements.iter().all(|statement| statement["Effect"] == "Allow"), "{document}");
+                statements.iter().map(|statement| &statement["Action"]).collect()
+            }
+            None => [&document["DataActions"], &document["includedPermissions"]]
+                .into_iter()
+                .filter(|list| list.is_array())
+                .collect(),
+        };
+        let mut allowed: Vec<String> = Vec::new();
+        for list in lists {
+            allowed.extend(list.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()));
+        }
+        allowed.sort_unstable();
+        allowed
+    }
+
+    /// What each role is allowed on each cloud: for plain objects, and what comes to it with a tag, a lock and a key of the key service.
+    #[test]
+    fn every_role_is_allowed_exactly_this_on_every_cloud() {
+        let blobs = |rights: &[&str]| -> Vec<String> {
+            let of = |right: &&str| format!("Microsoft.Storage/storageAccounts/blobServices/containers/blobs/{right}");
+            rights.iter().map(of).collect()
+        };
+        let owned = |rights: &[&str]| -> Vec<String> { rights.iter().map(|&right| right.to_owned()).collect() };
+        for (url, role, plain, beside) in [
+            (
+                "s3://bucket/pg",
+                Role::Writer,
+                owned(&["s3:ListBucket", "s3:PutObject"]),
+                owned(&["kms:GenerateDataKey", "s3:PutObjectRetention", "s3:PutObjectTagging"]),
+            ),
+            ("s3://bucket/pg", Role::Reader, owned(&["s3:GetObject", "s3:ListBucket"]), owned(&["kms:Decrypt"])),
+            (
+                "s3://bucket/pg",
+                Role::Pruner,
+                owned(&[
+                    "s3:DeleteObject",
+                    "s3:GetBucketObjectLockConfiguration",
+                    "s3:GetBucketVersioning",
+                    "s3:GetLifecycleConfiguration",
+                    "s3:GetObject",
+                    "s3:ListBucket",
+                    "s3:PutObject",
+                ]),
+                owned(&["kms:Decrypt", "kms:GenerateDataKey", "s3:PutObjectRetention", "s3:PutObjectTagging"]),
+            ),
+            ("az://container/pg", Role::Writer, blobs(&["add/action", "read"]), blobs(&["tags/write"])),
+            ("az://container/pg", Role::Reader, blobs(&["read"]), vec![]),
+            ("az://container/pg", Role::Pruner, blobs(&["add/action", "delete", "read"]), blobs(&["tags/write"])),
+            (
+                "gs://bucket/pg",
+                Role::Writer,
+                owned(&["storage.objects.create", "storage.objects.list"]),
+                owned(&["storage.objects.setRetention"]),
+            ),
+            ("gs://bucket/pg", Role::Reader, owned(&["storage.objects.get", "storage.objects.list"]), vec![]),
+            (
+                "gs://bucket/pg",
+                Role::Pruner,
+                owned(&[
+                    "storage.buckets.get",
+                    "storage.objects.create",
+                    "storage.objects.delete",
+                    "storage.objects.get",
+                    "storage.objects.list",
+                ]),
+                owned(&["storage.objects.setRetention"]),
+            ),
+        ] {
+            assert_eq!(allowed(&policy(url, role, &StoreOptions::default()).unwrap()), plain, "{url} {role:?}");
+            let mut all = [plain, beside].concat();
+            all.sort_unstable();
+            assert_eq!(allowed(&policy(url, role, &options()).unwrap()), all, "{url} {role:?}");
+        }
+    }
+
     #[test]
     fn a_writer_of_s3_creates_under_its_prefix_and_does_nothing_else() {
         let policy = policy("s3://bucket/pg/", Role::Writer, &StoreOptions::default()).unwrap();

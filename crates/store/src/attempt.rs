@@ -129,8 +129,11 @@ impl Failure {
             meaning == Meaning::Transient && !of_credentials && ((seen.sent && !refused) || without_http);
         let region =
             seen.region.as_ref().map(|region| format!("the bucket is in region {region}; use --region {region}"));
-        // Only what may be a matter of signatures and tokens is put down to the clock.
-        let clock = seen.clock.clone().filter(|_| meaning == Meaning::Denied || of_credentials);
+        // Only what may be a matter of signatures and tokens is put down to the clock. A bad request may be: to a HEAD that comes with an old date
+        // some stores answer no more than that.
+        let may_be_the_clock =
+            meaning == Meaning::Denied || of_credentials || seen.status == Some(StatusCode::BAD_REQUEST);
+        let clock = seen.clock.clone().filter(|_| may_be_the_clock);
         let advice = clock.or(region);
         Self {
             meaning,
@@ -179,6 +182,12 @@ fn meaning(error: &object_store::Error, seen: &Seen) -> Meaning {
         Some(StatusCode::CONFLICT) => return Meaning::Conflict,
         Some(StatusCode::PRECONDITION_FAILED) => return Meaning::Exists,
         Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => return Meaning::Denied,
+        // So Garage calls a signature that is more than a day old.
+        Some(StatusCode::BAD_REQUEST)
+            if seen.message.as_deref().is_some_and(|words| words.contains("Date is too old")) =>
+        {
+            return Meaning::Denied;
+        }
         Some(status) if transient(status) => return Meaning::Transient,
         _ => {}
     }
@@ -372,6 +381,23 @@ mod tests {
         let failure = Failure::of(generic(io::Error::other("x")), &seen);
         assert_eq!(failure.meaning, Meaning::Permanent);
         assert!(failure.advice.unwrap().contains("--region eu-west-1"));
+    }
+
+    #[test]
+    fn a_bad_request_may_be_a_matter_of_the_clock() {
+        let off = |mut seen: Seen, words: &str| {
+            seen.clock = Some("the clock is off".into());
+            seen.message = Some(words.into());
+            Failure::of(generic(io::Error::other("x")), &seen)
+        };
+        let old = off(answered(400, "InvalidRequest"), "Bad request: Date is too old");
+        assert_eq!((old.meaning, old.advice.as_deref()), (Meaning::Denied, Some("the clock is off")));
+        let mut head = answered(400, "");
+        head.code = None;
+        let head = off(head, "");
+        assert_eq!((head.meaning, head.advice.as_deref()), (Meaning::Permanent, Some("the clock is off")));
+        let other = off(answered(404, "NoSuchKey"), "no");
+        assert_eq!(other.advice, None);
     }
 
     #[test]

@@ -53,7 +53,9 @@ impl Store {
     ) -> BoxStream<'a, Result<ObjectInfo, Error>> {
         let (wanted, after) = (prefix.to_owned(), start_after.map(str::to_owned));
         let prefix = format!("{}{}", self.prefix(), self.asked_for(prefix));
+        // One that lies before the prefix tells nothing, and Garage answers it with an empty page.
         let offset = start_after.map(|after| format!("{}{}", self.prefix(), plain_beginning(after)));
+        let offset = offset.filter(|offset| *offset > prefix);
         let first = Some(None::<String>);
         stream::try_unfold(first, move |token| {
             let (prefix, offset) = (prefix.clone(), offset.clone());

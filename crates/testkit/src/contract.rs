@@ -1,7 +1,7 @@
 //! What every store must do, as functions that each test one promise. Each uses names of its own, so that [`run`] can call them all on one
 //! store; a store under test may be slow, remote or faulty, but it may not break any of these.
 
-use backstay_store::{Created, Error, ObjectInfo, Store};
+use backstay_store::{Created, Error, ObjectInfo, Store, probe_conditional_create};
 use bytes::Bytes;
 use futures::TryStreamExt;
 
@@ -9,11 +9,16 @@ use crate::sha256;
 
 /// Runs the whole suite.
 pub async fn run(store: &Store) {
-    a_created_object_is_read_back(store).await;
-    sizes_at_the_edges_round_trip(store).await;
+    run_without_conditions(store).await;
     creating_the_same_bytes_again_is_confirmed(store).await;
     creating_other_bytes_is_refused_and_changes_nothing(store).await;
     racing_creates_have_one_winner(store).await;
+}
+
+/// What a store has to do all the same that takes the condition of a create and overwrites.
+pub async fn run_without_conditions(store: &Store) {
+    a_created_object_is_read_back(store).await;
+    sizes_at_the_edges_round_trip(store).await;
     missing_objects_are_told_apart_from_failures(store).await;
     ranges_are_exact(store).await;
     objects_above_the_limit_are_not_fetched(store).await;
@@ -161,6 +166,21 @@ pub async fn odd_names_round_trip(store: &Store) {
         store.delete(name).await.unwrap();
         assert_eq!(store.head(name).await.unwrap(), None, "{name}");
     }
+}
+
+/// A store that overwrites is found out by each way of asking; not part of [`run`]. When this fails, it keeps conditions, and the whole suite is
+/// for it.
+pub async fn overwriting_is_found_out(store: &Store) {
+    assert_eq!(create(store, "overwritten-0", b"first").await.unwrap(), Created::New);
+    assert_eq!(create(store, "overwritten-0", b"second").await.unwrap(), Created::New);
+    assert_eq!(store.get("overwritten-0", 100).await.unwrap().unwrap(), "second");
+    assert!(!store.is_known_to_overwrite());
+    let error = store.create_probing("overwritten-1", "first".into(), sha256(b"first")).await.unwrap_err();
+    assert_eq!(error.code(), "store.condition-ignored", "{error}");
+    assert!(store.is_known_to_overwrite());
+    let error = probe_conditional_create(store, "overwritten-2").await.unwrap_err();
+    assert_eq!(error.code(), "store.condition-ignored", "{error}");
+    assert_eq!(names(store, "overwritten-", None).await, ["overwritten-0", "overwritten-1"]);
 }
 
 /// The one odd name that Azure changes, into a folder; not part of [`run`].

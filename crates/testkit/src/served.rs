@@ -108,6 +108,25 @@ impl Served {
         }
     }
 
+    /// An S3 server that runs already, as these variables reach it: `AWS_ENDPOINT_URL` over plain HTTP, and a key.
+    ///
+    /// # Panics
+    /// If they do not name such an address.
+    #[must_use]
+    pub fn running(url: &str, variables: Vec<(String, String)>) -> Self {
+        let endpoint = variables.iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").map(|(_, endpoint)| endpoint);
+        let address =
+            endpoint.and_then(|endpoint| endpoint.strip_prefix("http://")?.trim_end_matches('/').parse().ok());
+        Self {
+            url: url.to_owned(),
+            missing: ("s3://elsewhere".into(), "bucket elsewhere"),
+            address: address.expect("AWS_ENDPOINT_URL is http://ADDRESS:PORT"),
+            wrong: with(&variables, "AWS_SECRET_ACCESS_KEY", "hunter2"),
+            strangers: Strangers::Denied,
+            variables,
+        }
+    }
+
     /// Opens a store as the product would, with little patience, through an address that may be a proxy's.
     async fn open_as(&self, url: &str, endpoint: &str, variables: &[(String, String)]) -> Store {
         let mut options = StoreOptions::default();
@@ -133,12 +152,22 @@ impl Served {
 
     /// Runs the contract and everything here.
     pub async fn run(&self) {
-        let store = self.open().await;
-        contract::run(&store).await;
+        contract::run(&self.open().await).await;
         self.probing_finds_that_conditions_are_kept().await;
         self.lost_answers_are_confirmed_by_comparison().await;
-        self.cut_requests_are_sent_again().await;
         self.other_bytes_are_never_taken_for_ours().await;
+        self.whatever_becomes_of_conditions().await;
+    }
+
+    /// Runs what of it has to hold of a server that takes the condition of a create and overwrites.
+    pub async fn run_without_conditions(&self) {
+        contract::run_without_conditions(&self.open().await).await;
+        contract::overwriting_is_found_out(&self.open().await).await;
+        self.whatever_becomes_of_conditions().await;
+    }
+
+    async fn whatever_becomes_of_conditions(&self) {
+        self.cut_requests_are_sent_again().await;
         self.busy_servers_are_asked_again().await;
         self.large_objects_and_their_ranges_are_exact().await;
         self.a_missing_bucket_is_named().await;
