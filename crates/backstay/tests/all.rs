@@ -13,6 +13,7 @@ mod copy;
 mod crash;
 mod damage;
 mod damage_matrix;
+mod disordered;
 mod gc;
 mod guards;
 mod in_flight;
