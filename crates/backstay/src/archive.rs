@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 
 use backstay_format::Error as Fault;
 use backstay_format::header::{self, Codec, Common, Head, Header, Lock, Reference};
-use backstay_format::key::{Keyring, Opened as Unlocked};
+use backstay_format::key::{Keyring, MAX_KEYBOXES, Opened as Unlocked};
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, OpensslHead, PartEntry, Profile, SealedManifest};
 use backstay_format::openssl::{self, Candidates, KeyIv, Password, Preamble};
 use backstay_format::schedule::{Keys, Secret};
@@ -24,6 +24,9 @@ use crate::policy::{ProfileName, ReadPolicy, ReceiptLine};
 
 /// The largest keybox that is fetched; the format judges the limit itself.
 pub(crate) const KEYBOX_FETCH: u64 = 1 << 20;
+
+/// About how long a header line is: as much of an object has its line, in all but unusual archives.
+pub(crate) const LINE: usize = 4 << 10;
 
 /// One stored object of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl Objects {
     pub(crate) async fn list(store: &Store, id: &ArchiveId) -> Result<Objects> {
         let mut objects = Objects::default();
         let mut parts: BTreeMap<u32, Object> = BTreeMap::new();
-        let mut listing = store.list(id.as_str(), None);
+        let mut listing = store.list_in_any_order(id.as_str());
         while let Some(object) = listing.try_next().await? {
             match ObjectName::parse(&object.name) {
                 ObjectName::Part { id: of, n, padded } if of == *id => {
@@ -692,10 +695,10 @@ pub(crate) async fn unlock(
     Ok(keyring.open(id, &lock.salt, &lock.commit, &lock.keys, &keyboxes)?)
 }
 
-/// The keyboxes in order of their number. One that is gone or too long counts as empty, so as damaged.
+/// The keyboxes in order of their number, and one more than may be tried, which tells that there are. One that is gone or too long counts as empty, so as damaged.
 pub(crate) async fn keyboxes(id: &ArchiveId, boxes: &[u32], store: &Store) -> Result<Vec<Vec<u8>>> {
     let mut keyboxes = Vec::new();
-    for m in boxes.iter().take(17) {
+    for m in boxes.iter().take(MAX_KEYBOXES + 1) {
         match store.get(&id.keybox(*m), KEYBOX_FETCH).await {
             Ok(keybox) => keyboxes.push(keybox.map(Vec::from).unwrap_or_default()),
             Err(backstay_store::Error::TooLarge { .. }) => keyboxes.push(Vec::new()),

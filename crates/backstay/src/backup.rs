@@ -24,6 +24,7 @@ use backstay_format::{ArchiveId, Guid};
 use backstay_store::{Created, Store};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use zeroize::Zeroizing;
 
 use crate::chunk::{Checks, Facts, Verdict, Watch, Witness};
 use crate::claim::Ours;
@@ -518,10 +519,10 @@ enum SealKeys {
 }
 
 impl Sealing {
-    fn key(&self) -> [u8; 32] {
+    fn key(&self) -> Zeroizing<[u8; 32]> {
         match &self.keys {
             SealKeys::Native(keys) => keys.seal(),
-            SealKeys::Openssl(key) => *key.seal_key().as_bytes(),
+            SealKeys::Openssl(key) => Zeroizing::new(*key.seal_key().as_bytes()),
         }
     }
 

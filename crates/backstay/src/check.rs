@@ -7,7 +7,7 @@ use backstay_format::schedule::sha256;
 use backstay_format::text::to_hex;
 use backstay_store::{ObjectLock, RetryOptions, Setting, Store};
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -115,11 +115,18 @@ enum Listing {
     NoStore,
 }
 
+/// Objects that are listed, of one page: so many tell whether the store lists them in their order.
+const LISTED: usize = 100;
+
 /// Asks for the listing.
 async fn list(store: &Store, report: &mut Report) -> Result<Listing> {
-    let first = store.list("", None).try_next().await;
-    match first {
+    let beginning: std::result::Result<Vec<_>, _> = store.list("", None).take(LISTED).try_collect().await;
+    match beginning {
         Ok(_) => report.add("list", Verdict::Good, "allowed"),
+        Err(error @ backstay_store::Error::Unordered { .. }) => {
+            let (text, code) = (error.to_string(), Some(error.code()));
+            report.items.push(Item { what: "list", verdict: Verdict::Bad, text, code });
+        }
         Err(backstay_store::Error::StoreMissing { what, .. }) if store.is_local() => {
             report.add("list", Verdict::Unknown, format!("{what} is not there yet: the first backup makes it"));
             return Ok(Listing::NoStore);

@@ -13,12 +13,11 @@ use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest;
 use backstay_format::header::Kind;
 use backstay_format::key::Keyring;
 use backstay_format::manifest::{self, MAX_DOCUMENT, Manifest, Profile, open_private};
 use backstay_format::text::to_base64;
-use backstay_format::{ArchiveId, Error as Fault, ObjectName};
+use backstay_format::{ArchiveId, Error as Fault, ObjectName, openssl};
 use backstay_store::{Error as StoreError, Store};
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -328,7 +327,7 @@ impl Old {
         }
         let digesting = async {
             if let Some(feed) = feed {
-                digest_along(&self.parts, fetcher, feed, &root, context).await;
+                digest_along(&self.parts, fetcher, feed, &root).await;
             }
         };
         let expected = self.manifest.as_ref().and_then(|manifest| manifest.content);
@@ -357,11 +356,10 @@ async fn digest_along(
     fetcher: &Fetcher,
     mut feed: mpsc::Sender<Result<Piece>>,
     root: &OnceLock<[u8; 32]>,
-    context: &Context,
 ) {
     let mut digests = Vec::new();
     for part in parts {
-        match digest_part(part, fetcher, &mut feed, context).await {
+        match digest_part(part, fetcher, &mut feed).await {
             Ok(Some(digest)) => digests.push(digest),
             // A decoder that has found a fault takes no more, and its fault is the one that counts.
             Ok(None) => return,
@@ -378,22 +376,14 @@ async fn digest_part(
     part: &Object,
     fetcher: &Fetcher,
     feed: &mut mpsc::Sender<Result<Piece>>,
-    context: &Context,
 ) -> Result<Option<[u8; 32]>> {
-    let mut pieces = fetcher.raw(part);
-    let mut hash = digest::Context::new(&digest::SHA256);
-    while let Some(Piece { bytes, stored }) = pieces.try_next().await? {
-        let hashing = context.cpu.run(move || {
-            hash.update(&bytes);
-            (hash, Piece { bytes, stored })
-        });
-        let (so_far, piece) = hashing.await?;
-        hash = so_far;
+    let mut hashed = fetcher.hashed(part);
+    while let Some(piece) = hashed.next().await? {
         if feed.send(Ok(piece)).await.is_err() {
             return Ok(None);
         }
     }
-    Ok(Some(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")))
+    Ok(Some(hashed.finish()))
 }
 
 /// Decodes to the end. False when nobody takes the content any more.
@@ -503,7 +493,6 @@ async fn survey(to: &Store, id: &ArchiveId, old: &Old) -> Result<There> {
         Err(Error::ArchiveNotFound { .. }) => return Ok(There::Leftovers),
         objects => objects?,
     };
-    let salted = b"Salted__";
     match Committed::load(to, id, &objects).await {
         Ok(Committed::Sealed(sealed)) if old.became(&sealed.manifest) => {
             // Complete in number and size, too.
@@ -519,7 +508,7 @@ async fn survey(to: &Store, id: &ArchiveId, old: &Old) -> Result<There> {
             Ok(There::Other("it is there in the openssl format"))
         }
         Ok(Committed::Nothing | Committed::Damaged)
-            if first_bytes(to, objects.stream(), salted.len()).await? == salted =>
+            if first_bytes(to, objects.stream(), openssl::MAGIC.len()).await? == openssl::MAGIC =>
         {
             Ok(There::Other("it is there in the openssl format"))
         }

@@ -21,12 +21,11 @@ use crate::archive::{Committed, KEYBOX_FETCH, Located, Object};
 use crate::claim::Ours;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::fetch::{Fetcher, RUN, digest_fault};
+use crate::fetch::{digest_fault, whole};
 use crate::layout;
 use crate::observe::{Event, Observer, Progress};
 use crate::policy::ReadPolicy;
 use crate::receiver::Receiver;
-use crate::shelf::Shelf;
 
 /// How to copy.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +40,21 @@ pub struct CopyOptions {
 impl Default for CopyOptions {
     fn default() -> Self {
         CopyOptions { memory: layout::MEMORY, transfers: layout::UPLOADS }
+    }
+}
+
+impl CopyOptions {
+    /// How many parts go at once, if the largest has so many bytes.
+    ///
+    /// # Errors
+    /// `usage.memory` when it does not fit alone.
+    pub(crate) fn at_once(&self, largest: u64) -> Result<usize> {
+        let largest = largest.max(1);
+        if largest > self.memory {
+            return Err(Error::Memory { needed: largest, given: self.memory, part: None });
+        }
+        let fitting = usize::try_from(self.memory / largest).unwrap_or(usize::MAX);
+        Ok(self.transfers.min(fitting).max(1))
     }
 }
 
@@ -89,21 +103,8 @@ pub async fn copy(
         }
         _ => HashMap::new(),
     };
-    let largest = parts.iter().map(|part| part.size).max().unwrap_or(0).max(1);
-    if largest > options.memory {
-        return Err(Error::Memory { needed: largest, given: options.memory, part: None });
-    }
-    let fitting = usize::try_from(options.memory / largest).unwrap_or(usize::MAX);
-    let at_once = options.transfers.min(fitting).max(1);
-    let fetcher = Fetcher {
-        store: from.clone(),
-        cpu: context.cpu.clone(),
-        observer: Arc::clone(&observer),
-        ahead: 1,
-        run: RUN,
-        plains: Shelf::default(),
-    };
-    let transfer = Transfer { fetcher, to: Receiver::new(to, &context.cpu, &observer), context };
+    let at_once = options.at_once(parts.iter().map(|part| part.size).max().unwrap_or(0))?;
+    let transfer = Transfer { from, to: Receiver::new(to, &context.cpu, &observer), context, observer: &observer };
 
     let copying = async {
         let mut ours = Vec::new();
@@ -204,9 +205,10 @@ async fn manifest(from: &Store, located: &Located) -> Result<Option<Bytes>> {
 
 /// Two stores and what lies between.
 struct Transfer<'a> {
-    fetcher: Fetcher,
+    from: &'a Store,
     to: Receiver,
     context: &'a Context,
+    observer: &'a Arc<dyn Observer>,
 }
 
 /// One part that is in the target.
@@ -224,14 +226,7 @@ impl Transfer<'_> {
         {
             return Ok(Moved { part: ours(expected), sent: false });
         }
-        let mut pieces = self.fetcher.raw(part);
-        let mut bytes = Vec::with_capacity(usize::try_from(part.size).unwrap_or(usize::MAX));
-        while let Some(piece) = pieces.try_next().await? {
-            bytes.extend_from_slice(&piece.bytes);
-        }
-        let bytes = Bytes::from(bytes);
-        let hashed = bytes.clone();
-        let found = self.context.cpu.run(move || sha256(&hashed)).await?;
+        let (bytes, found) = whole(self.from, part, &self.context.cpu, self.observer).await?;
         if let Some(expected) = expected
             && found != *expected
         {

@@ -12,7 +12,7 @@ use backstay_format::codec::zstd::FRAME_CONTENT;
 use backstay_format::header::{Head, Header, Reference};
 use backstay_format::manifest::{Manifest, PartEntry, Profile};
 use backstay_format::part::{PartOpener, Place};
-use backstay_format::schedule::Keys;
+use backstay_format::schedule::{Keys, sha256};
 use backstay_format::segment::TAG;
 use backstay_format::text::to_hex;
 use backstay_store::Store;
@@ -238,16 +238,15 @@ impl Fetcher {
     }
 
     pub(crate) async fn digest(&self, object: &Object) -> Result<[u8; 32]> {
-        let mut pieces = self.raw(object);
-        let mut hash = digest::Context::new(&digest::SHA256);
-        while let Some(piece) = pieces.try_next().await? {
-            let hashing = self.cpu.run(move || {
-                hash.update(&piece.bytes);
-                hash
-            });
-            hash = hashing.await?;
-        }
-        Ok(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+        let mut hashed = self.hashed(object);
+        while hashed.next().await?.is_some() {}
+        Ok(hashed.finish())
+    }
+
+    /// An object as it is stored, hashed on the way.
+    pub(crate) fn hashed(&self, object: &Object) -> Hashed {
+        let hash = digest::Context::new(&digest::SHA256);
+        Hashed { pieces: self.raw(object), cpu: self.cpu.clone(), hash }
     }
 
     /// The stream of an openssl archive, without a look at what it says. In a sealed archive nothing of a part comes out before its digest is right.
@@ -316,7 +315,7 @@ impl Fetcher {
                 .cpu
                 .run(move || {
                     whole.update(&digested);
-                    (whole, (!keep).then(|| backstay_format::schedule::sha256(&digested)))
+                    (whole, (!keep).then(|| sha256(&digested)))
                 })
                 .await?;
             whole = context;
@@ -334,11 +333,53 @@ impl Fetcher {
         }
         let again = self.raw(&object).zip(stream::iter(digests)).map(move |(piece, digest)| {
             let piece = piece?;
-            let found = backstay_format::schedule::sha256(&piece.bytes);
+            let found = sha256(&piece.bytes);
             if found == digest { Ok(piece) } else { Err(digest_fault(&object, &found, &digest)) }
         });
         Ok(again.boxed())
     }
+}
+
+/// The pieces of an object, each of which is hashed before it comes out.
+pub(crate) struct Hashed {
+    pieces: Pieces,
+    cpu: Cpu,
+    hash: digest::Context,
+}
+
+impl Hashed {
+    /// The next piece.
+    pub(crate) async fn next(&mut self) -> Result<Option<Piece>> {
+        let Some(piece) = self.pieces.try_next().await? else { return Ok(None) };
+        let mut hash = std::mem::replace(&mut self.hash, digest::Context::new(&digest::SHA256));
+        let hashing = self.cpu.run(move || {
+            hash.update(&piece.bytes);
+            (hash, piece)
+        });
+        let (hash, piece) = hashing.await?;
+        self.hash = hash;
+        Ok(Some(piece))
+    }
+
+    /// The SHA-256 of what came out.
+    pub(crate) fn finish(self) -> [u8; 32] {
+        self.hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
+}
+
+/// An object as it is stored, in one request and held whole, with its SHA-256: for those who have the memory. A connection that breaks is
+/// continued where it broke, or little before.
+pub(crate) async fn whole(
+    store: &Store,
+    object: &Object,
+    cpu: &Cpu,
+    observer: &Arc<dyn Observer>,
+) -> Result<(Bytes, [u8; 32])> {
+    let bytes = store.get_range(&object.name, 0..object.size).await?;
+    observer.event(&Event::PartFetched { n: object.n, size: object.size });
+    let hashed = bytes.clone();
+    let digest = cpu.run(move || sha256(&hashed)).await?;
+    Ok((bytes, digest))
 }
 
 /// How many segments are fetched at once.

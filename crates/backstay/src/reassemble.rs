@@ -19,6 +19,7 @@ use backstay_store::Store;
 use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
+use zeroize::Zeroizing;
 
 use crate::archive::{Archive, Lines, Located, Native, Object, Openssl};
 use crate::backup::{Receipt, rfc3339};
@@ -96,7 +97,7 @@ pub async fn reassemble(
 
     let seal_key = match &archive {
         Archive::Native(native) => native.keys.seal(),
-        Archive::Openssl(openssl) => *openssl.key.seal_key().as_bytes(),
+        Archive::Openssl(openssl) => Zeroizing::new(*openssl.key.seal_key().as_bytes()),
     };
     let damaged = judge_standing(store, &archive, &seal_key, options.replace).await?;
     let (profile, entries, content) = match &archive {

@@ -26,9 +26,8 @@ use crate::archive::{KEYBOX_FETCH, Object};
 use crate::context::Context;
 use crate::copy::CopyOptions;
 use crate::error::{Error, Result};
-use crate::fetch::{Fetcher, RUN, digest_fault};
+use crate::fetch::{digest_fault, whole};
 use crate::observe::{Event, Observer, Progress};
-use crate::shelf::Shelf;
 
 /// What was done.
 #[derive(Debug, Clone)]
@@ -76,11 +75,7 @@ pub async fn repair(
         let Plan { manifest, bytes, own } = agree(own, theirs, id, store, replica)?;
         let found = repair.listed().await?;
         let parts = expected(&manifest, id);
-        let largest = parts.iter().map(|part| part.object.size).max().unwrap_or(0).max(1);
-        if largest > options.memory {
-            return Err(Error::Memory { needed: largest, given: options.memory, part: None });
-        }
-        let at_once = options.transfers.min(usize::try_from(options.memory / largest).unwrap_or(usize::MAX)).max(1);
+        let at_once = options.at_once(parts.iter().map(|part| part.object.size).max().unwrap_or(0))?;
 
         let mut progress = Progress {
             total_stored: Some(manifest.stored()),
@@ -292,9 +287,9 @@ struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    fn fetcher(&self, store: &Store) -> Fetcher {
-        let (store, cpu, observer) = (store.clone(), self.context.cpu.clone(), Arc::clone(self.observer));
-        Fetcher { store, cpu, observer, ahead: 1, run: RUN, plains: Shelf::default() }
+    /// A part as a store has it, and its digest.
+    async fn whole(&self, store: &Store, object: &Object) -> Result<(Bytes, [u8; 32])> {
+        whole(store, object, &self.context.cpu, self.observer).await
     }
 
     /// Names and sizes of everything that carries the archive's id.
@@ -327,8 +322,8 @@ impl Repair<'_> {
             Some(_) => {}
         }
         for _ in 0..2 {
-            match self.fetcher(self.store).digest(&part.object).await {
-                Ok(digest) if digest == part.sha256 => return Ok(State::Good),
+            match self.whole(self.store, &part.object).await {
+                Ok((_, digest)) if digest == part.sha256 => return Ok(State::Good),
                 Ok(_) | Err(Error::Store(StoreError::ShortObject { .. })) => {}
                 Err(Error::Store(StoreError::ObjectMissing { .. })) => return Ok(State::Missing),
                 Err(error) => return Err(error),
@@ -417,27 +412,20 @@ impl Repair<'_> {
     async fn mend(&self, part: &Part, state: State) -> Result<Supplied> {
         let Part { object, sha256 } = part;
         let there = Object { name: format!("{} in {}", object.name, self.replica.url()), ..object.clone() };
-        let mut pieces = self.fetcher(self.replica).raw(object);
-        let mut bytes = Vec::with_capacity(usize::try_from(object.size).unwrap_or(usize::MAX));
-        while let Some(piece) = pieces.next().await {
-            match piece {
-                Ok(piece) => bytes.extend_from_slice(&piece.bytes),
-                Err(Error::Store(StoreError::ObjectMissing { .. })) => {
-                    let id = format!("{} in {}", self.id, self.replica.url());
-                    return Ok(Supplied::Not(Fault::PartMissing { id, n: object.n }.into()));
-                }
-                Err(Error::Store(StoreError::ShortObject { size, .. })) => {
-                    let fault = Fault::PartSize { object: there.name, found: size, expected: object.size };
-                    return Ok(Supplied::Not(fault.into()));
-                }
-                // It cannot be read: that says nothing of the next one.
-                Err(error) if error.ends_only_a_part() => return Ok(Supplied::Not(error)),
-                Err(error) => return Err(error),
+        let (bytes, found) = match self.whole(self.replica, object).await {
+            Ok(whole) => whole,
+            Err(Error::Store(StoreError::ObjectMissing { .. })) => {
+                let id = format!("{} in {}", self.id, self.replica.url());
+                return Ok(Supplied::Not(Fault::PartMissing { id, n: object.n }.into()));
             }
-        }
-        let bytes = Bytes::from(bytes);
-        let hashed = bytes.clone();
-        let found = self.context.cpu.run(move || backstay_format::schedule::sha256(&hashed)).await?;
+            Err(Error::Store(StoreError::ShortObject { size, .. })) => {
+                let fault = Fault::PartSize { object: there.name, found: size, expected: object.size };
+                return Ok(Supplied::Not(fault.into()));
+            }
+            // It cannot be read: that says nothing of the next one.
+            Err(error) if error.ends_only_a_part() => return Ok(Supplied::Not(error)),
+            Err(error) => return Err(error),
+        };
         if found != *sha256 {
             return Ok(Supplied::Not(digest_fault(&there, &found, sha256)));
         }

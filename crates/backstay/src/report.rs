@@ -169,10 +169,7 @@ impl Keyed {
                 let (id, committed) = (manifest.id.clone(), Committed::Nothing);
                 let located = Located { id, objects, committed, profile: ProfileName::Native };
                 match located.unlock_with(&head.common, store, keyring, &ReadPolicy::default()).await {
-                    Ok(unlocked) => Ok(Keyed::Opened {
-                        seal: Zeroizing::new(unlocked.keys.seal()),
-                        report: Zeroizing::new(unlocked.keys.report()),
-                    }),
+                    Ok(unlocked) => Ok(Keyed::Opened { seal: unlocked.keys.seal(), report: unlocked.keys.report() }),
                     // A key for other archives is no fault of this one.
                     Err(Error::Format(_)) => Ok(Keyed::Closed),
                     Err(error) => Err(error),
@@ -182,11 +179,12 @@ impl Keyed {
                 let Some(password) = keyring.password() else { return Ok(Keyed::Closed) };
                 let key = head.kdf.derive(password, head.salt);
                 // Only the seal tells whether the password is right: another password's key fits none.
-                let (seal, report) = (*key.seal_key().as_bytes(), *key.report_key().as_bytes());
-                if sealed.check(&seal).is_err() {
+                let (seal, report) = (key.seal_key(), key.report_key());
+                if sealed.check(seal.as_bytes()).is_err() {
                     return Ok(Keyed::Closed);
                 }
-                Ok(Keyed::Opened { seal: Zeroizing::new(seal), report: Zeroizing::new(report) })
+                let copied = |bytes: &[u8; 32]| Zeroizing::new(*bytes);
+                Ok(Keyed::Opened { seal: copied(seal.as_bytes()), report: copied(report.as_bytes()) })
             }
         }
     }

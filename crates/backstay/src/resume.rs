@@ -84,11 +84,7 @@ async fn finish(
     let entries = &sealed.manifest.parts;
     let still: VecDeque<u32> = parts.into_keys().filter(|n| (*n as usize) < entries.len()).collect();
     let sizes = || still.iter().map(|n| entries[*n as usize].size);
-    let (sent, largest) = (sizes().sum(), sizes().max().unwrap_or(0).max(1));
-    if largest > options.memory {
-        return Err(Error::Memory { needed: largest, given: options.memory, part: None });
-    }
-    let at_once = options.transfers.min(usize::try_from(options.memory / largest).unwrap_or(usize::MAX)).max(1);
+    let (sent, at_once) = (sizes().sum(), options.at_once(sizes().max().unwrap_or(0))?);
     let spooled = Spooled::resume(line.clone(), context.cpu.clone(), at_once, entries.clone(), still);
     let (created, totals) = spooled.send_and_commit(store, context).await?;
     let receipt = ReceiptLine {

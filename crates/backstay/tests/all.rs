@@ -15,6 +15,7 @@ mod crash;
 mod crash_azure;
 mod damage;
 mod damage_matrix;
+mod disordered;
 mod gc;
 mod guards;
 mod in_flight;

@@ -19,6 +19,7 @@ use backstay::gc::{GcOptions, gc};
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
 use backstay::reassemble::{ReassembleOptions, reassemble};
+use backstay::repair::repair;
 use backstay::retention::{Belief, RmOptions, hold, note, release, rm, tag};
 use backstay::rewrap::{destroy_keys, export_secret};
 use backstay::salvage::{SalvageOptions, salvage};
@@ -39,8 +40,6 @@ use futures::TryStreamExt as _;
 const SEALED: u64 = (64 << 10) + 16;
 /// What is fetched at once with the default memory.
 const RUN: u64 = 2 << 20;
-/// What a copy fetches at once.
-const COPIED: u64 = 4 << 20;
 
 /// An archive as far as numbers of requests depend on it.
 struct Shape {
@@ -50,21 +49,18 @@ struct Shape {
     runs: u64,
     /// Fetches of all bytes as they are stored.
     pieces: u64,
-    /// The same by a copy.
-    copied: u64,
 }
 
 impl Shape {
     async fn of(store: &Store, id: &ArchiveId) -> Shape {
         let parts: Vec<_> = store.list(&format!("{id}-"), None).try_collect().await.unwrap();
-        let mut shape = Shape { id: id.clone(), parts: parts.len() as u64, runs: 0, pieces: 0, copied: 0 };
+        let mut shape = Shape { id: id.clone(), parts: parts.len() as u64, runs: 0, pieces: 0 };
         for part in parts {
             let start = store.get_range(&part.name, 0..part.size.min(4096)).await.unwrap();
             let header = start.iter().position(|byte| *byte == b'\n').map_or(0, |end| end as u64 + 1);
             let segments = (part.size - header).div_ceil(SEALED);
             shape.runs += segments.div_ceil(RUN / SEALED);
             shape.pieces += part.size.div_ceil(RUN);
-            shape.copied += part.size.div_ceil(COPIED);
         }
         shape
     }
@@ -147,9 +143,26 @@ async fn every_verb(store: &Store, replica: &Store, checksums: bool) {
         let copying = copy(store, replica, id, &options, &machine, Arc::new(Silent));
         let (from, (to, copied)) = asked(store, asked(replica, copying)).await;
         assert_eq!(u64::from(copied.unwrap().parts), parts);
-        rows.push(("copy, from", from, Requests { lists: 1, gets: 2 + shape.copied, ..Requests::default() }));
+        rows.push(("copy, from", from, Requests { lists: 1, gets: 2 + parts, ..Requests::default() }));
         // Whether a part is there is asked first; the first one is sent twice.
         rows.push(("copy, to", to, Requests { heads: parts, puts: parts + 2, ..Requests::default() }));
+
+        // Both manifests, and every part of the store; the replica is asked for what keyboxes it has, and for nothing that is not needed.
+        let repairing = || repair(store, replica, id, &options, &machine, Arc::new(Silent));
+        let (to, (from, repaired)) = asked(store, asked(replica, repairing())).await;
+        assert_eq!(u64::from(repaired.unwrap().parts), parts);
+        rows.push(("copy --repair, the store", to, Requests { lists: 1, gets: 1 + parts, ..Requests::default() }));
+        rows.push(("copy --repair, the replica", from, Requests { lists: 1, gets: 1, ..Requests::default() }));
+        store.delete(&id.part(0)).await.unwrap();
+        let (to, (from, repaired)) = asked(store, asked(replica, repairing())).await;
+        assert_eq!(repaired.unwrap().restored, [id.part(0)]);
+        let mended = Requests { lists: 1, gets: parts, puts: 1, ..Requests::default() };
+        rows.push(("copy --repair of a lost part, the store", to, mended));
+        rows.push((
+            "copy --repair of a lost part, the replica",
+            from,
+            Requests { lists: 1, gets: 2, ..Requests::default() },
+        ));
 
         let recipients = [recipient(&age::x25519::Identity::generate())];
         let (got, names) = asked(store, add_slots(store, id, &keyring, &recipients, None)).await;

@@ -1,8 +1,9 @@
-//! `backstay-bench FILE FOLDER [ROUNDS]`: backs FILE up and restores it, with stores that cost nothing beside a directory in FOLDER, so that what
+//! `backstay-bench FILE FOLDER [ROUNDS]`: backs FILE up, restores and copies it, with stores that cost nothing beside a directory in FOLDER, so that what
 //! the upload path and waiting for a store cost can be told from what the rest does.
 //!
 //! One line for each run, tab-separated: the verb, the store, seconds. All stores take their turn within a round. `directory` flushes to the disk, as it
 //! always does; `discard` forgets what it is sent; `memory` answers at once, and `10 ms` and `100 ms` are those two with so much before every request.
+//! A copy goes from such a store to one in memory.
 
 use std::error::Error;
 use std::fs::File;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backstay::backup::{BackupOptions, Format, Padding};
+use backstay::copy::CopyOptions;
 use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::restore::Target;
 use backstay::source::Source;
-use backstay::{Context, RestoreOptions, Silent, backup, restore};
+use backstay::{Context, RestoreOptions, Silent, backup, copy, restore};
 use backstay_bench::{Delay, Discard, store};
 use backstay_format::ArchiveId;
 use backstay_format::header::Codec;
@@ -61,6 +63,11 @@ async fn bench(file: &Path, folder: &Path, rounds: u32) -> Result<()> {
             let far = store(Arc::new(Delay::new(Arc::clone(&kept), delay)));
             report("restore", &format!("{} ms", delay.as_millis()), restored(&far, &id, &context).await?);
         }
+        report("copy", "memory", copied(&store(Arc::clone(&kept)), &id, &context).await?);
+        for delay in DELAYS {
+            let far = store(Arc::new(Delay::new(Arc::clone(&kept), delay)));
+            report("copy", &format!("{} ms", delay.as_millis()), copied(&far, &id, &context).await?);
+        }
     }
     Ok(())
 }
@@ -89,5 +96,12 @@ async fn restored(store: &Store, id: &ArchiveId, context: &Context) -> Result<Du
     let target = Target::Writer(Box::new(std::io::sink()));
     let begun = Instant::now();
     restore(store, id, &keyring, target, &RestoreOptions::default(), context, Arc::new(Silent)).await?;
+    Ok(begun.elapsed())
+}
+
+async fn copied(from: &Store, id: &ArchiveId, context: &Context) -> Result<Duration> {
+    let to = store(Arc::new(InMemory::new()));
+    let begun = Instant::now();
+    copy(from, &to, id, &CopyOptions::default(), context, Arc::new(Silent)).await?;
     Ok(begun.elapsed())
 }

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use backstay::observe::{Event, Observer};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::args::{Global, LogFormat, When};
 use crate::failure::{Failure, Result};
@@ -72,9 +73,14 @@ impl Output {
 
     /// Prints a run's result: its text, or the same as one JSON object with `type` and `schema`.
     pub(crate) fn result(&self, kind: &'static str, result: &(impl Display + Serialize)) -> Result<()> {
+        // It may be a secret.
+        let text = Zeroizing::new(match self.results {
+            Form::Text => result.to_string(),
+            Form::Json => json::object(kind, result) + "\n",
+        });
         match self.results {
-            Form::Text => self.data(&visible::lines(&result.to_string())),
-            Form::Json => self.data(&format!("{}\n", json::object(kind, result))),
+            Form::Text => self.data(&visible::lines(&text)),
+            Form::Json => self.data(&text),
         }
     }
 

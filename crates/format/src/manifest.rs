@@ -348,7 +348,7 @@ pub fn open_private(keys: &Keys, private: &[u8], object: &str) -> Result<String>
 }
 
 fn private_key(keys: &Keys) -> LessSafeKey {
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &keys.private()).expect("AES-256-GCM takes 32 bytes"))
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*keys.private()).expect("AES-256-GCM takes 32 bytes"))
 }
 
 /// The object that gives an id up for ever.

@@ -4,11 +4,20 @@
 //! which is what binds every byte of the header to the ciphertext.
 
 use aws_lc_rs::{constant_time, digest, hmac};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// The 32 bytes that open one archive.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(pub [u8; 32]);
+
+impl PartialEq for Secret {
+    /// In constant time.
+    fn eq(&self, other: &Secret) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for Secret {}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -65,28 +74,28 @@ impl Keys {
     }
 
     /// The key of the part with this header line (with its line feed).
-    pub fn part(&self, line: &[u8]) -> [u8; 32] {
-        expand(&self.prk, &[b"backstay/1 part", &sha256(line)])
+    pub fn part(&self, line: &[u8]) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(expand(&self.prk, &[b"backstay/1 part", &sha256(line)]))
     }
 
     /// The key of the manifest's `seal.mac`.
-    pub fn seal(&self) -> [u8; 32] {
-        expand(&self.prk, &[b"backstay/1 manifest"])
+    pub fn seal(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(expand(&self.prk, &[b"backstay/1 manifest"]))
     }
 
     /// The key of a report's `seal.mac`.
-    pub fn report(&self) -> [u8; 32] {
-        expand(&self.prk, &[b"backstay/1 report"])
+    pub fn report(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(expand(&self.prk, &[b"backstay/1 report"]))
     }
 
     /// The key of a backup set's `seal.mac`.
-    pub fn set(&self) -> [u8; 32] {
-        expand(&self.prk, &[b"backstay/1 set"])
+    pub fn set(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(expand(&self.prk, &[b"backstay/1 set"]))
     }
 
     /// The key of the `private` of a manifest or a set.
-    pub fn private(&self) -> [u8; 32] {
-        expand(&self.prk, &[b"backstay/1 private"])
+    pub fn private(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(expand(&self.prk, &[b"backstay/1 private"]))
     }
 }
 
@@ -102,9 +111,28 @@ mod tests {
         let keys = Keys::derive(&secret, &salt);
         assert_eq!(to_hex(&keys.prk), "50ebb9df76366d2abbf5513d2d2ab3bb2359affc7253d382afc4af399e33334f");
         assert_eq!(to_hex(&keys.commit()), "aec084176e0e5fe8f05d0e39da052880adb0a54a53a90e1d4b947f666e899ac8");
-        assert_eq!(to_hex(&keys.seal()), "a33e8220d582881b8eed50b020a10b70bb215f76524f1273edb7e83cce69aa0d");
-        assert_eq!(to_hex(&keys.report()), "46772bff1586470b8ad6cf96f42b3dfb3512092ee53c8eeba385bf9fd7e0c65c");
+        assert_eq!(to_hex(&*keys.seal()), "a33e8220d582881b8eed50b020a10b70bb215f76524f1273edb7e83cce69aa0d");
+        assert_eq!(to_hex(&*keys.report()), "46772bff1586470b8ad6cf96f42b3dfb3512092ee53c8eeba385bf9fd7e0c65c");
         assert!(keys.fits(&from_hex("aec084176e0e5fe8f05d0e39da052880adb0a54a53a90e1d4b947f666e899ac8").unwrap()));
         assert!(!keys.fits(&[0; 32]));
+    }
+
+    #[test]
+    fn what_opens_anything_is_wiped_when_it_is_dropped() {
+        fn wiped(_: &impl ZeroizeOnDrop) {}
+        let keys = Keys::derive(&Secret([1; 32]), &[2; 32]);
+        wiped(&Secret([1; 32]));
+        wiped(&keys);
+        for key in [keys.part(b"line\n"), keys.seal(), keys.report(), keys.set(), keys.private()] {
+            wiped(&key);
+        }
+    }
+
+    #[test]
+    fn secrets_are_compared_to_their_last_byte() {
+        let mut other = [1; 32];
+        assert_eq!(Secret([1; 32]), Secret(other));
+        other[31] = 0;
+        assert_ne!(Secret([1; 32]), Secret(other));
     }
 }

@@ -158,7 +158,11 @@ fn meaning(error: &object_store::Error, seen: &Seen) -> Meaning {
     if let Some(code) = seen.code.as_deref() {
         match code {
             "NoSuchBucket" | "ContainerNotFound" => return Meaning::NoStore,
-            "BlobImmutableDueToPolicy" | "BlobImmutableDueToLegalHold" | "LeaseIdMissing" => {
+            "BlobImmutableDueToPolicy"
+            | "BlobImmutableDueToLegalHold"
+            | "LeaseIdMissing"
+            | "RetentionPolicyNotMet"
+            | "ObjectUnderActiveHold" => {
                 return Meaning::Locked;
             }
             "RequestTimeout" | "SlowDown" | "OperationAborted" | "ConditionalRequestConflict" => {
@@ -167,11 +171,8 @@ fn meaning(error: &object_store::Error, seen: &Seen) -> Meaning {
             _ => {}
         }
     }
-    // A request that speaks of locks in a wrong way is another matter.
-    let malformed = seen.code.as_deref().is_some_and(|code| code.starts_with("Invalid") || code.starts_with("Missing"));
     if seen.status.is_some_and(|status| status.is_client_error())
-        && !malformed
-        && seen.message.as_deref().is_some_and(names_a_lock)
+        && seen.message.as_deref().is_some_and(|message| names_a_lock(message, seen.code.as_deref()))
     {
         return Meaning::Locked;
     }
@@ -198,7 +199,7 @@ fn meaning(error: &object_store::Error, seen: &Seen) -> Meaning {
         // A refusal in other words. After a good status it was the body that failed, as the network's or the system's errors tell.
         E::Generic { .. } if seen.status.is_some_and(|s| !s.is_success()) => Meaning::Permanent,
         // A bulk request of one, as Azure's deletion is, has its failure inside a good answer.
-        E::Generic { .. } if seen.status.is_some() && names_a_lock(&error.to_string()) => Meaning::Locked,
+        E::Generic { .. } if seen.status.is_some() && names_a_lock(reason(&error.to_string()), None) => Meaning::Locked,
         other => of_io(other),
     }
 }
@@ -208,14 +209,59 @@ fn transient(status: StatusCode) -> bool {
         || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
 
-/// Stores answer the same status to a stranger and to the owner of a locked object; only the words differ.
-fn names_a_lock(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    message.contains("object lock")
-        || message.contains("retention policy")
-        || message.contains("legal hold")
-        || message.contains("immutable")
-        || message.contains("worm protected")
+/// Stores answer the same status to a stranger and to the owner of a locked object; only the words differ. A stranger's answer has names in it, of
+/// a bucket, an object or a user: they are quoted, or have no blanks, as all of these phrases have.
+fn names_a_lock(message: &str, code: Option<&str>) -> bool {
+    let message = without_quotations(message).to_ascii_lowercase();
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+    // MinIO calls it an InvalidRequest.
+    if says(&["worm protected"]) {
+        return true;
+    }
+    // A request that speaks of locks in a wrong way is another matter.
+    let malformed = code.is_some_and(|code| code.starts_with("Invalid") || code.starts_with("Missing"));
+    let locked = [
+        // Amazon and Ceph: "protected by object lock", "forbidden by object lock".
+        "object lock",
+        // Google: "is subject to bucket's retention policy", "is under active Temporary hold", "is under active Event-Based hold".
+        "retention policy",
+        "active temporary hold",
+        "active event-based hold",
+        // Azure: "is immutable due to a policy", "… due to one or more legal holds", "there is currently a lease on the blob".
+        "immutable due to",
+        "legal hold",
+        "lease on the blob",
+    ];
+    !malformed && says(&locked)
+}
+
+/// What a store said of one object of a bulk request. object_store puts its own words and the object's key before it.
+fn reason(text: &str) -> &str {
+    let text = text.rsplit_once(" (code: ").map_or(text, |(text, _)| text);
+    text.rsplit_once(": ").map_or(text, |(_, reason)| reason)
+}
+
+/// A text without what stands between quotation marks in it. An apostrophe in a word is none, nor is a mark that has no other.
+fn without_quotations(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let (mut rest, mut in_word) = (text, false);
+    while let Some(next) = rest.chars().next() {
+        let after = &rest[next.len_utf8()..];
+        let closing =
+            |(at, _): &(usize, &str)| !after[at + 1..].starts_with(|following: char| following.is_alphanumeric());
+        let end = match next {
+            '"' => after.find('"'),
+            '\'' if !in_word => after.match_indices('\'').find(closing).map(|(at, _)| at),
+            _ => None,
+        };
+        if let Some(end) = end {
+            (rest, in_word) = (&after[end + 1..], false);
+        } else {
+            kept.push(next);
+            (rest, in_word) = (after, next.is_alphanumeric());
+        }
+    }
+    kept
 }
 
 /// Failures without an answer: the network's, or the local file system's.
@@ -405,12 +451,76 @@ mod tests {
         let missing = || object_store::Error::NotFound { path: "x".into(), source: "".into() };
         assert_eq!(Failure::of(missing(), &answered(404, "NoSuchBucket")).meaning, Meaning::NoStore);
         assert_eq!(Failure::of(missing(), &answered(404, "NoSuchKey")).meaning, Meaning::NoObject);
-        let mut seen = answered(403, "AccessDenied");
-        seen.message = Some("Access Denied because object protected by object lock.".into());
-        let denied = object_store::Error::PermissionDenied { path: "x".into(), source: "".into() };
-        assert_eq!(Failure::of(denied, &seen).meaning, Meaning::Locked);
         let mut seen = answered(400, "InvalidRequest");
         seen.message = Some("Bucket is missing Object Lock Configuration".into());
         assert_eq!(Failure::of(generic(io::Error::other("x")), &seen).meaning, Meaning::Permanent);
+    }
+
+    fn refused(status: u16, code: &str, message: &str) -> Meaning {
+        let error = object_store::Error::PermissionDenied { path: "x".into(), source: "".into() };
+        Failure::of(error, &Seen { message: Some(message.into()), ..answered(status, code) }).meaning
+    }
+
+    #[test]
+    fn locks_are_told_in_the_words_of_each_store() {
+        for (status, code, message) in [
+            (403, "AccessDenied", "Access Denied because object protected by object lock."),
+            (403, "AccessDenied", "forbidden by object lock"),
+            (400, "InvalidRequest", "Object is WORM protected and cannot be overwritten"),
+            (
+                403,
+                "AccessDenied",
+                "Object 'b/it's-0' is subject to bucket's retention policy and cannot be deleted, overwritten or archived until 2031-09-20T12:18:15.93713-07:00",
+            ),
+            (
+                403,
+                "",
+                "Object 'b/x-0' is under active Temporary hold and cannot be deleted, overwritten or archived until hold is removed.",
+            ),
+            (403, "RetentionPolicyNotMet", "in words of another year"),
+            (
+                409,
+                "BlobImmutableDueToPolicy",
+                "This operation is not permitted as the blob is immutable due to a policy.",
+            ),
+            (409, "", "This operation is not permitted as the blob is immutable due to one or more legal holds."),
+        ] {
+            assert_eq!(refused(status, code, message), Meaning::Locked, "{message}");
+        }
+        let bulk = |key: &str, reason: &str| {
+            let text = format!("Bulk delete request failed for key {key}: {reason} (code: 409)");
+            Failure::of(generic(io::Error::other(text)), &answered(202, "")).meaning
+        };
+        let immutable = "This operation is not permitted as the blob is immutable due to a policy.";
+        assert_eq!(bulk("p/x-0", immutable), Meaning::Locked);
+        assert_eq!(bulk("legal hold/x-0", "The blob type is invalid."), Meaning::Permanent);
+    }
+
+    #[test]
+    fn names_that_speak_of_locks_are_no_lock() {
+        let user = "arn:aws:iam::123456789012:user/immutable";
+        let key = "immutable-legal-hold/object lock/retention policy/x-0";
+        let amazon = format!(
+            "User: {user} is not authorized to perform: s3:GetObject on resource: \"arn:aws:s3:::{key}\" because no identity-based policy allows the s3:GetObject action"
+        );
+        let google =
+            format!("immutable@p.iam.gserviceaccount.com does not have storage.objects.get access to '{key}'.");
+        for message in [amazon.as_str(), google.as_str(), "immutable: access denied"] {
+            assert_eq!(refused(403, "AccessDenied", message), Meaning::Denied, "{message}");
+        }
+    }
+
+    #[test]
+    fn only_what_stands_between_two_marks_is_quoted() {
+        for (text, kept) in [
+            ("a \"b c\" d", "a  d"),
+            ("Object 'b/o' is the bucket's", "Object  is the bucket's"),
+            ("'it's' gone", " gone"),
+            ("Object 'b/o is held", "Object 'b/o is held"),
+            ("one \" mark", "one \" mark"),
+            ("\"é\"ü'ü'", "ü'ü'"),
+        ] {
+            assert_eq!(without_quotations(text), kept);
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use object_store::{GetOptions, ObjectMeta};
+use futures::TryStreamExt as _;
+use object_store::path::Path as Key;
+use object_store::{GetOptions, GetResultPayload, ObjectMeta};
 
 use crate::attempt::{Failure, Meaning, Seen};
 use crate::commit::cut_short;
@@ -45,10 +47,22 @@ pub(crate) fn unquoted(tag: &str) -> String {
     tag.trim_matches('"').to_owned()
 }
 
-/// What one call may find.
-enum Found<T> {
-    Object(T),
+/// In which steps the beginning of a broken answer is kept.
+const STEP: usize = 4 << 20;
+
+/// What the call for a whole object may find.
+enum Found {
+    Object(Bytes),
     TooLarge(u64),
+}
+
+/// What the call for a range may bring.
+enum Fetched {
+    /// All of it.
+    Whole(Bytes),
+    /// All that was asked for, behind what was kept.
+    Appended,
+    /// Nothing: the object has only so many bytes.
     Ends(u64),
 }
 
@@ -72,14 +86,13 @@ impl Store {
         };
         match self.read(Request::Get, &format!("reading {name}"), call).await? {
             Some((Found::Object(bytes), _)) => Ok(Some(bytes)),
-            Some((Found::TooLarge(size) | Found::Ends(size), _)) => {
-                Err(Error::TooLarge { name: name.into(), size, limit })
-            }
+            Some((Found::TooLarge(size), _)) => Err(Error::TooLarge { name: name.into(), size, limit }),
             None => Ok(None),
         }
     }
 
-    /// Exactly the bytes of `range`. An answer that is too short is repeated and then reported, never returned.
+    /// Exactly the bytes of `range`. An answer that is too short is repeated and then reported, never returned. Where a long one breaks, what came of
+    /// it is kept in steps of 4 MiB and only the rest is asked for again; with each such step the patience begins anew.
     ///
     /// # Errors
     ///
@@ -90,32 +103,65 @@ impl Store {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let call = || async {
-            let options = GetOptions::new().with_range(Some(range.clone()));
-            let answer = self.objects().get_opts(&key, options).await?;
-            if answer.range.end < range.end && answer.meta.size < range.end {
-                return Ok(Found::Ends(answer.meta.size));
-            }
-            let exact = answer.range == range;
-            let bytes = answer.bytes().await?;
-            if exact && bytes.len() as u64 == range.end - range.start {
-                Ok(Found::Object(bytes))
-            } else {
-                Err(cut_short())
-            }
-        };
+        let operation = format!("reading {name}");
         let short = |size| Error::ShortObject { name: name.into(), size, start: range.start, end: range.end };
-        match self.read(Request::Get, &format!("reading {name}"), call).await {
-            Ok(Some((Found::Object(bytes), _))) => Ok(bytes),
-            Ok(Some((Found::Ends(size) | Found::TooLarge(size), _))) => Err(short(size)),
-            Ok(None) => Err(Error::ObjectMissing { store: self.url().into(), name: name.into() }),
-            // A range that begins after the end is refused by every store in other words; the size says it plainly.
-            Err(error @ Error::Failed { transient: false, .. }) => match self.head(name).await {
-                Ok(Some(info)) if info.size < range.end => Err(short(info.size)),
-                _ => Err(error),
-            },
-            Err(error) => Err(error),
+        let (mut attempts, mut kept) = (self.attempts(), Vec::new());
+        loop {
+            let begun_with = kept.len();
+            let rest = range.start + begun_with as u64..range.end;
+            let failure = match self.attempt(Request::Get, self.fetch(&key, rest, &mut kept)).await.0 {
+                Ok(Fetched::Whole(bytes)) => return Ok(bytes),
+                Ok(Fetched::Appended) => return Ok(kept.into()),
+                Ok(Fetched::Ends(size)) => return Err(short(size)),
+                Err(Failure { meaning: Meaning::NoObject, .. }) => {
+                    return Err(Error::ObjectMissing { store: self.url().into(), name: name.into() });
+                }
+                Err(failure) => failure,
+            };
+            kept.truncate(kept.len() / STEP * STEP);
+            if kept.len() > begun_with {
+                attempts = self.attempts();
+            }
+            match self.before_next(&mut attempts, failure, &operation).await {
+                Ok(()) => {}
+                // A range that begins after the end is refused by every store in other words; the size says it plainly.
+                Err(error @ Error::Failed { transient: false, .. }) => match self.head(name).await {
+                    Ok(Some(info)) if info.size < range.end => return Err(short(info.size)),
+                    _ => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
         }
+    }
+
+    /// One answer to a request for a range. What comes in one, or is too short to be worth keeping half of, is passed on as it is; anything else is
+    /// put behind what is kept.
+    async fn fetch(&self, key: &Key, range: Range<u64>, kept: &mut Vec<u8>) -> object_store::Result<Fetched> {
+        let options = GetOptions::new().with_range(Some(range.clone()));
+        let answer = self.objects().get_opts(key, options).await?;
+        if answer.range.end < range.end && answer.meta.size < range.end {
+            return Ok(Fetched::Ends(answer.meta.size));
+        }
+        if answer.range != range {
+            return Err(cut_short());
+        }
+        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        if kept.is_empty() && (length <= STEP || matches!(answer.payload, GetResultPayload::File(..))) {
+            let bytes = answer.bytes().await?;
+            return if bytes.len() == length { Ok(Fetched::Whole(bytes)) } else { Err(cut_short()) };
+        }
+        let (mut body, end) = (answer.into_stream(), kept.len() + length);
+        while let Some(chunk) = body.try_next().await? {
+            if kept.is_empty() && chunk.len() == length {
+                return Ok(Fetched::Whole(chunk));
+            }
+            if chunk.len() > end - kept.len() {
+                return Err(cut_short());
+            }
+            kept.reserve_exact(end - kept.len());
+            kept.extend_from_slice(&chunk);
+        }
+        if kept.len() == end { Ok(Fetched::Appended) } else { Err(cut_short()) }
     }
 
     /// Size, time and checksum of an object; `None` if there is no such object.

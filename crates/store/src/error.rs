@@ -111,6 +111,16 @@ pub enum Error {
         /// The object that was created twice.
         name: String,
     },
+    /// The store does not list names in their order, on which everything relies that looks at more than one archive.
+    #[error("{store} does not list objects in the order of their names: {name} comes after {after}")]
+    Unordered {
+        /// The store's URL.
+        store: String,
+        /// The name that came too late.
+        name: String,
+        /// The one that stood before it.
+        after: String,
+    },
     /// The store cannot do this at all.
     #[error("{store} does not support {operation}")]
     Unsupported {
@@ -200,6 +210,7 @@ impl Error {
             Self::Denied { .. } => "store.denied",
             Self::Locked { .. } => "store.locked",
             Self::ConditionIgnored { .. } => "store.condition-ignored",
+            Self::Unordered { .. } => "store.unordered",
             Self::Option { .. } => "usage.arguments",
             Self::Interrupted { .. } => "interrupted",
             Self::UnsupportedOption { .. } | Self::Unsupported { .. } | Self::TooManyBlocks { .. } => {
@@ -221,6 +232,7 @@ impl Error {
             Self::Denied { .. } => Some("check the credentials and what they may do".into()),
             Self::Locked { .. } => Some("wait until the retention period is over, or release the hold".into()),
             Self::ConditionIgnored { .. } => Some("two writers could overwrite each other here; use a store that honours if-none-match, or for a backup let the credentials list and read".into()),
+            Self::Unordered { .. } => Some("use a bucket that lists by name, as all do but S3's directory buckets (Express One Zone); what is in this one can be copied to a directory and read there".into()),
             Self::Failed { advice, .. } => advice.as_deref().map(str::to_owned),
             Self::UnsupportedOption { .. } => Some("leave the option out for this store, or use a store that has it".into()),
             Self::TooManyBlocks { .. } => Some("a block is a part, of which an object has at most 50,000 of at most 4000 MiB: take larger ones with --part-size, or leave --single out".into()),

@@ -35,6 +35,10 @@ const SLICE: usize = 64 * 1024;
 /// Most of an error's body that is read; the store's code and message are at its beginning.
 const ERROR_BODY: usize = 64 * 1024;
 
+/// Most of a page of a listing that is read. The longest is Azure's, of 5000 names of 1024 characters each, which may take six bytes where they are
+/// escaped, and two KiB of what else is told of an object; Amazon's and Google's have 1000 names. A server that sends more is none of these.
+const LISTING: usize = 64 << 20;
+
 /// The fewest bytes a second that are a movement at all.
 const SLOWEST: u64 = 1024;
 
@@ -211,11 +215,13 @@ impl HttpService for Service {
         });
         if kind == Request::List && answer.status().is_success() {
             let (parts, body) = answer.into_parts();
-            let body = body.bytes().await?;
+            let Some(body) = at_most(LISTING, body).await? else {
+                return Err(no_listing(&format!("has more than {} MiB, which no page of one has", LISTING >> 20)));
+            };
             return if is_listing(&body) {
                 Ok(HttpResponse::from_parts(parts, body.into()))
             } else {
-                Err(no_listing())
+                Err(no_listing("is none"))
             };
         }
         if answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED {
@@ -497,8 +503,8 @@ fn is_listing(body: &[u8]) -> bool {
 }
 
 /// As permanent as what rustls says of a bad certificate: it is not the store that answers.
-fn no_listing() -> HttpError {
-    let text = "the answer to a listing is none: something else than a store answers at this address";
+fn no_listing(what: &str) -> HttpError {
+    let text = format!("the answer to a listing {what}: something else than a store answers at this address");
     HttpError::new(HttpErrorKind::Decode, std::io::Error::new(std::io::ErrorKind::InvalidData, text))
 }
 
@@ -537,9 +543,30 @@ async fn beginning(body: HttpResponseBody) -> Result<Bytes, HttpError> {
     Ok(kept.into())
 }
 
+/// The whole body, unless it is longer.
+async fn at_most(limit: usize, body: HttpResponseBody) -> Result<Option<Bytes>, HttpError> {
+    let mut stream = body.bytes_stream();
+    let mut kept = Vec::new();
+    while let Some(chunk) = stream.try_next().await? {
+        if chunk.len() > limit - kept.len() {
+            return Ok(None);
+        }
+        kept.extend_from_slice(&chunk);
+    }
+    Ok(Some(kept.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit_and_no_further() {
+        let body = |length: usize| HttpResponseBody::from(Bytes::from(vec![7; length]));
+        assert_eq!(at_most(10, body(10)).await.unwrap().unwrap().len(), 10);
+        assert!(at_most(10, body(11)).await.unwrap().is_none());
+        assert_eq!(at_most(0, body(0)).await.unwrap().unwrap().len(), 0);
+    }
 
     #[test]
     fn error_bodies_are_read_for_code_and_message() {

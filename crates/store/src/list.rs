@@ -20,14 +20,40 @@ fn plain_beginning(name: &str) -> &str {
     name.split(|c| !plain(c)).next().unwrap_or_default()
 }
 
+/// What a listing's order is held to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Names,
+    Any,
+}
+
 impl Store {
     /// The objects whose names begin with `prefix` and come after `start_after`, in the order of their names' bytes.
     ///
     /// One level only: what lies in a folder below the store's prefix is not listed. The stream ends after its first error. A page of the
     /// cloud is fetched when the stream gets there; of a directory the names are held, and their metadata is read on the way.
+    ///
+    /// The order is the cloud's own, and what reads the stream relies on it, so it is looked at: `store.unordered` ends the stream where a name
+    /// does not come after the one before. Names with other characters than `a-z`, `0-9`, `-`, `.` and `_` may stand anywhere, since clouds agree on
+    /// the order of these and not of all others.
     pub fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectInfo, Error>> {
+        self.list_by(Order::Names, prefix, start_after)
+    }
+
+    /// The objects whose names begin with `prefix`, in whatever order the store has them: for those who look at one archive and to whom the order
+    /// says nothing, so that it can be read wherever it is.
+    pub fn list_in_any_order(&self, prefix: &str) -> BoxStream<'_, Result<ObjectInfo, Error>> {
+        self.list_by(Order::Any, prefix, None)
+    }
+
+    fn list_by(
+        &self,
+        order: Order,
+        prefix: &str,
+        start_after: Option<&str>,
+    ) -> BoxStream<'_, Result<ObjectInfo, Error>> {
         match (self.pages(), self.own_directory()) {
-            (Some(pages), _) => self.list_pages(pages, prefix, start_after),
+            (Some(pages), _) => self.list_pages(pages, order, prefix, start_after),
             (None, Some(directory)) if !self.is_wrapped() => self.list_directory(directory, prefix, start_after),
             _ => self.list_filtered(prefix, start_after),
         }
@@ -48,6 +74,7 @@ impl Store {
     fn list_pages<'a>(
         &'a self,
         pages: &'a Pages,
+        order: Order,
         prefix: &str,
         start_after: Option<&str>,
     ) -> BoxStream<'a, Result<ObjectInfo, Error>> {
@@ -67,13 +94,32 @@ impl Store {
         })
         .map_ok(|objects| stream::iter(objects).map(Ok))
         .try_flatten()
-        .try_filter_map(move |meta| {
-            let found = self.name_of(&meta.location).filter(|name| name.starts_with(&wanted));
-            let found = found.filter(|name| after.as_deref().is_none_or(|after| *name > after));
-            let info = found.map(|name| ObjectInfo::new(name, meta.clone(), None));
-            async move { Ok(info) }
+        .try_filter_map({
+            let mut last = String::new();
+            move |meta| {
+                let found = self.name_of(&meta.location);
+                let held_to = found.filter(|_| order == Order::Names);
+                let in_order = held_to.map_or(Ok(()), |name| self.follows(&mut last, name));
+                let found = found.filter(|name| name.starts_with(&wanted));
+                let found = found.filter(|name| after.as_deref().is_none_or(|after| *name > after));
+                let info = found.map(|name| ObjectInfo::new(name, meta.clone(), None));
+                std::future::ready(in_order.map(|()| info))
+            }
         })
         .boxed()
+    }
+
+    /// Whether a name comes after the last one that was held to the order, which it then is.
+    fn follows(&self, last: &mut String, name: &str) -> Result<(), Error> {
+        if !name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_')) {
+            return Ok(());
+        }
+        if name <= last.as_str() {
+            let (store, name, after) = (self.url().into(), name.into(), std::mem::take(last));
+            return Err(Error::Unordered { store, name, after });
+        }
+        name.clone_into(last);
+        Ok(())
     }
 
     /// The part of a prefix that the store is asked for. object_store takes an object whose whole name is the prefix for a folder on Azure and

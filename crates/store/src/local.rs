@@ -262,7 +262,12 @@ fn create_directory(path: &Path) -> io::Result<()> {
         Ok(()) => path.parent().map_or(Ok(()), |parent| {
             sync_directory(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
         }),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        // For one a symbolic link that leads nowhere: whoever looks behind it finds nothing, and nothing can be made there.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            format!("{} is there and is no directory", path.display()),
+        )),
         Err(error) => Err(error),
     }
 }

@@ -105,6 +105,21 @@ async fn nothing_but_the_object_is_left_by_creates_that_succeed_or_fail() {
 }
 
 #[tokio::test]
+async fn a_staging_folder_that_leads_nowhere_is_an_error_and_not_a_loop() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_path(directory.path()).await;
+    std::os::unix::fs::symlink("nowhere", directory.path().join(".backstay-tmp")).unwrap();
+    let creating = store.create("x-0", "a".into(), sha256(b"a"));
+    let error = tokio::time::timeout(Duration::from_secs(20), creating).await.expect("it ends").unwrap_err();
+    assert_eq!((error.code(), error.is_retryable()), ("store.failed", false), "{error}");
+    assert!(error.to_string().contains(".backstay-tmp is there and is no directory"), "{error}");
+    assert!(store.create_streaming("x-1").await.is_err());
+    // What it leads to may be made, and then it is as good as a folder.
+    fs::create_dir(directory.path().join("nowhere")).unwrap();
+    assert_eq!(store.create("x-0", "a".into(), sha256(b"a")).await.unwrap(), Created::New);
+}
+
+#[tokio::test]
 async fn the_staging_folder_is_not_listed_and_never_looks_like_a_part() {
     let directory = tempfile::tempdir().unwrap();
     let store = open_path(directory.path()).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use backstay_store::{Created, Environment, Error, RetryOptions, Store, StoreOptions};
 use backstay_testkit::proxy::{Fate, ProxiedRequest, Proxy, nth};
-use backstay_testkit::{S3Server, sha256};
+use backstay_testkit::{Record, S3Server, sha256};
 use bytes::Bytes;
 
 struct Behind {
@@ -179,6 +179,20 @@ async fn a_writer_that_may_not_read_knows_only_what_it_sent() {
 }
 
 #[tokio::test]
+async fn a_writer_that_may_not_read_is_not_locked_out_by_a_name_that_speaks_of_locks() {
+    // The refusal of the HEAD has no words; that of the GET names the object.
+    let server = S3Server::with_bucket("immutable-object-lock");
+    server.deny(&["GetObject", "HeadObject"]);
+    let proxy = Proxy::start(server.address(), nth("PUT", 1, Fate::DropAnswer));
+    let store = server.open_at("s3://immutable-object-lock/legal hold", &proxy.endpoint).await;
+    let created = store.create("x-0", body(), sha256(&body())).await.unwrap();
+    assert_eq!(created, Created::Unconfirmed);
+    assert_eq!(std::fs::read(server.object_path("immutable-object-lock", "legal hold/x-0")).unwrap(), body());
+    let denied = store.get("x-0", 1).await.unwrap_err();
+    assert!(denied.code() == "store.denied" && denied.to_string().contains("legal hold/x-0"), "{denied}");
+}
+
+#[tokio::test]
 async fn a_store_that_tells_no_checksum_is_compared_by_bytes() {
     let behind = behind(nth("PUT", 1, Fate::DropAnswer)).await;
     // Put there by somebody who gave no checksum.
@@ -258,6 +272,44 @@ async fn answers_that_break_off_are_asked_for_again_and_never_returned_short() {
         assert_eq!(error.code(), "store.failed");
         assert!(error.is_retryable() && error.to_string().contains("attempts"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_long_answer_that_breaks_is_continued_and_a_short_one_asked_for_again() {
+    const MIB: usize = 1 << 20;
+    let behind = behind(|_| Fate::Pass).await;
+    let large: Bytes = (0..20 * MIB + 5).map(|i| (i % 251) as u8).collect();
+    behind.create(&large).await.unwrap();
+    let record = Record::default();
+    let store = impatient(&behind, Duration::from_secs(1)).await.with_wrapper(|objects| record.wrap(objects));
+    let meet = |fates: Vec<Fate>| {
+        let first = behind.proxy.count("GET") + 1;
+        behind.proxy.set_script(move |request| match request.method.as_str() {
+            "GET" => fates.get(request.number - first).cloned().unwrap_or(Fate::Pass),
+            _ => Fate::Pass,
+        });
+    };
+    let asked = || record.taken().iter().map(|asked| asked.bytes as usize).collect::<Vec<_>>();
+
+    // What was there of an answer is kept in steps of 4 MiB, whatever broke it.
+    meet(vec![Fate::CutAnswer(9 * MIB), Fate::CutAnswer(3 * MIB), Fate::StallAnswer(4 * MIB + 1)]);
+    assert!(store.get_range("x-0", 1..large.len() as u64).await.unwrap() == large.slice(1..));
+    let length = large.len() - 1;
+    assert_eq!(asked(), [length, length - 8 * MIB, length - 8 * MIB, length - 12 * MIB]);
+
+    // 4 MiB are one step.
+    meet(vec![Fate::CutAnswer(4 * MIB - 1)]);
+    assert!(store.get_range("x-0", 0..4 * MIB as u64).await.unwrap() == large.slice(..4 * MIB));
+    assert_eq!(asked(), [4 * MIB; 2]);
+
+    // One that gets further each time goes on for longer than one that does not.
+    let mut retry = RetryOptions::brief();
+    retry.deadline = Duration::from_millis(500);
+    let store = store.with_retry(retry);
+    meet(vec![Fate::StallAnswer(4 * MIB + 1); 3]);
+    assert!(store.get_range("x-0", 0..20 * MIB as u64).await.unwrap() == large.slice(..20 * MIB));
+    meet(vec![Fate::StallAnswer(MIB); 3]);
+    assert!(store.get_range("x-0", 0..20 * MIB as u64).await.unwrap_err().is_retryable());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Which failures are repeated, how that is told, and how fast bytes may move: a real S3 server, behind a proxy that answers in its place.
 
 use std::io::{Read as _, Write as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -182,6 +183,45 @@ async fn an_answer_that_trickles_stands_still_and_one_that_is_only_slow_does_not
     let begun = Instant::now();
     assert_eq!(store.get("x-0", u64::MAX).await.unwrap().unwrap().len(), 60 << 10);
     assert!(begun.elapsed() > 2 * stall, "{:?}", begun.elapsed());
+}
+
+/// A server whose listing never ends; it counts what it could send.
+fn endless(sent: Arc<AtomicUsize>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let sent = Arc::clone(&sent);
+            std::thread::spawn(move || -> std::io::Result<()> {
+                let mut socket = socket?;
+                let (mut head, mut byte) = (Vec::new(), [0]);
+                while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte)? == 1 {
+                    head.push(byte[0]);
+                }
+                write!(socket, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<ListBucketResult>")?;
+                let blanks = vec![b' '; 1 << 20];
+                while socket.write_all(&blanks).is_ok() {
+                    sent.fetch_add(blanks.len(), Ordering::Relaxed);
+                }
+                Ok(())
+            });
+        }
+    });
+    endpoint
+}
+
+#[tokio::test]
+async fn a_listing_that_does_not_end_is_given_up_and_not_asked_for_again() {
+    let server = S3Server::with_bucket("bucket");
+    let sent = Arc::new(AtomicUsize::new(0));
+    let store = open(&server, &endless(Arc::clone(&sent)), |_| {}).await;
+    let error = store.list("", None).try_next().await.unwrap_err();
+    assert_eq!((error.code(), error.is_retryable()), ("store.failed", false), "{error}");
+    assert!(error.to_string().contains("has more than 64 MiB"), "{error}");
+    let sent = sent.load(Ordering::Relaxed);
+    // Beside what is read, what lies in the sockets' buffers.
+    assert!(sent >= 64 << 20 && sent < 96 << 20, "{sent}");
+    assert_eq!((store.requests().lists, store.requests().retries), (1, 0));
 }
 
 #[tokio::test]

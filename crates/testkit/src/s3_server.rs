@@ -60,10 +60,14 @@ impl S3Access for Access {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> s3s::S3Result<()> {
         let operation = context.s3_op().name();
         let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|name| name == operation);
-        if context.credentials().is_none() || denied {
-            return Err(s3s::s3_error!(AccessDenied, "not allowed: {operation}"));
-        }
         let key = context.s3_path().get_object_key().unwrap_or_default();
+        if context.credentials().is_none() || denied {
+            let resource = format!("{}/{key}", context.s3_path().get_bucket_name().unwrap_or_default());
+            return Err(s3s::s3_error!(
+                AccessDenied,
+                "User: arn:aws:iam::123456789012:user/testkit is not authorized to perform: s3:{operation} on resource: \"arn:aws:s3:::{resource}\" because no identity-based policy allows the s3:{operation} action"
+            ));
+        }
         let locks = self.locked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if operation == "DeleteObject" && locks.iter().any(|lock| key.contains(lock)) {
             return Err(s3s::s3_error!(AccessDenied, "Access Denied because object protected by object lock."));
@@ -206,7 +210,8 @@ impl S3Server {
         self.ignore_conditions.0.store(true, Ordering::Relaxed);
     }
 
-    /// Denies these operations (`GetObject`, `HeadObject`, `ListObjectsV2`, `DeleteObject`, …) from now on, and no others.
+    /// Denies these operations (`GetObject`, `HeadObject`, `ListObjectsV2`, `DeleteObject`, …) from now on, and no others, in Amazon's words,
+    /// which quote the bucket and the key.
     pub fn deny(&self, operations: &[&str]) {
         *self.access.denied.lock().unwrap_or_else(PoisonError::into_inner) =
             operations.iter().map(|&name| name.to_owned()).collect();

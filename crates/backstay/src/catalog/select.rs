@@ -17,7 +17,7 @@ use backstay_format::{ArchiveId, Guid};
 use backstay_store::Store;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::archive::{Objects, read_header};
+use crate::archive::{LINE, Objects, read_header};
 use crate::error::{Error, Result};
 use crate::guid;
 
@@ -30,8 +30,6 @@ use super::{Filter, MANIFESTS, REQUESTS, SetEntry};
 const SHORTEST_PREFIX: usize = 4;
 /// How many sources or archives a message names.
 const NAMED: usize = 10;
-/// About how long a header line is.
-const HEADER: usize = 4 << 10;
 
 /// What a selector means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,7 +246,7 @@ async fn is_published(store: &Store, candidate: &Candidate) -> Result<bool> {
 /// wrong with it is said when it is read.
 async fn is_open(store: &Store, found: &Found) -> Result<bool> {
     let Some(first) = found.first() else { return Ok(false) };
-    match read_header(store, &found.id, &first, HEADER, Reference::None).await {
+    match read_header(store, &found.id, &first, LINE, Reference::None).await {
         Ok(header) => Ok(header.common.open.is_some()),
         Err(Error::Format(_) | Error::Store(backstay_store::Error::ObjectMissing { .. })) => Ok(false),
         Err(error) => Err(error),

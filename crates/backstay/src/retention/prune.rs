@@ -24,7 +24,7 @@ use super::gather::{Belief, gather, stored_at};
 use super::plan::{Decision, Excess, Fate, MAY_BE_WRITTEN, Older, Plan, Reason, plan};
 use super::policy::Policy;
 use super::removal::{Remaining, is_of_this_object};
-use crate::archive::{Object, read_header};
+use crate::archive::{LINE, Object, read_header};
 use crate::backup::rfc3339;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -38,8 +38,6 @@ const AT_ONCE: usize = 8;
 const BATCH: usize = 4096;
 /// Tombstones in flight.
 const REQUESTS: usize = 16;
-/// About how long a header line is.
-const HEADER: usize = 4 << 10;
 
 /// How to prune.
 #[derive(Debug, Clone)]
@@ -309,7 +307,7 @@ impl<'a> Run<'a> {
         let mut differing = stream::iter(asked)
             .map(|(id, size)| async move {
                 let part = Object { n: 0, name: id.part(0), size };
-                match read_header(store, &id, &part, HEADER, Reference::None).await {
+                match read_header(store, &id, &part, LINE, Reference::None).await {
                     Ok(header) => Ok((header.common.kind != Kind::Full).then_some(id)),
                     // It is damaged, or somebody deletes it: what it needs is not known to be nothing.
                     Err(Error::Format(_) | Error::Store(backstay_store::Error::ObjectMissing { .. })) => Ok(Some(id)),

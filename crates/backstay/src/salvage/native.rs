@@ -27,7 +27,7 @@ use backstay_store::Store;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 
-use crate::archive::{Located, Object};
+use crate::archive::{LINE, Located, Object};
 use crate::decode::content_at_once;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
@@ -36,9 +36,6 @@ use crate::policy::ReadPolicy;
 use crate::verify::Finding;
 
 use super::{SLICE, Salvage};
-
-/// As much of an object as has its header line, in all but unusual archives.
-const LINE: u64 = 4096;
 
 /// The longest seek table that is fetched: that of more content than any archive has.
 const MAX_TABLE: u64 = 512 << 20;
@@ -532,7 +529,7 @@ fn sources(
 /// The first bytes of an object: enough for any header line that ends in them.
 async fn start_of(store: &Store, object: &Object) -> Result<Vec<u8>> {
     let limit = object.size.min(MAX_LINE as u64);
-    let start = store.get_range(&object.name, 0..limit.min(LINE)).await?;
+    let start = store.get_range(&object.name, 0..limit.min(LINE as u64)).await?;
     if start.contains(&b'\n') || start.len() as u64 == limit {
         return Ok(start.into());
     }

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lc_rs::digest;
 use futures::channel::mpsc;
-use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{SinkExt as _, StreamExt as _};
 
 use crate::archive::{Object, Openssl};
 use crate::decode::Decoder;
@@ -134,23 +133,16 @@ impl Check<'_> {
         mut feed: Option<&mut mpsc::Sender<Result<Piece>>>,
         content: &AtomicU64,
     ) -> Result<[u8; 32]> {
-        let mut pieces = self.fetcher.raw(part);
-        let mut hash = digest::Context::new(&digest::SHA256);
-        while let Some(Piece { bytes, stored }) = pieces.try_next().await? {
-            let hashing = self.context.cpu.run(move || {
-                hash.update(&bytes);
-                (hash, bytes)
-            });
-            let (hashed, bytes) = hashing.await?;
-            hash = hashed;
-            self.progress.stored += stored;
+        let mut hashed = self.fetcher.hashed(part);
+        while let Some(piece) = hashed.next().await? {
+            self.progress.stored += piece.stored;
             self.progress.content = content.load(Ordering::Relaxed);
             self.observer.event(&Event::Progress(self.progress));
             if let Some(feed) = &mut feed {
                 // Whoever decodes has found a fault when this fails.
-                let _ = feed.send(Ok(Piece { bytes, stored })).await;
+                let _ = feed.send(Ok(piece)).await;
             }
         }
-        Ok(hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+        Ok(hashed.finish())
     }
 }

@@ -126,7 +126,7 @@ fn native(base: &Base, inner: &[u8], changes: &[Change<'_>]) -> Made {
         n += 1;
     }
     let private = (base.lock != Lock::Open).then(|| seal_private(&keys, [9; 12], &String::from_utf8_lossy(&facts)));
-    Made { objects, profile: Profile::Native(Box::new(Head { common, rest, len })), parts, key: keys.seal(), private }
+    Made { objects, profile: Profile::Native(Box::new(Head { common, rest, len })), parts, key: *keys.seal(), private }
 }
 
 fn openssl(inner: &[u8]) -> Made {

@@ -15,7 +15,7 @@ use backstay_format::{ArchiveId, Guid};
 use backstay_store::Store;
 use clap::Args;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::generate::create;
@@ -75,7 +75,7 @@ impl Export {
             Some(path) => of_key(path, &self.narrow.filter(false)?, session).await?,
             None => self.of_archive(session).await?,
         };
-        let text = Zeroizing::new(if self.html { exported.sheet.html()? } else { exported.sheet.to_string() });
+        let text = if self.html { exported.sheet.html()? } else { exported.sheet.text() };
         match &self.output {
             Some(path) => {
                 create(path, text.as_bytes())?;
@@ -134,7 +134,12 @@ struct Facts {
     public: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     guids: Vec<String>,
-    secret: String,
+    #[serde(serialize_with = "as_text")]
+    secret: Zeroizing<String>,
+}
+
+fn as_text<S: Serializer>(secret: &str, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret)
 }
 
 fn today() -> String {
@@ -155,7 +160,7 @@ comes out of them is a .zst or .gz file that stock tools read. spec/reference/re
 }
 
 fn archive_sheet(id: &ArchiveId, store: &str, Secret(secret): &Secret) -> Exported {
-    let hex = to_hex(secret);
+    let hex = Zeroizing::new(to_hex(secret));
     // Eight groups can be typed in and compared; blanks are taken out again below.
     let groups: Vec<&str> = (0..8).map(|group| &hex[group * 8..group * 8 + 8]).collect();
     let (first, second) = (groups[..4].join(" "), groups[4..].join(" "));
@@ -188,7 +193,7 @@ fn archive_sheet(id: &ArchiveId, store: &str, Secret(secret): &Secret) -> Export
         ("mark", fingerprint(secret)),
     ];
     let sheet =
-        Sheet { opens: "this archive, and no other", facts, shown: vec![first, second], code: hex.clone(), steps };
+        Sheet { opens: "this archive, and no other", facts, shown: vec![first, second], code: hex.to_string(), steps };
     let facts = Facts {
         id: Some(id.to_string()),
         store: Some(store.to_owned()),
@@ -219,6 +224,7 @@ async fn of_key(path: &Path, filter: &Filter, session: &Session) -> Result<Expor
             return Err(failure.with_hint("make it text: age has --armor for files under a passphrase"));
         }
     };
+    let mut shown = Zeroizing::new(shown);
     // For a key under a passphrase this asks for it: only then is it known that it opens anything.
     let public = show::public(path, &session.output)?.public;
     let mut facts = vec![("key", kind.to_owned()), ("public", public.join("\n")), ("made", today())];
@@ -239,7 +245,7 @@ async fn of_key(path: &Path, filter: &Filter, session: &Session) -> Result<Expor
         guids = sources.keys().map(ToString::to_string).collect();
         url = Some(store.url().to_owned());
     }
-    let secret = shown.join("\n");
+    let secret = Zeroizing::new(shown.join("\n"));
     let file = if kind == "a raw key" { "key.hex" } else { "key.txt" };
     let mut save = vec![format!("cat > {file} <<'END'")];
     save.extend(shown.iter().cloned());
@@ -268,7 +274,8 @@ Where the keys are detached, `age -d -i key.txt ID.key.0` takes the place of all
         },
         without_backstay(),
     ];
-    let sheet = Sheet { opens: "every archive that is for this key", facts, shown, code: secret.clone(), steps };
+    let (shown, code) = (std::mem::take(&mut *shown), secret.to_string());
+    let sheet = Sheet { opens: "every archive that is for this key", facts, shown, code, steps };
     let facts = Facts { id: None, store: url, public, guids, secret };
     Ok(Exported { sheet, opens: format!("every archive that is for {}", path.display()), facts })
 }

@@ -6,15 +6,19 @@
 use std::fmt::{self, Write as _};
 
 use qrcodegen::{QrCode, QrCodeEcc};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::failure::{Failure, Result};
 
 /// What one code holds at most: more would need a printer and a camera that are better than usual.
 const CODE: usize = 1000;
+/// Room for a page, and for a drawing in it: a text that has to grow leaves its beginning behind in memory.
+const PAGE: usize = 1 << 20;
+const DRAWING: usize = 128 << 10;
 /// White modules around a code, as its standard demands.
 const QUIET: i32 = 4;
 
-/// What is on a sheet.
+/// What is on a sheet. What is secret of it is wiped when it is dropped.
 pub(super) struct Sheet {
     /// What the secret opens, in words.
     pub(super) opens: &'static str,
@@ -32,6 +36,20 @@ pub(super) struct Step {
     pub(super) title: &'static str,
     pub(super) commands: Vec<String>,
     pub(super) remark: String,
+}
+
+impl Zeroize for Sheet {
+    fn zeroize(&mut self) {
+        self.shown.zeroize();
+        self.code.zeroize();
+        self.steps.iter_mut().for_each(|step| step.commands.zeroize());
+    }
+}
+
+impl Drop for Sheet {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
 }
 
 impl fmt::Display for Sheet {
@@ -57,13 +75,21 @@ impl fmt::Display for Sheet {
 }
 
 impl Sheet {
+    /// The sheet as text.
+    pub(super) fn text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(PAGE));
+        write!(text, "{self}").expect("writing to a string does not fail");
+        text
+    }
+
     /// The sheet as a page.
     ///
     /// # Errors
     /// `usage.arguments` for a secret that is too long for codes.
-    pub(super) fn html(&self) -> Result<String> {
+    pub(super) fn html(&self) -> Result<Zeroizing<String>> {
         let codes = codes(&self.code)?;
-        let mut page = String::from(HEAD);
+        let mut page = Zeroizing::new(String::with_capacity(PAGE));
+        page.push_str(HEAD);
         let mut write = |text: fmt::Arguments<'_>| page.write_fmt(text).expect("writing to a string does not fail");
         write(format_args!(
             "<h1>Backstay recovery sheet</h1>\n<p class=\"keep\">Whoever has this sheet can read {}. Keep it where the backups are not.</p>\n<table>\n",
@@ -75,19 +101,17 @@ impl Sheet {
         }
         write(format_args!("</table>\n<div class=\"secret\">\n"));
         for (n, code) in codes.iter().enumerate() {
-            write(format_args!("<figure>{}", svg(code)));
+            write(format_args!("<figure>{}", *svg(code)));
             if codes.len() > 1 {
                 write(format_args!("<figcaption>{} of {}</figcaption>", n + 1, codes.len()));
             }
             write(format_args!("</figure>\n"));
         }
-        let shown: Vec<String> = self.shown.iter().map(|line| escaped(line)).collect();
-        write(format_args!("<pre>{}</pre>\n</div>\n", shown.join("\n")));
+        write(format_args!("<pre>{}</pre>\n</div>\n", *escaped_lines(&self.shown)));
         for (n, Step { title, commands, remark }) in self.steps.iter().enumerate() {
             write(format_args!("<h2>{}. {}</h2>\n", n + 1, escaped(title)));
             if !commands.is_empty() {
-                let commands: Vec<String> = commands.iter().map(|command| escaped(command)).collect();
-                write(format_args!("<pre>{}</pre>\n", commands.join("\n")));
+                write(format_args!("<pre>{}</pre>\n", *escaped_lines(commands)));
             }
             if !remark.is_empty() {
                 write(format_args!("<p>{}</p>\n", escaped(remark)));
@@ -137,24 +161,32 @@ fn codes(text: &str) -> Result<Vec<QrCode>> {
 }
 
 /// A code as a drawing: one square for each dark module, joined along its row.
-fn svg(code: &QrCode) -> String {
+fn svg(code: &QrCode) -> Zeroizing<String> {
     let size = code.size() + 2 * QUIET;
-    let mut path = String::new();
+    let mut svg = Zeroizing::new(String::with_capacity(DRAWING));
+    let mut write = |text: fmt::Arguments<'_>| svg.write_fmt(text).expect("writing to a string does not fail");
+    write(format_args!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {size} {size}\" shape-rendering=\"crispEdges\" role=\"img\" aria-label=\"the secret as a QR code\"><rect width=\"{size}\" height=\"{size}\" fill=\"#fff\"/><path d=\""
+    ));
     for y in 0..code.size() {
         let mut x = 0;
         while x < code.size() {
             let run = (x..code.size()).take_while(|x| code.get_module(*x, y)).count();
             let width = i32::try_from(run).unwrap_or(0);
             if width > 0 {
-                write!(path, "M{} {}h{width}v1h-{width}z", x + QUIET, y + QUIET)
-                    .expect("writing to a string does not fail");
+                write(format_args!("M{} {}h{width}v1h-{width}z", x + QUIET, y + QUIET));
             }
             x += width.max(1);
         }
     }
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {size} {size}\" shape-rendering=\"crispEdges\" role=\"img\" aria-label=\"the secret as a QR code\"><rect width=\"{size}\" height=\"{size}\" fill=\"#fff\"/><path d=\"{path}\" fill=\"#000\"/></svg>"
-    )
+    write(format_args!("\" fill=\"#000\"/></svg>"));
+    svg
+}
+
+/// Lines that may be secret.
+fn escaped_lines(lines: &[String]) -> Zeroizing<String> {
+    let lines = Zeroizing::new(lines.iter().map(|line| escaped(line)).collect::<Vec<_>>());
+    Zeroizing::new(lines.join("\n"))
 }
 
 fn escaped(text: &str) -> String {
@@ -219,6 +251,15 @@ mod tests {
         let codes = read(&sheet(&long).html().unwrap());
         assert_eq!((codes.len(), codes.concat()), (3, long));
         assert_eq!(sheet(&"x".repeat(8001)).html().unwrap_err().code, "usage.arguments");
+    }
+
+    #[test]
+    fn nothing_secret_is_left_of_a_sheet_that_is_wiped() {
+        let mut sheet = sheet("hush");
+        sheet.steps[0].commands.push("echo hush".to_owned());
+        assert_eq!(sheet.text().matches("hush").count(), 2);
+        sheet.zeroize();
+        assert!(!sheet.text().contains("hush") && sheet.code.is_empty());
     }
 
     #[test]
