@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,17 +32,39 @@ pub struct PartialFile {
 }
 
 impl PartialFile {
-    /// Begins the file that is to be called `path`. Whatever has that name keeps it until the new one is whole, and is replaced then; of a link, the
-    /// link itself.
+    /// Begins the file that is to be called `path`. A file that has that name keeps it until the new one is whole, and is replaced then; of a link, the
+    /// link itself. The new one has the owner and the mode of the one that it replaces: what only its owner could read stays so.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Those of the file system. What has the name and is no file, such as a device, a pipe or a directory, is refused, and so is `-`.
     pub fn create(path: &Path, context: &Context) -> io::Result<PartialFile> {
-        let name =
-            path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it is not a file's name"))?;
+        let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        let Some(name) = path.file_name() else { return refuse("it is not a file's name") };
+        if path.as_os_str() == "-" {
+            return refuse("standard output is what `backstay cat` writes to; a file of this name is ./-");
+        }
+        // What `/dev/stdout` leads to may well be a file, and the link must stay.
+        let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+        if folder.is_some_and(|folder| folder == Path::new("/dev") || folder.starts_with("/proc")) {
+            return refuse("no file is made there: `backstay cat` writes to a device");
+        }
+        let replaced = fs::metadata(path).ok();
+        if let Some(there) = replaced.as_ref().filter(|there| !there.is_file()) {
+            let kind = there.file_type();
+            return refuse(match () {
+                () if kind.is_dir() => "it is a directory",
+                () if kind.is_fifo() => "it is a pipe, which a file would replace: `backstay cat` writes into it",
+                () => "it is a device, which a file would replace: `backstay cat` writes to it",
+            });
+        }
         let partial = path.with_file_name(partial_name(name, &to_hex(&context.random::<8>())));
         let file = Arc::new(File::create_new(&partial)?);
         let noted = Unfinished::File(partial.clone()).note();
+        if let Some(there) = replaced {
+            // Only root may give files away. The mode matters more, and comes after: a new owner may clear bits of it.
+            let _ = fchown(&file, Some(there.uid()), Some(there.gid()));
+            file.set_permissions(there.permissions())?;
+        }
         Ok(PartialFile { file, partial, path: path.to_owned(), is_named: false, _noted: noted })
     }
 
@@ -165,28 +188,60 @@ mod tests {
         let partial = PartialFile::create(&path, &context).unwrap();
         partial.write("half".into()).await.unwrap();
         drop(partial);
-        fs::create_dir(&path).unwrap();
         let partial = PartialFile::create(&path, &context).unwrap();
+        fs::create_dir(&path).unwrap();
         assert!(partial.finish().await.is_err());
         assert_eq!(names(folder.path()), ["dump.sql"]);
         assert_eq!(PartialFile::create(Path::new("/"), &context).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[tokio::test]
-    async fn links_and_pipes_of_that_name_are_replaced_and_never_written_to() {
+    async fn a_link_of_that_name_is_replaced_and_never_written_through() {
         let (folder, context) = (tempfile::tempdir().unwrap(), context());
         let path = |name: &str| folder.path().join(name);
         fs::write(path("precious"), "precious").unwrap();
         symlink("precious", path("link")).unwrap();
-        assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
-        for name in ["link", "pipe"] {
-            let partial = PartialFile::create(&path(name), &context).unwrap();
-            partial.write("content".into()).await.unwrap();
-            partial.finish().await.unwrap();
-            assert!(fs::symlink_metadata(path(name)).unwrap().is_file(), "{name}");
-            assert_eq!(fs::read(path(name)).unwrap(), b"content");
-        }
+        let partial = PartialFile::create(&path("link"), &context).unwrap();
+        partial.write("content".into()).await.unwrap();
+        partial.finish().await.unwrap();
+        assert!(fs::symlink_metadata(path("link")).unwrap().is_file());
+        assert_eq!(fs::read(path("link")).unwrap(), b"content");
         assert_eq!(fs::read(path("precious")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn devices_pipes_and_directories_are_refused_before_anything_is_written_and_stay() {
+        let (folder, context) = (tempfile::tempdir().unwrap(), context());
+        let path = |name: &str| folder.path().join(name);
+        assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        fs::create_dir(path("directory")).unwrap();
+        symlink("/dev/null", path("device")).unwrap();
+        let before = names(folder.path());
+        for (name, why) in [("pipe", "a pipe"), ("directory", "a directory"), ("device", "a device")] {
+            let error = PartialFile::create(&path(name), &context).unwrap_err();
+            assert!(error.to_string().contains(why), "{name}: {error}");
+        }
+        for device in ["/dev/null", "/dev/stdout", "-"] {
+            let error = PartialFile::create(Path::new(device), &context).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{device}: {error}");
+        }
+        assert_eq!(names(folder.path()), before);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_only_its_owner_could_read_stays_so() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (folder, context) = (tempfile::tempdir().unwrap(), context());
+        let path = folder.path().join("dump.sql");
+        for mode in [0o600, 0o640] {
+            fs::write(&path, "old").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let partial = PartialFile::create(&path, &context).unwrap();
+            partial.write("new".into()).await.unwrap();
+            partial.finish().await.unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+        }
     }
 
     #[test]
