@@ -96,7 +96,8 @@ async fn a_restore_asks_a_slow_store_for_as_much_at_once_as_fits_the_memory() {
         // Manifest and header are answered.
         faults.fail(Call::Get, before + 1..=usize::MAX, When::Before, Failure::Hangs);
         let options = RestoreOptions { memory, ..RestoreOptions::default() };
-        let reading = read(&wrapped, &made.id, &raw_keyring(), &options);
+        let keyring = raw_keyring();
+        let reading = read(&wrapped, &made.id, &keyring, &options);
         assert_eq!(stuck(reading, &faults, Call::Get, before + expected).await - before, expected, "{memory}");
     }
 }
