@@ -50,7 +50,12 @@ impl Sizing {
         let openssl = matches!(options.format, Format::Openssl { .. });
         let single = matches!(options.format, Format::Openssl { single: true, .. });
         let share = |count: u32| expected.unwrap_or(0).div_ceil(u64::from(count / 2)).next_multiple_of(MIB);
-        let preferred = if openssl { OPENSSL_PART.max(share(OPENSSL_MANY_PARTS * 2)) } else { PART };
+        let preferred = match (openssl, single) {
+            (true, false) => OPENSSL_PART.max(share(OPENSSL_MANY_PARTS * 2)),
+            // One object has one name.
+            (true, true) => OPENSSL_PART,
+            (false, _) => PART,
+        };
         let needed = match limits {
             // A stream of unknown length had better not end at a limit that is so low.
             Some((most, largest)) if single => OPENSSL_PART.max(share(most)).min(largest),

@@ -54,7 +54,7 @@ async fn a_sealed_openssl_archive_is_judged_by_its_seal_even_if_the_manifest_goe
         std::fs::write(&manifest, &kept).unwrap();
         if damaged {
             // In a stored block of incompressible content nothing but the digest tells at once.
-            common::flip(folder.path(), &receipt.id.part(receipt.parts - 1), -1000);
+            common::flip(folder.path(), &receipt.id.part(receipt.parts - 2), -1000);
         }
         let thief = Arc::new(Thief { manifest: manifest.clone(), warnings: Mutex::default() });
         let (sink, observer) = (Sink::default(), Arc::clone(&thief));

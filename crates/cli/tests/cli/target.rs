@@ -61,7 +61,8 @@ fn nor_is_one_that_has_gone_into_the_background() {
 #[test]
 fn nor_when_the_restore_is_interrupted() {
     let place = Place::new();
-    let id = place.backup(noise(3 << 20), &[]);
+    // More than is handed over to the pipe's thread at once: that is written to its end.
+    let id = place.backup(noise(16 << 20), &[]);
     // Signals from the keyboard would reach it too; it hears none of them.
     let line =
         "trap '' INT TERM; tee log | (head -c 1000 > taken; sleep 0.5; cat >> taken; echo committed > committed)";
