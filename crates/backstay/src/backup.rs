@@ -8,6 +8,8 @@
 //! The manifest is the commit, so everything that can say that this is not a good backup is asked before it is created:
 //! the producer's exit status, the end marker, the size, and the store about each part.
 
+pub mod spool;
+
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -25,6 +27,8 @@ use backstay_store::{Created, Store};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use self::spool::Spool;
+use self::spool::sender::{Line, Sender};
 use crate::chunk::{Checks, Facts, Verdict, Watch, Witness};
 use crate::claim::Ours;
 use crate::compress::Compressors;
@@ -36,13 +40,11 @@ use crate::error::{Error, Result};
 use crate::keys::Encryption;
 use crate::layout::{self, Layout, Wish};
 use crate::observe::{Event, Observer};
-use crate::outbox::Outbox;
 use crate::pack::Packer;
 pub use crate::pack::Padding;
 use crate::parts::{Finished, Parts, Totals, progress};
 use crate::policy::ReceiptLine;
 use crate::source::{Chunks, Source};
-use crate::spooled::{Line, Spooled};
 
 /// The default part size of the openssl profile: fewer names on the stock restore command's line.
 const OPENSSL_PART: u64 = 64 << 20;
@@ -79,7 +81,7 @@ pub struct BackupOptions {
     /// A second store, written in the same pass.
     pub also: Option<Also>,
     /// Where sealed parts wait for the store; not together with a second store.
-    pub spool: Option<Arc<Outbox>>,
+    pub spool: Option<Arc<Spool>>,
     /// What the manifest calls the kind of source, instead of `stream` or `command`.
     pub source: Option<&'static str>,
     /// Further facts for the sealed part of the manifest, by name.
@@ -287,8 +289,9 @@ pub(crate) async fn write(
             let (destinations, observer) = (destinations.clone(), Arc::clone(&observer));
             match &options.spool {
                 Some(spool) => {
-                    let line = Line { id: id.clone(), destinations, outbox: Arc::clone(spool), observer };
-                    Parts::Spooled(Spooled::begin(line, context.cpu.clone(), layout).await?)
+                    let (spool, cpu) = (Arc::clone(spool), context.cpu.clone());
+                    let line = Line { id: id.clone(), destinations, spool, cpu, observer };
+                    Parts::Spooled(Sender::begin(line, layout).await?)
                 }
                 None => {
                     let cpu = context.cpu.clone();
@@ -366,10 +369,10 @@ pub(crate) async fn write(
             let committed = destinations.commit(&id, &Bytes::from(bytes), digest, &context.cpu).await;
             committed.map_err(|error| destinations.verdict(error))?
         }
-        Some(spooled) => {
+        Some(sender) => {
             manifest.unconfirmed = true;
             let (doubtful, its_seal) = manifest.encode(&seal_key, signing_key);
-            let (committed, after) = spooled.finish(Bytes::from(bytes), Bytes::from(doubtful), store, context).await?;
+            let (committed, after) = sender.finish(Bytes::from(bytes), Bytes::from(doubtful), store, context).await?;
             (totals, sealed) = (after, if after.unconfirmed { its_seal } else { sealed });
             committed
         }
@@ -427,7 +430,18 @@ async fn stream_through(
         .try_buffered(layout.workers + 1)
     );
     let mut content = 0;
-    while let Some(frame) = frames.try_next().await? {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = frames.try_next() => frame?,
+            // A source may rest for hours, and what came from it need not.
+            sent = parts.advance() => {
+                sent?;
+                observer.event(&progress(content, parts.totals()));
+                continue;
+            }
+        };
+        let Some(frame) = frame else { break };
         for part in packer.push(&frame)? {
             let storing = Instant::now();
             if let Some(buffer) = parts.put(part).await? {

@@ -29,7 +29,6 @@ pub mod interrupt;
 pub mod keys;
 pub mod layout;
 pub mod observe;
-pub mod outbox;
 mod outline;
 mod output;
 mod pack;
@@ -50,7 +49,6 @@ pub mod set;
 mod shelf;
 pub mod source;
 mod spool;
-mod spooled;
 pub mod verify;
 
 pub use backup::{BackupOptions, Receipt, backup};

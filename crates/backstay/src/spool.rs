@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use backstay_store::{Environment, Store, StoreOptions};
+use backstay_store::Store;
 use futures::TryStreamExt as _;
 
 use crate::archive::Archive;
@@ -41,8 +41,7 @@ pub(crate) async fn fetch(
     let folder = parent.join(format!("backstay-{name}"));
     std::fs::create_dir(&folder)
         .map_err(|source| Error::Io { what: format!("the spool {} cannot be created", folder.display()), source })?;
-    let url = folder.to_string_lossy().into_owned();
-    let spool = Spool { store: Store::open(&url, &StoreOptions::default(), &Environment::current()).await?, folder };
+    let spool = Spool { store: Store::at_directory(&folder), folder };
     let fetcher = fetcher(store, options, context, observer);
     for part in archive.parts() {
         let mut object = spool.store.create_streaming(&part.name).await?;

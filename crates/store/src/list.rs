@@ -26,7 +26,7 @@ impl Store {
     /// One level only: what lies in a folder below the store's prefix is not listed. The stream ends after its first error. A page of the
     /// cloud is fetched when the stream gets there; of a directory the names are held, and their metadata is read on the way.
     pub fn list(&self, prefix: &str, start_after: Option<&str>) -> BoxStream<'_, Result<ObjectInfo, Error>> {
-        match (self.pages(), self.own_directory()) {
+        match (self.pages(), self.directory()) {
             (Some(pages), _) => self.list_pages(pages, prefix, start_after),
             (None, Some(directory)) if !self.is_wrapped() => self.list_directory(directory, prefix, start_after),
             _ => self.list_filtered(prefix, start_after),
@@ -39,7 +39,7 @@ impl Store {
         &self,
         wanted: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> BoxStream<'_, Result<ObjectInfo, Error>> {
-        match self.own_directory() {
+        match self.directory() {
             Some(directory) if !self.is_wrapped() => self.list_files(directory, wanted),
             _ => self.list("", None).try_filter(move |object| std::future::ready(wanted(&object.name))).boxed(),
         }
@@ -132,7 +132,7 @@ impl Store {
                 etag: Some(unquoted(&entry.etag)),
                 sha256: None,
             })
-            .map_err(|error| self.file_error(error, "listing"))
+            .map_err(|error| self.file_error(error, "listing", ""))
             .boxed()
     }
 
