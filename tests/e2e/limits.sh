@@ -171,6 +171,25 @@ it_states_how_much_memory_it_needs() {
     backstay --memory "$(grep -o 'at least [0-9]*MiB' err | cut -d ' ' -f 3)" backup -s store -r "$RECIPIENT" -- echo content
 }
 
+# small SIZE: a file system of so many MiB in ./small, which is gone when the case ends.
+small() {
+    ((EUID == 0)) || fail "mounting a small file system takes root"
+    mkdir -p small
+    mount -t tmpfs -o "size=${1}m" tmpfs small
+    trap 'umount "$PWD/small"; end_servers' EXIT
+}
+
+# says_that_the_disk_is_full PATH: what it is, where, and what to do.
+says_that_the_disk_is_full() {
+    says err 'No space left on device'
+    says err "$1"
+    says err 'make room'
+    if grep -qiE 'dns|provider|proxy' err; then
+        cat err >&2
+        fail "a full disk is put down to a provider"
+    fi
+}
+
 it_commits_nothing_on_a_full_disk_and_works_when_there_is_room_again() {
     local size
     ((EUID == 0)) || fail "mounting a small file system takes root"
@@ -181,7 +200,7 @@ it_commits_nothing_on_a_full_disk_and_works_when_there_is_room_again() {
     for size in 60 41; do
         noise $((size * MIB)) full > content
         refuses store.failed backstay backup -s store -r "$RECIPIENT" --part-size 4MiB --name files < content
-        says err 'No space left on device'
+        says_that_the_disk_is_full ' store'
         nothing_committed store
         rm -rf store/* store/.backstay-tmp
     done
@@ -197,16 +216,70 @@ it_commits_nothing_on_a_full_disk_and_works_when_there_is_room_again() {
 }
 
 it_fails_when_there_is_no_room_for_the_restored_file() {
-    ((EUID == 0)) || fail "mounting a small file system takes root"
     new_key
     noise $((20 * MIB)) full > content
     exits 0 backstay backup -s store -r "$RECIPIENT" --name files < content
-    mkdir small
-    mount -t tmpfs -o size=8m tmpfs small
-    trap 'umount "$PWD/small"; end_servers' EXIT
+    small 8
     refuses target.failed backstay restore -s store latest -i key.txt -o small/content
     says err 'No space left on device'
     [[ -z $(ls small) ]] || fail "something is left on the small disk: $(ls small)"
+}
+
+it_says_that_the_disk_of_a_spool_is_full_and_goes_on_when_it_is_not() {
+    new_key
+    small 8
+    noise $((20 * MIB)) full > content
+    # A store that takes nothing, so that everything waits.
+    backup() { backstay backup -s "$1" -r "$RECIPIENT" --name files --part-size 1MiB --spool small/spool --retry-for 0s < content; }
+    export AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_REGION=us-east-1 BACKSTAY_ENDPOINT_URL=http://127.0.0.1:9
+    refuses io.failed backup s3://nowhere/pg
+    unset BACKSTAY_ENDPOINT_URL
+    says_that_the_disk_is_full "$PWD/small/spool"
+    [[ -z $(find small/spool -type f ! -name .backstay-lock) ]] || fail "something stays in the spool: $(ls -A small/spool)"
+    mount -o remount,size=40m small
+    exits 0 backup store
+    exits 0 backstay cat -s store latest -i key.txt
+    same content out
+}
+
+it_says_that_the_disk_is_full_on_which_an_atomic_restore_keeps_parts() {
+    new_key
+    noise $((20 * MIB)) full > content
+    exits 0 backstay backup -s store -r "$RECIPIENT" --name files --part-size 4MiB < content
+    small 8
+    refuses io.failed backstay cat -s store latest -i key.txt --atomic --spool-dir small
+    says_that_the_disk_is_full small/backstay-
+    [[ ! -s out ]] || fail "content came out"
+    [[ -z $(ls -A small) ]] || fail "something is left on the small disk: $(ls -A small)"
+    mount -o remount,size=40m small
+    exits 0 backstay cat -s store latest -i key.txt --atomic --spool-dir small
+    same content out
+}
+
+it_says_that_the_disk_of_a_copy_is_full_and_goes_on_where_it_was() {
+    new_key
+    noise $((20 * MIB)) full > content
+    exits 0 backstay backup -s store -r "$RECIPIENT" --name files --part-size 4MiB < content
+    small 12
+    refuses store.failed backstay copy -s store latest --to small/copy
+    says_that_the_disk_is_full small/copy
+    nothing_committed small/copy
+    mount -o remount,size=40m small
+    exits 0 backstay copy -s store latest --to small/copy
+    exits 0 backstay cat -s small/copy latest -i key.txt
+    same content out
+}
+
+it_says_that_there_is_no_room_for_what_is_salvaged() {
+    new_key
+    noise $((20 * MIB)) full > content
+    exits 0 backstay backup -s store -r "$RECIPIENT" --name files --part-size 4MiB < content
+    small 8
+    refuses io.failed backstay salvage -s store latest -i key.txt -o small/content
+    says err 'No space left on device'
+    says err 'writing small/content.partial failed'
+    says err 'space'
+    [[ -z $(ls -A small) ]] || fail "something is left on the small disk: $(ls -A small)"
 }
 
 run_cases "$@"

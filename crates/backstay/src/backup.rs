@@ -8,6 +8,8 @@
 //! The manifest is the commit, so everything that can say that this is not a good backup is asked before it is created:
 //! the producer's exit status, the end marker, the size, and the store about each part.
 
+pub mod spool;
+
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -26,6 +28,8 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use zeroize::Zeroizing;
 
+use self::spool::Spool;
+use self::spool::sender::{Line, Sender};
 use crate::chunk::{Checks, Facts, Verdict, Watch, Witness};
 use crate::claim::Ours;
 use crate::compress::Compressors;
@@ -37,7 +41,6 @@ use crate::error::{Error, Result};
 use crate::keys::Encryption;
 use crate::layout::{self, Layout};
 use crate::observe::{Event, Observer};
-use crate::outbox::Outbox;
 use crate::pack::Packer;
 pub use crate::pack::Padding;
 use crate::parts::{Finished, Parts, Totals, progress};
@@ -45,7 +48,6 @@ use crate::patience::STALL;
 use crate::policy::ReceiptLine;
 use crate::sizing::{OPENSSL_MANY_PARTS, Sizing};
 use crate::source::{Chunks, Source};
-use crate::spooled::{Line, Spooled};
 
 /// How to make an archive.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ pub struct BackupOptions {
     /// A second store, written in the same pass.
     pub also: Option<Also>,
     /// Where sealed parts wait for the store; not together with a second store.
-    pub spool: Option<Arc<Outbox>>,
+    pub spool: Option<Arc<Spool>>,
     /// What the manifest calls the kind of source, instead of `stream` or `command`.
     pub source: Option<&'static str>,
     /// Further facts for the sealed part of the manifest, by name.
@@ -269,8 +271,9 @@ pub(crate) async fn write(
             let (destinations, observer) = (destinations.clone(), Arc::clone(&observer));
             match &options.spool {
                 Some(spool) => {
-                    let line = Line { id: id.clone(), destinations, outbox: Arc::clone(spool), observer };
-                    Parts::Spooled(Spooled::begin(line, context.cpu.clone(), layout).await?)
+                    let (spool, cpu) = (Arc::clone(spool), context.cpu.clone());
+                    let line = Line { id: id.clone(), destinations, spool, cpu, observer };
+                    Parts::Spooled(Sender::begin(line, layout).await?)
                 }
                 None => {
                     let cpu = context.cpu.clone();
@@ -414,12 +417,12 @@ impl End {
                 *left = Left::Doubtful(totals.parts);
                 destinations.commit(&id, &bytes, sha256(&bytes), &context.cpu).await?
             }
-            Some(spooled) => {
+            Some(sender) => {
                 manifest.unconfirmed = true;
                 let (doubtful, its_seal) = manifest.encode(&seal_key, signing_key)?;
-                spooled.keep(&bytes, &Bytes::from(doubtful)).await?;
+                sender.keep(&bytes, &Bytes::from(doubtful)).await?;
                 *left = Left::InTheSpool;
-                let (committed, after) = spooled.send_and_commit(store, context).await?;
+                let (committed, after) = sender.send_and_commit(store, context).await?;
                 (totals, sealed) = (after, if after.unconfirmed { its_seal } else { sealed });
                 committed
             }
@@ -467,7 +470,18 @@ async fn stream_through(
         .try_buffered(sizing.layout.workers + 1)
     );
     let mut content = 0;
-    while let Some(frame) = frames.try_next().await? {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = frames.try_next() => frame?,
+            // A source may rest for hours, and what came from it need not.
+            sent = parts.advance() => {
+                sent?;
+                observer.event(&progress(content, parts.totals()));
+                continue;
+            }
+        };
+        let Some(frame) = frame else { break };
         for part in packer.push(&frame)? {
             sizing.half_used(part.n).iter().for_each(|event| observer.event(event));
             let storing = Instant::now();
@@ -743,7 +757,7 @@ async fn give_up(
     chunks: &mut Chunks,
     left: Left,
     id: &ArchiveId,
-    spool: Option<&Outbox>,
+    spool: Option<&Spool>,
     observer: &Arc<dyn Observer>,
 ) -> Error {
     chunks.terminate().await;

@@ -53,6 +53,10 @@ pub enum Error {
     ConversionLeft { id: String, store: String },
     #[error("another run works with the spool {folder}")]
     SpoolLocked { folder: String },
+    #[error("{folder} is not marked as a spool, and it is not empty: `{found}` is there")]
+    SpoolIsForeign { folder: String, found: String },
+    #[error("{folder} cannot be the spool: it is the store {store}")]
+    SpoolIsStore { folder: String, store: String },
     #[error("{id} in {store} cannot be repaired: {why}")]
     ReplicaDiffers { id: String, store: String, why: String },
     #[error(
@@ -96,7 +100,7 @@ impl Error {
             Error::Store(error) => error.code(),
             Error::ArchiveNotFound { .. } => "archive.not-found",
             Error::Selector { .. } => "usage.selector",
-            Error::Usage { .. } => "usage.arguments",
+            Error::Usage { .. } | Error::SpoolIsForeign { .. } | Error::SpoolIsStore { .. } => "usage.arguments",
             Error::Memory { .. } => "usage.memory",
             Error::SourceFailed { .. } | Error::SourceRead { .. } => "source.failed",
             Error::SourceEmpty => "source.empty",
@@ -177,6 +181,11 @@ impl Error {
                     .to_owned(),
             ),
             Error::SpoolLocked { .. } => Some("wait for it to end, or give this run a spool of its own".to_owned()),
+            Error::SpoolIsForeign { .. } => Some(
+                "name a new or an empty directory: what lies in a spool and cannot be finished is deleted; only if this is a spool that lost its .backstay-lock, make that file again"
+                    .to_owned(),
+            ),
+            Error::SpoolIsStore { .. } => Some("give the spool a directory of its own".to_owned()),
             Error::TargetWrite { .. } => {
                 Some("what was written is incomplete: correct the cause and restore again".to_owned())
             }

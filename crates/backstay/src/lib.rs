@@ -7,6 +7,7 @@
 
 mod ahead;
 mod archive;
+mod atomic;
 pub mod audit;
 pub mod backup;
 pub mod catalog;
@@ -31,7 +32,6 @@ pub mod keys;
 pub mod layout;
 pub mod observe;
 pub mod offspring;
-pub mod outbox;
 mod outline;
 mod output;
 mod pack;
@@ -54,8 +54,6 @@ pub mod set;
 mod shelf;
 mod sizing;
 pub mod source;
-mod spool;
-mod spooled;
 pub mod unfinished;
 pub mod verify;
 

@@ -13,20 +13,20 @@ use backstay_store::{Created, Store, StreamingCreate};
 use bytes::Bytes;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::backup::spool::sender::Sender;
 use crate::claim::Ours;
 use crate::cpu::Cpu;
 use crate::destinations::Destinations;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer, Progress};
 use crate::pack::Packed;
-use crate::spooled::Spooled;
 
 /// Where parts go.
 pub(crate) enum Parts {
     /// One object each.
     Objects(Objects),
     /// One object each, by way of a spool.
-    Spooled(Spooled),
+    Spooled(Sender),
     /// All into one object, which a file system can create as it grows, and Azure from blocks.
     Single(Single),
 }
@@ -66,7 +66,7 @@ pub(crate) struct Finished {
     pub(crate) entries: Vec<PartEntry>,
     pub(crate) totals: Totals,
     /// What is only in the spool so far still has to be sent.
-    pub(crate) spooled: Option<Spooled>,
+    pub(crate) spooled: Option<Sender>,
 }
 
 struct Stored {
@@ -98,7 +98,7 @@ impl Parts {
     pub(crate) async fn put(&mut self, part: Packed) -> Result<Option<Vec<u8>>> {
         match self {
             Parts::Objects(objects) => objects.put(part).await,
-            Parts::Spooled(spooled) => spooled.put(part).await,
+            Parts::Spooled(sender) => sender.put(part).await,
             Parts::Single(single) => single.write(part.bytes.into()).await,
         }
     }
@@ -107,7 +107,7 @@ impl Parts {
     pub(crate) fn settle(&mut self, mut recycle: impl FnMut(Vec<u8>)) -> Result<()> {
         let objects = match self {
             Parts::Objects(objects) => objects,
-            Parts::Spooled(spooled) => return spooled.settle(),
+            Parts::Spooled(sender) => return sender.settle(),
             Parts::Single(_) => return Ok(()),
         };
         while let Some(done) = objects.uploads.try_join_next() {
@@ -118,11 +118,20 @@ impl Parts {
         Ok(())
     }
 
+    /// Goes on with what a spool holds while the source gives nothing; without one there is nothing to go on with, and this never ends. May be dropped
+    /// at any time.
+    pub(crate) async fn advance(&mut self) -> Result<()> {
+        match self {
+            Parts::Spooled(sender) => sender.advance().await,
+            Parts::Objects(_) | Parts::Single(_) => std::future::pending().await,
+        }
+    }
+
     /// What is durable now.
     pub(crate) fn totals(&self) -> Totals {
         match self {
             Parts::Objects(objects) => objects.totals,
-            Parts::Spooled(spooled) => spooled.totals(),
+            Parts::Spooled(sender) => sender.totals(),
             Parts::Single(single) => single.totals,
         }
     }
@@ -140,9 +149,9 @@ impl Parts {
         let (entries, totals) = match self {
             Parts::Objects(objects) => objects.finish()?,
             Parts::Single(single) => single.finish().await?,
-            Parts::Spooled(spooled) => {
-                let (entries, totals) = (spooled.entries().to_vec(), spooled.totals());
-                return Ok(Finished { entries, totals, spooled: Some(spooled) });
+            Parts::Spooled(sender) => {
+                let (entries, totals) = (sender.entries().to_vec(), sender.totals());
+                return Ok(Finished { entries, totals, spooled: Some(sender) });
             }
         };
         Ok(Finished { entries, totals, spooled: None })

@@ -28,7 +28,7 @@ use crate::output::Output;
 pub use crate::output::Target;
 use crate::policy::ReadPolicy;
 use crate::shelf::Shelf;
-use crate::{layout, range, spool};
+use crate::{atomic, layout, range};
 
 /// The default bound of fetches in flight; memory for 128 MiB of buffers has room for ten.
 pub const FETCHES: usize = 16;
@@ -116,11 +116,11 @@ pub async fn restore(
         }
     }
     let restored = if options.atomic {
-        let spooled = spool::fetch(store, &archive, options, context, &observer).await?;
-        // What is spooled is checked to its end, with the manifest and the keys of the archive that is open, before anything is released.
+        let kept = atomic::fetch(store, &archive, options, context, &observer).await?;
+        // What is kept there is checked to its end, with the manifest and the keys of the archive that is open, before anything is released.
         let nowhere = Target::Writer(Box::new(std::io::sink()));
-        release(&spooled.store, &archive, nowhere, options, context, &observer, begun).await?;
-        release(&spooled.store, &archive, target, options, context, &observer, begun).await?
+        release(&kept.store, &archive, nowhere, options, context, &observer, begun).await?;
+        release(&kept.store, &archive, target, options, context, &observer, begun).await?
     } else {
         release(store, &archive, target, options, context, &observer, begun).await?
     };

@@ -9,14 +9,14 @@ use backstay_format::ArchiveId;
 use backstay_format::manifest::{Document, Manifest, SealedManifest};
 use backstay_store::{Created, Store};
 
+use crate::backup::spool::Spool;
+use crate::backup::spool::sender::{Line, Sender, is_passing};
 use crate::context::Context;
 use crate::copy::CopyOptions;
 use crate::destinations::Destinations;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
-use crate::outbox::Outbox;
 use crate::policy::ReceiptLine;
-use crate::spooled::{Line, Spooled, is_passing};
 
 /// An archive that is committed now.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub struct Resumed {
 /// it, unless the store is away. What was finished stays so, and is told to the observer; the spool keeps the rest.
 pub async fn resume(
     store: &Store,
-    spool: &Arc<Outbox>,
+    spool: &Arc<Spool>,
     options: &CopyOptions,
     context: &Context,
     observer: Arc<dyn Observer>,
@@ -49,7 +49,8 @@ pub async fn resume(
         let line = Line {
             id,
             destinations: Destinations::new(store, None, &observer),
-            outbox: Arc::clone(spool),
+            spool: Arc::clone(spool),
+            cpu: context.cpu.clone(),
             observer: Arc::clone(&observer),
         };
         match finish(store, &line, waiting.parts, options, context).await {
@@ -79,14 +80,14 @@ async fn finish(
     context: &Context,
 ) -> Result<Resumed> {
     let begun = Instant::now();
-    let Line { id, outbox, .. } = line;
-    let (sealed, doubtful) = (manifest(outbox, id, false).await?, manifest(outbox, id, true).await?);
+    let Line { id, spool, .. } = line;
+    let (sealed, doubtful) = (manifest(spool, id, false).await?, manifest(spool, id, true).await?);
     let entries = &sealed.manifest.parts;
     let still: VecDeque<u32> = parts.into_keys().filter(|n| (*n as usize) < entries.len()).collect();
     let sizes = || still.iter().map(|n| entries[*n as usize].size);
     let (sent, at_once) = (sizes().sum(), options.at_once(sizes().max().unwrap_or(0))?);
-    let spooled = Spooled::resume(line.clone(), context.cpu.clone(), at_once, entries.clone(), still);
-    let (created, totals) = spooled.send_and_commit(store, context).await?;
+    let sender = Sender::resume(line.clone(), at_once, entries.clone(), still);
+    let (created, totals) = sender.send_and_commit(store, context).await?;
     let receipt = ReceiptLine {
         id: id.clone(),
         root: sealed.manifest.root(),
@@ -97,7 +98,7 @@ async fn finish(
     Ok(Resumed { receipt, parts: totals.parts, sent, elapsed: begun.elapsed() })
 }
 
-async fn manifest(spool: &Outbox, id: &ArchiveId, unconfirmed: bool) -> Result<Box<SealedManifest>> {
+async fn manifest(spool: &Spool, id: &ArchiveId, unconfirmed: bool) -> Result<Box<SealedManifest>> {
     match Manifest::parse(spool.manifest(id, unconfirmed).await?.into(), id)? {
         Document::Manifest(sealed) => Ok(sealed),
         Document::Foreign(_) => {

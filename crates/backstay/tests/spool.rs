@@ -1,20 +1,22 @@
 //! A backup by way of a spool: the source goes on while the store is away, and an upload that was cut goes on after it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{back_up, content, context, native, objects, raw_keyring, restored};
 use backstay::backup::BackupOptions;
+use backstay::backup::spool::Spool;
 use backstay::catalog::{self, Filter};
 use backstay::copy::CopyOptions;
 use backstay::keys::Encryption;
-use backstay::outbox::Outbox;
 use backstay::policy::ReadPolicy;
 use backstay::resume::{Resumed, resume};
 use backstay::source::Source;
 use backstay::verify::{Depth, verify};
 use backstay::{Error, Silent, backup};
+use backstay_format::ArchiveId;
 use backstay_format::schedule::{Secret, sha256};
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::faults::{Call, Failure, Faults, When};
@@ -24,7 +26,7 @@ const ROOM: u64 = 1 << 30;
 
 type Objects = BTreeMap<String, Bytes>;
 
-fn by_way_of(spool: &Arc<Outbox>) -> BackupOptions {
+fn by_way_of(spool: &Arc<Spool>) -> BackupOptions {
     let mut options = native(Encryption::Raw(Secret([7; 32])));
     options.part_size = Some(70_000);
     options.spool = Some(Arc::clone(spool));
@@ -32,9 +34,9 @@ fn by_way_of(spool: &Arc<Outbox>) -> BackupOptions {
 }
 
 /// A spool in memory, and the memory.
-fn spool(room: u64) -> (Store, Arc<Outbox>) {
+fn spool(room: u64) -> (Store, Arc<Spool>) {
     let store = Store::memory();
-    (store.clone(), Arc::new(Outbox::over(store, room)))
+    (store.clone(), Arc::new(Spool::over(store, room)))
 }
 
 /// A store that never tries again, what is behind it, and its faults.
@@ -52,7 +54,7 @@ async fn store_of(objects: &Objects) -> Store {
     store
 }
 
-async fn finish(store: &Store, spool: &Arc<Outbox>) -> Result<Vec<Resumed>, Error> {
+async fn finish(store: &Store, spool: &Arc<Spool>) -> Result<Vec<Resumed>, Error> {
     resume(store, spool, &CopyOptions::default(), &context(), Arc::new(Silent)).await
 }
 
@@ -66,6 +68,12 @@ async fn committed(store: &Store, contents: &[Vec<u8>]) -> usize {
         assert!(contents.contains(&restored(store, &entry.id, &raw_keyring()).await));
     }
     listed.len()
+}
+
+/// Whether this archive is whole.
+async fn committed_at(store: &Store, id: &ArchiveId) -> bool {
+    let (policy, silent) = (ReadPolicy::default(), Arc::new(Silent));
+    verify(store, id, &raw_keyring(), Depth::Deep, &policy, &context(), silent).await.unwrap().is_good()
 }
 
 #[tokio::test]
@@ -173,14 +181,92 @@ async fn a_full_spool_holds_the_source_back() {
     assert_eq!(faults.calls(Call::Put), 4, "uploads in flight");
 }
 
+/// An hour, in which nothing is tried again of itself.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A source that gives so much noise and then nothing until the file is there, and then ends well.
+fn source_that_rests(bytes: usize, file: &Path) -> Source {
+    let script =
+        format!("head -c {bytes} /dev/urandom; until [ -e '{}' ]; do sleep 0.02; done; echo end", file.display());
+    Source::Command(["sh".into(), "-c".into(), script.into()].to_vec())
+}
+
+#[tokio::test]
+async fn a_store_that_was_away_gets_parts_again_before_the_source_has_ended() {
+    let (held, plain, faults) = (Store::memory(), Store::memory(), Faults::new());
+    let store = plain.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never());
+    let spool = Arc::new(Spool::over(held.clone(), ROOM).with_rest(Duration::from_millis(50)));
+    // Part 0 is sent twice; then comes an outage.
+    faults.fail(Call::Put, 3..=12, When::Before, Failure::Lost);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("end");
+    let source = source_that_rests(9 << 20, &file);
+    let (options, context) = (by_way_of(&spool), context());
+    let backing_up = backup(&store, source, options, &context, Arc::new(Silent));
+    // It rests in the middle of a chunk of 2 MiB: of four chunks everything arrives but the part that is begun.
+    let watching = async {
+        for _ in 0..600 {
+            if objects(&plain).await.len() > 110 && objects(&held).await.is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let (sent, waits) = (objects(&plain).await.len(), objects(&held).await.len());
+        std::fs::write(&file, "").unwrap();
+        (sent, waits)
+    };
+    let (made, (sent, waits)) = tokio::join!(backing_up, watching);
+    assert!(sent > 110 && waits == 0, "{sent} parts were sent before the source ended, {waits} waited");
+    assert!(committed_at(&plain, &made.unwrap().id).await);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_asked_with_one_part_at_a_time_and_not_all_the_time() {
+    let ((held, spool), (_, store, faults)) = (spool(ROOM), faulty());
+    drop(spool);
+    let spool = Arc::new(Spool::over(held, ROOM).with_rest(Duration::from_millis(200)));
+    faults.fail(Call::Put, 3..=usize::MAX, When::Before, Failure::Lost);
+    let folder = tempfile::tempdir().unwrap();
+    let source = source_that_rests(9 << 20, &folder.path().join("end"));
+    let (options, context) = (by_way_of(&spool), context());
+    let _ = tokio::time::timeout(Duration::from_secs(3), backup(&store, source, options, &context, Arc::new(Silent)))
+        .await
+        .unwrap_err();
+    let asked = faults.calls(Call::Put);
+    // Twice for part 0, at most four that were under way, and once in 200 ms since.
+    assert!((2 + 1 + 3..=2 + 4 + 15).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
+async fn a_full_spool_waits_for_a_store_that_comes_back() {
+    // Of what fails, four may be under way at once; the one after them is tried because the spool is full.
+    for failing in [1, 4] {
+        let (held, plain, faults) = (Store::memory(), Store::memory(), Faults::new());
+        let store = plain.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never());
+        let spool = Arc::new(Spool::over(held.clone(), 400_000).with_rest(LONG));
+        faults.fail(Call::Put, 3..=2 + failing, When::Before, Failure::Lost);
+        let bytes = content(8_000_000, true);
+        let mut options = by_way_of(&spool);
+        options.uploads = failing;
+        let made = back_up(&store, &bytes, options).await.unwrap();
+        assert!(restored(&plain, &made.id, &raw_keyring()).await == bytes);
+        assert!(objects(&held).await.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_full_spool_before_a_store_that_is_gone_ends_the_run_with_the_stores_fault() {
-    let ((held, spool), (plain, store, faults)) = (spool(400_000), faulty());
+    let ((held, _), (plain, store, faults)) = (spool(400_000), faulty());
+    let spool = Arc::new(Spool::over(held.clone(), 400_000).with_rest(LONG));
     faults.fail(Call::Put, 3..=usize::MAX, When::Before, Failure::Lost);
-    assert_eq!(back_up(&store, &content(8_000_000, true), by_way_of(&spool)).await.unwrap_err().code(), "store.failed");
+    let mut options = by_way_of(&spool);
+    options.uploads = 1;
+    assert_eq!(back_up(&store, &content(8_000_000, true), options).await.unwrap_err().code(), "store.failed");
+    // Part 0 twice, part 1, and one more when the spool was full.
+    assert_eq!(faults.calls(Call::Put), 4);
     assert!(objects(&held).await.is_empty());
     assert_eq!(committed(&plain, &[]).await, 0);
-    let tiny = Arc::new(Outbox::over(Store::memory(), 1000));
+    let tiny = Arc::new(Spool::over(Store::memory(), 1000));
     let refused = back_up(&plain, b"x", by_way_of(&tiny)).await.unwrap_err();
     assert!(refused.code() == "usage.arguments" && refused.to_string().contains("room for 1000 bytes"), "{refused}");
 }
@@ -197,7 +283,7 @@ async fn a_backup_that_dies_at_any_call_is_resumed_whole_or_cleared_away() {
             let mortal = |store: &Store| {
                 store.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never())
             };
-            let dying = Arc::new(Outbox::over(mortal(&held), ROOM));
+            let dying = Arc::new(Spool::over(mortal(&held), ROOM));
             let store = mortal(&plain);
             faults.crash_at(number, when);
             got_through = tokio::select! {
@@ -206,7 +292,7 @@ async fn a_backup_that_dies_at_any_call_is_resumed_whole_or_cleared_away() {
             };
             let before = committed(&plain, std::slice::from_ref(&one)).await;
             let complete = objects(&held).await.keys().any(|name| name.ends_with(".json") && !name.contains("unconf"));
-            let next = Arc::new(Outbox::over(held.clone(), ROOM));
+            let next = Arc::new(Spool::over(held.clone(), ROOM));
             let resumed = finish(&plain, &next).await.unwrap();
             assert_eq!(resumed.len(), usize::from(complete));
             let after = committed(&plain, std::slice::from_ref(&one)).await;
@@ -239,7 +325,7 @@ async fn a_resume_that_dies_at_any_call_is_resumed() {
             let mortal = |store: &Store| {
                 store.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never())
             };
-            let dying = Arc::new(Outbox::over(mortal(&held), ROOM));
+            let dying = Arc::new(Spool::over(mortal(&held), ROOM));
             let store = mortal(&plain);
             faults.crash_at(number, when);
             got_through = tokio::select! {
@@ -247,7 +333,7 @@ async fn a_resume_that_dies_at_any_call_is_resumed() {
                 () = faults.crashed() => false,
             };
             committed(&plain, std::slice::from_ref(&bytes)).await;
-            let next = Arc::new(Outbox::over(held.clone(), ROOM));
+            let next = Arc::new(Spool::over(held.clone(), ROOM));
             finish(&plain, &next).await.unwrap();
             assert_eq!(committed(&plain, std::slice::from_ref(&bytes)).await, 1, "{number} {when:?}");
             finish(&plain, &next).await.unwrap();
@@ -304,11 +390,11 @@ async fn a_damaged_spool_is_noticed_and_nothing_is_committed() {
     let mut bytes = there[&name].to_vec();
     bytes[40_000] ^= 1;
     there.insert(name.clone(), bytes.into());
-    let bad = Arc::new(Outbox::over(store_of(&there).await, ROOM));
+    let bad = Arc::new(Spool::over(store_of(&there).await, ROOM));
     let error = finish(&store, &bad).await.unwrap_err();
     assert!(error.code() == "io.failed" && error.to_string().contains(&name), "{error}");
     there.remove(&name);
-    let bad = Arc::new(Outbox::over(store_of(&there).await, ROOM));
+    let bad = Arc::new(Spool::over(store_of(&there).await, ROOM));
     assert_eq!(finish(&store, &bad).await.unwrap_err().code(), "store.failed");
     assert_eq!(committed(&plain, &[]).await, 0);
 }
@@ -331,6 +417,9 @@ async fn an_archive_that_cannot_be_finished_does_not_keep_others_from_it() {
     store.create(&format!("{}-0", ids[0]), "another's".into(), sha256(b"another's")).await.unwrap();
     assert_eq!(finish(&store, &spool).await.unwrap_err().code(), "name.taken");
     assert_eq!(committed(&plain, &contents).await, 2);
+    // Nothing of ours is mixed with what is another's.
+    let his: Vec<_> = objects(&plain).await.into_keys().filter(|name| name.starts_with(&ids[0])).collect();
+    assert_eq!(his, [format!("{}-0", ids[0])]);
     assert!(objects(&held).await.keys().all(|name| name.starts_with(&ids[0])));
     // While the store is away, one attempt is enough.
     faults.fail_all(Call::Put, Failure::Lost);
@@ -343,8 +432,8 @@ async fn an_archive_that_cannot_be_finished_does_not_keep_others_from_it() {
 async fn two_runs_do_not_share_a_directory() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new").join("spool");
-    let first = Arc::new(Outbox::open(&path, ROOM).await.unwrap());
-    let refused = Outbox::open(&path, ROOM).await.unwrap_err();
+    let first = Arc::new(Spool::open(&path, ROOM, &[]).await.unwrap());
+    let refused = Spool::open(&path, ROOM, &[]).await.unwrap_err();
     assert_eq!(refused.code(), "store.locked");
     let (store, bytes) = (Store::memory(), content(1_000_000, true));
     let made = back_up(&store, &bytes, by_way_of(&first)).await.unwrap();
@@ -353,6 +442,56 @@ async fn two_runs_do_not_share_a_directory() {
     // What a killed run was writing here goes too.
     let staged = path.join(".backstay-tmp").join("half-of-a-part");
     std::fs::write(&staged, "x").unwrap();
-    let next = Arc::new(Outbox::open(&path, ROOM).await.unwrap());
+    let next = Arc::new(Spool::open(&path, ROOM, &[]).await.unwrap());
     assert!(finish(&store, &next).await.unwrap().is_empty() && !staged.exists());
+}
+
+#[tokio::test]
+async fn a_spool_is_where_its_path_says_whatever_characters_that_has() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let names: [&[u8]; 7] = [b"#1", b"a?b", b"%41", b"two words", b"file:x", b"latin1-\xe9", "\u{fc}".as_bytes()];
+    for name in names {
+        let path = folder.path().join(std::ffi::OsStr::from_bytes(name));
+        // What a path that is read as a URL would lead to: the part before, or a name with another spelling.
+        let spool = Arc::new(Spool::open(&path, ROOM, &[]).await.unwrap());
+        let (_, store, faults) = faulty();
+        faults.fail(Call::Put, 3..=usize::MAX, When::Before, Failure::Lost);
+        back_up(&store, &content(250_000, true), by_way_of(&spool)).await.unwrap_err();
+        let files = std::fs::read_dir(&path).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count();
+        assert!(files > 4, "{}: {files}", path.display());
+        faults.clear();
+        finish(&store, &spool).await.unwrap();
+    }
+    let there: std::collections::BTreeSet<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().as_bytes().to_vec()).collect();
+    assert_eq!(there, names.iter().map(|name| name.to_vec()).collect());
+}
+
+#[tokio::test]
+async fn uploads_of_others_in_a_directory_that_is_no_spool_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = folder.path().join("0f7d3f6c-5a3c-4c1a-9d2e-8f1b6f0d3a11-1795294764530-0");
+    std::fs::write(&part, "under way").unwrap();
+    let refused = Spool::open(folder.path(), ROOM, &[]).await.unwrap_err();
+    assert_eq!(refused.code(), "usage.arguments");
+    assert!(part.exists() && std::fs::read_dir(folder.path()).unwrap().count() == 1);
+}
+
+#[tokio::test]
+async fn a_spool_whose_disk_fails_is_told_as_that_and_not_as_a_store() {
+    for (call, number) in [(Call::Put, 2), (Call::Get, 3), (Call::Delete, 2), (Call::List, 1)] {
+        for kind in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::Other] {
+            let (folder, faults) = (tempfile::tempdir().unwrap(), Faults::new());
+            let disk = Store::at_directory(folder.path()).with_wrapper(|inner| faults.wrap(inner));
+            let spool = Arc::new(Spool::over(disk, ROOM));
+            faults.fail(call, number..=usize::MAX, When::Before, Failure::Io(kind));
+            let error = back_up(&Store::memory(), &content(500_000, true), by_way_of(&spool)).await.unwrap_err();
+            assert_eq!(error.code(), "io.failed", "{call:?}: {error}");
+            let hint = error.hint().unwrap();
+            assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
+            assert_eq!(hint.contains("make room"), kind == std::io::ErrorKind::StorageFull, "{hint}");
+            assert!(!hint.contains("DNS"), "{hint}");
+        }
+    }
 }

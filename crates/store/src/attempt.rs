@@ -119,6 +119,11 @@ impl Failure {
         Self { meaning: Meaning::Interrupted, ..Self::of(error, &Seen::default()) }
     }
 
+    /// What the system says of it, if it was the system that failed.
+    pub(crate) fn io_kind(&self) -> Option<io::ErrorKind> {
+        io_kinds(&self.source).last()
+    }
+
     fn of(error: object_store::Error, seen: &Seen) -> Self {
         let meaning = meaning(&error, seen);
         let of_credentials = seen.elsewhere.is_some() || causes(&error).any(is_credential_error);

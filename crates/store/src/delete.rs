@@ -38,13 +38,13 @@ impl Store {
     ///
     /// `store.denied`, `store.failed`.
     pub async fn staged(&self) -> Result<Vec<StagedFile>, Error> {
-        let Some(directory) = self.own_directory() else {
+        let Some(directory) = self.directory() else {
             return Ok(Vec::new());
         };
         let directory = directory.to_owned();
         in_background(move || staged(&directory))
             .await
-            .map_err(|error| self.file_error(error, "listing the staging folder"))
+            .map_err(|error| self.file_error(error, "listing the staging folder", ""))
     }
 
     /// Removes a file of the staging folder. One that is not there counts as removed.
@@ -54,10 +54,12 @@ impl Store {
     /// `store.denied`, `store.failed`.
     pub async fn remove_staged(&self, name: &str) -> Result<(), Error> {
         self.key(name)?;
-        let Some(directory) = self.own_directory() else {
+        let Some(directory) = self.directory() else {
             return Ok(());
         };
         let (directory, file) = (directory.to_owned(), name.to_owned());
-        in_background(move || remove_staged(&directory, &file)).await.map_err(|error| self.file_error(error, name))
+        in_background(move || remove_staged(&directory, &file))
+            .await
+            .map_err(|error| self.file_error(error, "removing", name))
     }
 }

@@ -1,7 +1,10 @@
 //! What can go wrong between Backstay and a store, as outcomes a caller can act on. Every variant has a stable dotted code and,
 //! where the user can do something about it, a hint. No variant ever holds a secret: URLs are stored without user info.
 
+use std::path::Path;
 use std::time::Duration;
+
+use crate::local;
 
 /// An error of a store operation.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +172,18 @@ pub enum Error {
         /// The operation and the object's name.
         operation: String,
     },
+    /// Work in a directory of this machine that is no store failed.
+    #[error("{operation} in {directory} failed: {detail}")]
+    Local {
+        /// The directory.
+        directory: Box<str>,
+        /// The operation and the object's name.
+        operation: Box<str>,
+        /// What the system says, for programs.
+        kind: Option<std::io::ErrorKind>,
+        /// The same in its words.
+        detail: Box<str>,
+    },
     /// The operation failed, for good or after retries.
     #[error("{operation} failed on {store}{}: {detail}", tries(*.attempts, *.elapsed))]
     Failed {
@@ -216,6 +231,7 @@ impl Error {
             Self::UnsupportedOption { .. } | Self::Unsupported { .. } | Self::TooManyBlocks { .. } => {
                 "store.unsupported"
             }
+            Self::Local { .. } => "io.failed",
             Self::ObjectMissing { .. } | Self::ShortObject { .. } | Self::Failed { .. } => "store.failed",
         }
     }
@@ -233,6 +249,7 @@ impl Error {
             Self::Locked { .. } => Some("wait until the retention period is over, or release the hold".into()),
             Self::ConditionIgnored { .. } => Some("two writers could overwrite each other here; use a store that honours if-none-match, or for a backup let the credentials list and read".into()),
             Self::Unordered { .. } => Some("use a bucket that lists by name, as all do but S3's directory buckets (Express One Zone); what is in this one can be copied to a directory and read there".into()),
+            Self::Local { kind, directory, .. } => Some(local::advice(*kind, Path::new(&**directory))),
             Self::Failed { advice, .. } => advice.as_deref().map(str::to_owned),
             Self::UnsupportedOption { .. } => Some("leave the option out for this store, or use a store that has it".into()),
             Self::TooManyBlocks { .. } => Some("a block is a part, of which an object has at most 50,000 of at most 4000 MiB: take larger ones with --part-size, or leave --single out".into()),

@@ -52,7 +52,7 @@ impl Store {
         prefix: &str,
         start_after: Option<&str>,
     ) -> BoxStream<'_, Result<ObjectInfo, Error>> {
-        match (self.pages(), self.own_directory()) {
+        match (self.pages(), self.directory()) {
             (Some(pages), _) => self.list_pages(pages, order, prefix, start_after),
             (None, Some(directory)) if !self.is_wrapped() => self.list_directory(directory, prefix, start_after),
             _ => self.list_filtered(prefix, start_after),
@@ -65,7 +65,7 @@ impl Store {
         &self,
         wanted: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> BoxStream<'_, Result<ObjectInfo, Error>> {
-        match self.own_directory() {
+        match self.directory() {
             Some(directory) if !self.is_wrapped() => self.list_files(directory, wanted),
             _ => self.list("", None).try_filter(move |object| std::future::ready(wanted(&object.name))).boxed(),
         }
@@ -180,7 +180,7 @@ impl Store {
                 etag: Some(unquoted(&entry.etag)),
                 sha256: None,
             })
-            .map_err(|error| self.file_error(error, "listing"))
+            .map_err(|error| self.file_error(error, "listing", ""))
             .boxed()
     }
 

@@ -404,6 +404,24 @@ fn entry(directory: &Path, name: Box<str>) -> io::Result<Option<Entry>> {
     }
 }
 
+/// What to do after a file operation of this kind of failure in this directory.
+pub(crate) fn advice(kind: Option<io::ErrorKind>, directory: &Path) -> String {
+    use io::ErrorKind as K;
+    let directory = directory.display();
+    match kind {
+        Some(K::StorageFull | K::QuotaExceeded) => {
+            format!("make room on the file system of {directory}, or use another one, and run it again")
+        }
+        Some(K::PermissionDenied) => format!("let the user who runs this read and write in {directory}"),
+        Some(K::ReadOnlyFilesystem) => {
+            format!(
+                "the file system of {directory} is read-only: mounted so, or since its disk failed, which the system's log says"
+            )
+        }
+        _ => format!("look at {directory}, its file system and its disk; the system's log may say more"),
+    }
+}
+
 /// Runs blocking work on tokio's threads for it.
 pub(crate) async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,

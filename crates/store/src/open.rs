@@ -16,7 +16,7 @@ use crate::attempt::{Failure, Meaning, Seen, attempt};
 use crate::creation::{Creation, ObjectOptions};
 use crate::credentials::Environment;
 use crate::interrupt::Interrupt;
-use crate::local::Local;
+use crate::local::{self, Local};
 use crate::location::{Cloud, Location, check_name};
 use crate::rate::RateLimit;
 use crate::requests::{Counters, Request, RequestCounts};
@@ -128,6 +128,8 @@ struct Inner {
     counted_by_http: bool,
     /// The object store is not the one that was opened.
     wrapped: bool,
+    /// It is no store of archives but a directory to work in.
+    workplace: bool,
     /// It was seen to overwrite although it was asked not to.
     overwriting: Arc<AtomicBool>,
 }
@@ -173,7 +175,7 @@ impl Store {
         match location {
             Location::Memory => Self::memory().told(options).with_object_options(&options.objects),
             Location::Directory(path) => {
-                Self::directory(path, &shown).told(options).with_object_options(&options.objects)
+                Self::over_directory(path, &shown).told(options).with_object_options(&options.objects)
             }
             Location::Bucket { cloud, bucket, prefix } => {
                 let opened = open_bucket(cloud, &bucket, &shown, options, env, &counters).await?;
@@ -200,6 +202,7 @@ impl Store {
                     counters,
                     counted_by_http: true,
                     wrapped: false,
+                    workplace: false,
                     overwriting: Arc::default(),
                 };
                 Ok(Self { inner: Arc::new(inner) })
@@ -215,7 +218,16 @@ impl Store {
         store
     }
 
-    fn directory(path: PathBuf, url: &str) -> Self {
+    /// A directory of this machine to work in, beside the store that a run is about. The path is taken as it is, whatever characters it has. What
+    /// fails there is told as the failure of a local file, `io.failed`: nobody is to look for a provider.
+    #[must_use]
+    pub fn at_directory(path: &Path) -> Self {
+        let mut store = Self::over_directory(path.to_owned(), &path.display().to_string());
+        store.inner_mut().workplace = true;
+        store
+    }
+
+    fn over_directory(path: PathBuf, url: &str) -> Self {
         let mut store = Self::from_object_store(Arc::new(Local::new(path.clone())), "", url);
         let inner = store.inner_mut();
         inner.container = format!("directory {url}");
@@ -253,6 +265,7 @@ impl Store {
             counters: Arc::default(),
             counted_by_http: false,
             wrapped: false,
+            workplace: false,
             overwriting: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -322,6 +335,15 @@ impl Store {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.inner.url
+    }
+
+    /// The directory, if the store is one of this machine.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.inner.backend {
+            Backend::Directory(path) => Some(path),
+            _ => None,
+        }
     }
 
     /// Whether the store is a directory of this machine.
@@ -398,14 +420,6 @@ impl Store {
         self.inner.counters.count(request);
     }
 
-    /// The directory of a local store.
-    pub(crate) fn own_directory(&self) -> Option<&Path> {
-        match &self.inner.backend {
-            Backend::Directory(path) => Some(path),
-            _ => None,
-        }
-    }
-
     /// The full key of an object.
     pub(crate) fn key(&self, name: &str) -> Result<Key, Error> {
         check_name(name)?;
@@ -442,7 +456,7 @@ impl Store {
         }
         if let Err(failure) = &mut result
             && failure.meaning == Meaning::NoObject
-            && self.own_directory().is_some_and(|directory| !directory.is_dir())
+            && self.directory().is_some_and(|directory| !directory.is_dir())
         {
             failure.meaning = Meaning::NoStore;
         }
@@ -490,6 +504,14 @@ impl Store {
     pub(crate) fn error(&self, failure: Failure, attempts: &Attempts<'_>, operation: &str) -> Error {
         let store = self.inner.url.clone();
         let operation = operation.to_owned();
+        if self.inner.workplace && failure.meaning != Meaning::Interrupted {
+            return Error::Local {
+                directory: store.into(),
+                operation: operation.into(),
+                kind: failure.io_kind(),
+                detail: failure.detail.into(),
+            };
+        }
         if failure.of_credentials {
             return Error::Credentials {
                 store,
@@ -499,12 +521,11 @@ impl Store {
                 }),
             };
         }
+        let of_directory = || self.directory().map(|directory| local::advice(failure.io_kind(), directory));
+        let advice = failure.advice.clone().or_else(of_directory).map(String::into_boxed_str);
         match failure.meaning {
             Meaning::NoStore => Error::StoreMissing { store, what: self.inner.container.clone() },
-            Meaning::Denied => {
-                let advice = failure.advice.map(String::into_boxed_str);
-                Error::Denied { store, operation, detail: failure.detail, advice }
-            }
+            Meaning::Denied => Error::Denied { store, operation, detail: failure.detail, advice },
             Meaning::Locked => Error::Locked { store, operation, detail: failure.detail },
             Meaning::Interrupted => Error::Interrupted { store, operation },
             Meaning::NoObject | Meaning::Exists | Meaning::Conflict | Meaning::Transient | Meaning::Permanent => {
@@ -515,7 +536,7 @@ impl Store {
                     elapsed: attempts.elapsed(),
                     detail: failure.detail.into(),
                     transient: matches!(failure.meaning, Meaning::Transient | Meaning::Conflict),
-                    advice: failure.advice.map(String::into_boxed_str),
+                    advice,
                     source: Some(Box::new(failure.source)),
                 }
             }

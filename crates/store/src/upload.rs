@@ -75,7 +75,7 @@ impl Store {
             Backend::Directory(directory) => {
                 let directory = directory.clone();
                 let staged = in_background(move || Staged::create(&directory)).await;
-                Target::File(Some(staged.map_err(|error| self.file_error(error, name))?))
+                Target::File(Some(staged.map_err(|error| self.file_error(error, "creating", name))?))
             }
             Backend::Cloud(_) | Backend::Other => {
                 #[cfg(feature = "azure")]
@@ -119,8 +119,8 @@ impl Store {
         Error::Unsupported { store: self.url().into(), operation }
     }
 
-    /// The error of a failed file operation, through the same eyes as everything else.
-    pub(crate) fn file_error(&self, error: std::io::Error, name: &str) -> Error {
+    /// The error of a failed file operation, through the same eyes as everything else: what was being done, and to which object.
+    pub(crate) fn file_error(&self, error: std::io::Error, doing: &str, name: &str) -> Error {
         let error = crate::local::into_object_store(error, name);
         let mut failure = crate::attempt::Failure::of_file(error);
         if failure.meaning == Meaning::NoObject {
@@ -135,7 +135,7 @@ impl Store {
         }
         let mut attempts = self.attempts();
         attempts.give_up();
-        self.error(failure, &attempts, &format!("creating {name}"))
+        self.error(failure, &attempts, format!("{doing} {name}").trim_end())
     }
 }
 
@@ -166,9 +166,9 @@ impl StreamingCreate {
         match &mut self.target {
             Target::Memory(buffer) => buffer.extend_from_slice(&bytes),
             Target::File(slot) => {
-                let mut staged = slot.take().ok_or_else(|| self.store.file_error(lost(), &self.name))?;
+                let mut staged = slot.take().ok_or_else(|| self.store.file_error(lost(), "creating", &self.name))?;
                 let written = in_background(move || staged.write(&bytes).map(|()| staged)).await;
-                *slot = Some(written.map_err(|error| self.store.file_error(error, &self.name))?);
+                *slot = Some(written.map_err(|error| self.store.file_error(error, "creating", &self.name))?);
             }
             #[cfg(feature = "azure")]
             Target::Blocks(blocks) => blocks.send(&self.store, &self.name, bytes).await?,
@@ -194,13 +194,13 @@ impl StreamingCreate {
                     }
                 }
             }
-            Target::File(None) => Err(store.file_error(lost(), &name)),
+            Target::File(None) => Err(store.file_error(lost(), "creating", &name)),
             Target::File(Some(staged)) => {
                 let published = {
                     let name = name.clone();
                     in_background(move || staged.publish(&name, false)).await
                 };
-                published.map(|()| Created::New).map_err(|error| store.file_error(error, &name))
+                published.map(|()| Created::New).map_err(|error| store.file_error(error, "creating", &name))
             }
             #[cfg(feature = "azure")]
             Target::Blocks(blocks) => blocks.commit(&store, &name).await,

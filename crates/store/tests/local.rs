@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use backstay_store::{Created, Environment, Store, StoreOptions};
+use backstay_testkit::faults::{Call, Failure, Faults};
 use backstay_testkit::{contract, sha256};
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -385,4 +386,66 @@ async fn killed_inner() {
     for n in 0.. {
         store.create(&format!("x-{round}-{n}"), body.clone(), sha256(&body)).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_directory_that_fails_is_told_as_a_store_or_as_a_place_to_work_in_and_never_as_a_provider() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    for (kind, advised) in [
+        (std::io::ErrorKind::StorageFull, "make room"),
+        (std::io::ErrorKind::QuotaExceeded, "make room"),
+        (std::io::ErrorKind::Other, "disk"),
+        (std::io::ErrorKind::PermissionDenied, "the user who runs this"),
+        (std::io::ErrorKind::ReadOnlyFilesystem, "read-only"),
+    ] {
+        let denied = matches!(kind, std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem);
+        let as_a_store = if denied { "store.denied" } else { "store.failed" };
+        for (store, code) in [(open(path).await, as_a_store), (Store::at_directory(directory.path()), "io.failed")] {
+            let faults = Faults::new();
+            let store = store.with_wrapper(|inner| faults.wrap(inner));
+            for call in [Call::Put, Call::Get, Call::Head, Call::List, Call::Delete] {
+                faults.fail_all(call, Failure::Io(kind));
+            }
+            for error in [
+                store.create("x-0", "body".into(), sha256(b"body")).await.unwrap_err(),
+                store.get("x-0", 1).await.unwrap_err(),
+                store.head("x-0").await.unwrap_err(),
+                store.get_range("x-0", 0..1).await.unwrap_err(),
+                store.delete("x-0").await.unwrap_err(),
+                store.list("", None).try_collect::<Vec<_>>().await.unwrap_err(),
+            ] {
+                let hint = error.hint().unwrap();
+                assert_eq!(error.code(), code, "{error}");
+                assert!(hint.contains(advised) && hint.contains(path), "{kind:?}: {hint}");
+                assert!(error.to_string().contains(path), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_is_taken_by_its_path_whatever_characters_that_has() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let names: [&[u8]; 6] = [b"#1", b"a?b", b"%41", b"two words", b"s3:", b"latin1-\xe9"];
+    for name in names {
+        let path = directory.path().join(std::ffi::OsStr::from_bytes(name));
+        let store = Store::at_directory(&path);
+        store.create("x-0", "body".into(), sha256(b"body")).await.unwrap();
+        assert!(path.join("x-0").is_file() && store.directory() == Some(&path), "{}", path.display());
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), names.len());
+}
+
+#[tokio::test]
+async fn what_was_being_done_when_a_file_operation_failed_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    // A file where a folder should be.
+    fs::write(directory.path().join(".backstay-tmp"), "").unwrap();
+    let store = Store::at_directory(directory.path());
+    let told = |error: backstay_store::Error| error.to_string();
+    assert!(told(store.staged().await.unwrap_err()).starts_with("listing the staging folder in "));
+    assert!(told(store.remove_staged("x").await.unwrap_err()).starts_with("removing x in "));
+    assert!(told(store.create_streaming("x").await.unwrap_err()).starts_with("creating x in "));
 }

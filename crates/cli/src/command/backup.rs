@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use age::secrecy::ExposeSecret as _;
+use backstay::backup::spool::Spool;
 use backstay::backup::{Also, BackupOptions, Format, Missed, Padding, Receipt};
 use backstay::chunk::{Checks, EndMarker, Facts};
 use backstay::copy::CopyOptions;
 use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::layout::UPLOADS;
-use backstay::outbox::Outbox;
 use backstay::patience::STALL;
 use backstay::resume::Resumed;
 use backstay::source::Source;
@@ -151,12 +151,14 @@ pub(crate) struct Backup {
     /// Fail as soon as one of the two stores does
     #[arg(long, help_heading = "A second store")]
     also_required: bool,
-    /// Keep sealed parts in this directory until the store has them: the source then waits less for a slow store, and an upload that is
-    /// interrupted after the source has ended goes on when the command runs again. Needs a store that keeps conditions; not with
-    /// --also or --single
+    /// Keep sealed parts in this directory until the store has them: the source then waits less for a slow store, and not for one that is away as
+    /// long as there is room; an upload that is interrupted after the source has ended goes on when the command runs again. The directory is
+    /// made, or is empty, or was a spool before: what lies in it and cannot be finished is deleted. Needs a store that keeps
+    /// conditions; not with --also or --single
     #[arg(long, value_name = "DIR", help_heading = "A spool")]
     spool: Option<PathBuf>,
-    /// The most bytes of parts in the spool; when it is full, the source waits for the store
+    /// The most bytes of parts in the spool; when it is full, the source waits for the store, and the run fails only if a part is not
+    /// taken then either, with all retries
     #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = parse_some_size, help_heading = "A spool")]
     spool_size: u64,
     /// Send what an interrupted run left complete in the spool, and back up nothing
@@ -267,7 +269,7 @@ impl Backup {
             return Err(Failure::usage("--also-required needs a second store: give one with --also"));
         }
         if let Some(folder) = &self.spool {
-            let spool = Arc::new(Outbox::open(folder, self.spool_size).await?);
+            let spool = Arc::new(Spool::open(folder, self.spool_size, &[&store]).await?);
             let transfers = CopyOptions { memory: session.global.memory, transfers: self.uploads };
             send_leftovers(&store, &spool, &transfers, session).await?;
             options.spool = Some(spool);
@@ -307,8 +309,8 @@ impl Backup {
                 "--resume needs the spool of the interrupted run: give its directory with --spool",
             ));
         };
-        let spool = Arc::new(Outbox::open(folder, self.spool_size).await?);
         let store = session.store().await?;
+        let spool = Arc::new(Spool::open(folder, self.spool_size, &[&store]).await?);
         let options = CopyOptions { memory: session.global.memory, transfers: self.uploads };
         let resumed = backstay::resume(&store, &spool, &options, &session.context, session.observer()).await?;
         session.output.end();
@@ -427,7 +429,7 @@ fn refuse_with_spool(also: Option<&str>, single: bool) -> Result<()> {
 }
 
 /// What an earlier run left in the spool goes first. When that fails, the new backup is made all the same.
-async fn send_leftovers(store: &Store, spool: &Arc<Outbox>, options: &CopyOptions, session: &Session) -> Result<()> {
+async fn send_leftovers(store: &Store, spool: &Arc<Spool>, options: &CopyOptions, session: &Session) -> Result<()> {
     match backstay::resume(store, spool, options, &session.context, session.observer()).await {
         Ok(resumed) => {
             for done in resumed {

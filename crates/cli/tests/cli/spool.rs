@@ -135,3 +135,56 @@ fn a_spool_is_refused_where_it_does_not_fit_and_comes_from_a_file_too() {
     backup(&[]).env("BACKSTAY_SPOOL", place.path("other")).good();
     assert!(place.path("other").is_dir());
 }
+
+#[test]
+fn a_directory_that_is_no_spool_or_is_the_store_is_refused_and_left_as_it_was() {
+    let place = Place::new();
+    let backup = |arguments: &[&str]| {
+        place.run(["backup", "--name", "pg-main", "-r", &place.recipient]).args(arguments).stdin("content")
+    };
+    let refused = |arguments: &[&str]| backup(arguments).fails("usage.arguments", 2);
+    // Of a store that is not there yet nothing is made.
+    refused(&["--spool", "store"]).says("is the store").says("a directory of its own");
+    assert!(!place.store().exists());
+    // Another writer's upload, which no manifest commits yet.
+    let part = "others/0f7d3f6c-5a3c-4c1a-9d2e-8f1b6f0d3a11-1795294764530-0";
+    place.write(part, "under way");
+    let told = refused(&["--spool", "others"]);
+    told.says("is not marked as a spool").says("is deleted").says(".backstay-lock");
+    place.run(["backup", "--resume", "--spool", "others"]).fails("usage.arguments", 2);
+    assert!(place.path(part).exists() && std::fs::read_dir(place.path("others")).unwrap().count() == 1);
+    backup(&[]).good();
+    std::os::unix::fs::symlink(place.store(), place.path("link")).unwrap();
+    let before = place.objects();
+    for path in ["store", "link", "link/."] {
+        refused(&["--spool", path]).says("is the store");
+        place.run(["backup", "--resume", "--spool", path]).fails("usage.arguments", 2).says("is the store");
+    }
+    assert!(place.objects() == before && !place.path("store/.backstay-lock").exists());
+    // A spool stays one, and one that an earlier version made is marked as well.
+    place.write("earlier/.backstay-lock", "");
+    place.write("earlier/0f7d3f6c-5a3c-4c1a-9d2e-8f1b6f0d3a11-1795294764530-0", "cut");
+    backup(&["--spool", "earlier"]).good().says("was not complete in the spool and is cleared away");
+    backup(&["--spool", "earlier"]).good();
+}
+
+#[test]
+fn a_spool_is_where_its_path_says_whatever_characters_that_has() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = Place::new();
+    let names: [&[u8]; 5] = [b"#1", b"a?b", b"%41", b"two words", b"latin1-\xe9"];
+    // What a path that is read as a URL leads to is somebody else's, and nothing of it may be touched.
+    let part = "spools/0f7d3f6c-5a3c-4c1a-9d2e-8f1b6f0d3a11-1795294764530-0";
+    place.write(part, "under way");
+    for name in names {
+        let path = place.path("spools").join(std::ffi::OsStr::from_bytes(name));
+        let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--spool"]);
+        run.arg(&path).stdin("content").good();
+        assert!(path.join(".backstay-tmp").is_dir(), "{}", path.display());
+        let id = place.objects().into_iter().find_map(|name| Some(name.strip_suffix(".json")?.to_owned())).unwrap();
+        let run = place.run(["cat", &id, "-i", "key.txt", "--atomic", "--spool-dir"]);
+        assert_eq!(run.arg(&path).good().stdout, b"content");
+    }
+    assert_eq!(std::fs::read(place.path(part)).unwrap(), b"under way");
+    assert_eq!(std::fs::read_dir(place.path("spools")).unwrap().count(), names.len() + 1);
+}

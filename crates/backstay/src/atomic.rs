@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use backstay_store::{Environment, Store, StoreOptions};
+use backstay_store::Store;
 use futures::TryStreamExt as _;
 
 use crate::archive::Archive;
@@ -17,7 +17,7 @@ use crate::restore::{RestoreOptions, fetcher};
 use crate::unfinished::{Noted, Unfinished};
 
 /// A store of one archive on this machine.
-pub(crate) struct Spool {
+pub(crate) struct Kept {
     pub(crate) store: Store,
     _folder: Folder,
 }
@@ -42,24 +42,22 @@ pub(crate) async fn fetch(
     options: &RestoreOptions,
     context: &Context,
     observer: &Arc<dyn Observer>,
-) -> Result<Spool> {
+) -> Result<Kept> {
     let parent = options.spool_dir.clone().unwrap_or_else(std::env::temp_dir);
     let name = backstay_format::text::to_hex(&context.random::<8>());
     let path = parent.join(format!("backstay-{name}"));
     std::fs::create_dir(&path)
         .map_err(|source| Error::Io { what: format!("the spool {} cannot be created", path.display()), source })?;
     let folder = Folder { _noted: Unfinished::Folder(path.clone()).note(), path };
-    let url = folder.path.to_string_lossy().into_owned();
-    let spooled = Store::open(&url, &StoreOptions::default(), &Environment::current()).await?;
-    let spool = Spool { store: spooled, _folder: folder };
+    let kept = Kept { store: Store::at_directory(&folder.path), _folder: folder };
     let fetcher = fetcher(store, options, context, observer);
     for part in archive.parts() {
-        let mut object = spool.store.create_streaming(&part.name).await?;
+        let mut object = kept.store.create_streaming(&part.name).await?;
         let mut pieces = fetcher.raw(part);
         while let Some(piece) = pieces.try_next().await? {
             object.write(piece.bytes).await?;
         }
         object.commit().await?;
     }
-    Ok(spool)
+    Ok(kept)
 }

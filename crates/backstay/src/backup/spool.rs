@@ -8,30 +8,36 @@
 //! It holds ciphertext only, never a secret; therefore the manifest is kept in two versions, for whoever finishes may learn that an
 //! answer of the store could not be confirmed, which the manifest then has to say, and has no key to seal it with.
 
+mod directory;
+pub(crate) mod sender;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backstay_format::manifest::MAX_MANIFEST;
 use backstay_format::schedule::sha256;
 use backstay_format::{ArchiveId, ObjectName};
-use backstay_store::{Environment, Store, StoreOptions};
+use backstay_store::{Error as StoreError, Store};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 
+use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
 
-/// The file that whoever works with the spool holds a lock on.
-const LOCK: &str = ".backstay-lock";
+/// How long a store that is away is left alone before it is tried again.
+const REST: Duration = Duration::from_secs(60);
 
 /// A spool that nobody else works with meanwhile.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct Spool {
     store: Store,
     room: u64,
-    /// Held as long as this lives; the system lets go of it whatever ends the process.
+    rest: Duration,
+    /// Held as long as this lives.
     _lock: Option<File>,
 }
 
@@ -44,29 +50,30 @@ pub(crate) struct Waiting {
     pub(crate) complete: bool,
 }
 
-impl Outbox {
-    /// Opens the spool in this directory, which is made if need be; `room` is the most bytes of parts that it may hold.
+impl Spool {
+    /// Opens the spool in this directory, which is made if need be, for a run with these stores; `room` is the most bytes of parts that it may
+    /// hold.
     ///
     /// # Errors
-    /// `store.locked` while another run works with it, `io.failed`.
-    pub async fn open(folder: &Path, room: u64) -> Result<Outbox> {
-        let failed = |source| Error::Io { what: format!("the spool {} cannot be opened", folder.display()), source };
-        fs::create_dir_all(folder).map_err(failed)?;
-        let lock = File::options().create(true).append(true).open(folder.join(LOCK)).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::SpoolLocked { folder: folder.display().to_string() }),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
-        let url = format!("file://{}", fs::canonicalize(folder).map_err(failed)?.display());
-        let store = Store::open(&url, &StoreOptions::default(), &Environment::default()).await?;
-        Ok(Outbox { store, room, _lock: Some(lock) })
+    /// `usage.arguments` if the directory is one of the stores, or holds something and is not marked as a spool: what lies in one and cannot be
+    /// finished is deleted. `store.locked` while another run works with it; `io.failed`.
+    pub async fn open(folder: &Path, room: u64, stores: &[&Store]) -> Result<Spool> {
+        let lock = directory::take(folder, stores)?;
+        let folder = fs::canonicalize(folder)
+            .map_err(|source| Error::Io { what: format!("the spool {} cannot be found", folder.display()), source })?;
+        Ok(Spool { _lock: Some(lock), ..Spool::over(Store::at_directory(&folder), room) })
     }
 
     /// A spool in any store, for tests.
     #[must_use]
-    pub fn over(store: Store, room: u64) -> Outbox {
-        Outbox { store, room, _lock: None }
+    pub fn over(store: Store, room: u64) -> Spool {
+        Spool { store, room, rest: REST, _lock: None }
+    }
+
+    /// The same, but a store that is away is left alone for so long, instead of a minute, before it is tried again.
+    #[must_use]
+    pub fn with_rest(self, rest: Duration) -> Spool {
+        Spool { rest, ..self }
     }
 
     /// Where it is, as messages show it.
@@ -79,6 +86,11 @@ impl Outbox {
         self.room
     }
 
+    /// How long a store that is away is left alone.
+    pub(crate) fn rest(&self) -> Duration {
+        self.rest
+    }
+
     /// Makes an object durable here.
     pub(crate) async fn keep(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {
         self.store.create(name, bytes, sha256).await?;
@@ -86,13 +98,22 @@ impl Outbox {
     }
 
     /// A part as it was kept; nothing else may have the name.
-    pub(crate) async fn take(&self, name: &str, size: u64, expected: &[u8; 32]) -> Result<Bytes> {
-        let bytes = self.store.get_range(name, 0..size).await?;
-        if sha256(&bytes) == *expected {
+    pub(crate) async fn take(&self, name: &str, size: u64, expected: [u8; 32], cpu: &Cpu) -> Result<Bytes> {
+        let damaged = |why: String| Error::Io {
+            what: format!("{name} in the spool {} is damaged", self.url()),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidData, why),
+        };
+        let bytes = match self.store.get_range(name, 0..size).await {
+            Err(error @ (StoreError::ObjectMissing { .. } | StoreError::ShortObject { .. })) => {
+                return Err(damaged(error.to_string()));
+            }
+            bytes => bytes?,
+        };
+        let hashed = bytes.clone();
+        if cpu.run(move || sha256(&hashed)).await? == expected {
             return Ok(bytes);
         }
-        let why = std::io::Error::new(std::io::ErrorKind::InvalidData, "its bytes are not those that were sealed");
-        Err(Error::Io { what: format!("{name} in the spool {} is damaged", self.url()), source: why })
+        Err(damaged("its bytes are not those that were sealed".to_owned()))
     }
 
     pub(crate) async fn forget(&self, name: &str) -> Result<()> {
@@ -100,9 +121,19 @@ impl Outbox {
     }
 
     /// Keeps both versions of the manifest; once the second call has succeeded the archive is complete here.
-    pub(crate) async fn keep_manifests(&self, id: &ArchiveId, plain: &Bytes, unconfirmed: &Bytes) -> Result<()> {
-        self.keep(&variant(id), unconfirmed.clone(), sha256(unconfirmed)).await?;
-        self.keep(&id.manifest(), plain.clone(), sha256(plain)).await
+    pub(crate) async fn keep_manifests(
+        &self,
+        id: &ArchiveId,
+        plain: &Bytes,
+        unconfirmed: &Bytes,
+        cpu: &Cpu,
+    ) -> Result<()> {
+        for (name, bytes) in [(variant(id), unconfirmed), (id.manifest(), plain)] {
+            let hashed = bytes.clone();
+            let digest = cpu.run(move || sha256(&hashed)).await?;
+            self.keep(&name, bytes.clone(), digest).await?;
+        }
+        Ok(())
     }
 
     /// The manifest to commit.
@@ -125,18 +156,14 @@ impl Outbox {
     pub(crate) async fn waiting(&self) -> Result<BTreeMap<ArchiveId, Waiting>> {
         let mut waiting: BTreeMap<ArchiveId, Waiting> = BTreeMap::new();
         let mut objects = self.store.list("", None);
-        loop {
-            let object = match objects.try_next().await {
-                Ok(Some(object)) => object,
-                Ok(None) | Err(backstay_store::Error::StoreMissing { .. }) => return Ok(waiting),
-                Err(error) => return Err(error.into()),
-            };
+        while let Some(object) = objects.try_next().await? {
             match ObjectName::parse(&object.name) {
                 ObjectName::Part { id, n, .. } => drop(waiting.entry(id).or_default().parts.insert(n, object.size)),
                 ObjectName::Manifest(id) => waiting.entry(id).or_default().complete = true,
                 _ => {}
             }
         }
+        Ok(waiting)
     }
 
     /// Removes what is here of an archive that cannot be finished.
@@ -152,15 +179,11 @@ impl Outbox {
     async fn drop_variants(&self) -> Result<()> {
         let mut objects = self.store.list("", None);
         let mut ids = (BTreeSet::new(), BTreeSet::new());
-        loop {
-            match objects.try_next().await {
-                Ok(Some(object)) => match ObjectName::parse(&object.name) {
-                    ObjectName::Unknown(id) if object.name == variant(&id) => drop(ids.0.insert(id)),
-                    ObjectName::Manifest(id) => drop(ids.1.insert(id)),
-                    _ => {}
-                },
-                Ok(None) | Err(backstay_store::Error::StoreMissing { .. }) => break,
-                Err(error) => return Err(error.into()),
+        while let Some(object) = objects.try_next().await? {
+            match ObjectName::parse(&object.name) {
+                ObjectName::Unknown(id) if object.name == variant(&id) => drop(ids.0.insert(id)),
+                ObjectName::Manifest(id) => drop(ids.1.insert(id)),
+                _ => {}
             }
         }
         for id in ids.0.difference(&ids.1) {
@@ -194,4 +217,28 @@ impl Outbox {
 /// Where the manifest is kept that says `unconfirmed`.
 fn variant(id: &ArchiveId) -> String {
     format!("{id}.unconfirmed.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn parts_and_manifests_are_hashed_on_the_pool() {
+        let (spool, cpu) = (Spool::over(Store::memory(), 1 << 20), Cpu::start(Some(1)).unwrap());
+        let (id, body): (ArchiveId, _) =
+            ("f1e2d3c4-0000-4000-8000-000000000000-1795294764530".parse().unwrap(), Bytes::from("body"));
+        spool.keep("part", body.clone(), sha256(&body)).await.unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = cpu.run(move || held.recv());
+        // With the pool's one thread taken, nothing that computes there can end.
+        let moment = Duration::from_millis(200);
+        let taking = spool.take("part", 4, sha256(&body), &cpu);
+        assert!(tokio::time::timeout(moment, taking).await.is_err(), "it was computed elsewhere");
+        let keeping = spool.keep_manifests(&id, &body, &body, &cpu);
+        assert!(tokio::time::timeout(moment, keeping).await.is_err(), "it was computed elsewhere");
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert_eq!(spool.take("part", 4, sha256(&body), &cpu).await.unwrap(), body);
+    }
 }

@@ -1,10 +1,12 @@
 //! The uploader stage with a spool: each part is made durable on this machine first and then becomes an object, so that the stream
 //! goes on while the store is slow, or away for longer than its retries last, as long as the spool has room.
 //!
-//! A full spool holds the source back until the store has taken something. When the store has gone and the spool is full, there is
-//! nowhere to go, and the run ends with the store's fault.
+//! A store that is away is tried again now and then, with one part, and when it takes that, all goes on; so an outage costs no more of the spool
+//! than what came meanwhile. A full spool holds the source back until the store has taken something. Only when a part is not
+//! taken either that is tried, with all its retries, from then on, is there nowhere to go, and the run ends with the store's fault.
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::sync::Arc;
 
 use backstay_format::ArchiveId;
@@ -13,7 +15,9 @@ use backstay_format::schedule::sha256;
 use backstay_store::{Created, Error as StoreError, Store};
 use bytes::Bytes;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
+use super::Spool;
 use crate::claim::nothing_else_is_named;
 use crate::context::Context;
 use crate::cpu::Cpu;
@@ -21,7 +25,6 @@ use crate::destinations::Destinations;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::observe::{Event, Observer};
-use crate::outbox::Outbox;
 use crate::pack::Packed;
 use crate::parts::Totals;
 
@@ -30,14 +33,14 @@ use crate::parts::Totals;
 pub(crate) struct Line {
     pub(crate) id: ArchiveId,
     pub(crate) destinations: Destinations,
-    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) cpu: Cpu,
     pub(crate) observer: Arc<dyn Observer>,
 }
 
 /// Parts on their way through the spool.
-pub(crate) struct Spooled {
+pub(crate) struct Sender {
     line: Line,
-    cpu: Cpu,
     /// Uploads in flight, at most `limit`; aborted when this is dropped.
     uploads: JoinSet<Sent>,
     limit: usize,
@@ -48,46 +51,62 @@ pub(crate) struct Spooled {
     /// Parts in the spool whose upload has not begun, by index from the first part on.
     waiting: VecDeque<u32>,
     totals: Totals,
-    /// Why the store is thought to be away.
-    away: Option<Error>,
+    /// The store has answered for part 0. Until then no other part is sent: if another writer has the id, nothing of ours is mixed with his.
+    claimed: bool,
+    /// The store is thought to be away.
+    away: Option<Away>,
     /// The source has ended: nothing comes any more that the spool would be needed for.
     ended: bool,
+}
+
+/// A store that did not take a part, however often it was asked.
+struct Away {
+    error: Error,
+    /// When it is tried again.
+    again: Instant,
 }
 
 /// How an upload went: the outer error is the spool's, the inner one the store's.
 struct Sent {
     n: u32,
+    /// It was begun when the source had ended.
+    last: bool,
     result: Result<Result<Created>>,
 }
 
-impl Spooled {
+impl Sender {
     /// For an archive that begins now. Clears the spool of what cannot be finished; there must be room for a part beside the rest.
-    pub(crate) async fn begin(line: Line, cpu: Cpu, layout: Layout) -> Result<Spooled> {
-        let (held, room, part) = (line.outbox.tidy(&line.observer).await?, line.outbox.room(), layout.part_size());
+    pub(crate) async fn begin(line: Line, layout: Layout) -> Result<Sender> {
+        let (held, room, part) = (line.spool.tidy(&line.observer).await?, line.spool.room(), layout.part_size());
         if held + part > room {
-            let spool = line.outbox.url();
+            let spool = line.spool.url();
             let why =
                 format!("the spool {spool} has room for {room} bytes, of which {held} are taken; a part has {part}");
             return Err(Error::Usage { why });
         }
-        Ok(Spooled::empty(line, cpu, layout.uploads, held))
+        Ok(Sender::empty(line, layout.uploads, held))
     }
 
-    fn empty(line: Line, cpu: Cpu, limit: usize, held: u64) -> Spooled {
-        let (uploads, entries, waiting, totals) = (JoinSet::new(), Vec::new(), VecDeque::new(), Totals::default());
-        Spooled { line, cpu, uploads, limit, held, entries, waiting, totals, away: None, ended: false }
+    fn empty(line: Line, limit: usize, held: u64) -> Sender {
+        Sender {
+            line,
+            uploads: JoinSet::new(),
+            limit,
+            held,
+            entries: Vec::new(),
+            waiting: VecDeque::new(),
+            totals: Totals::default(),
+            claimed: false,
+            away: None,
+            ended: false,
+        }
     }
 
     /// For an archive that is complete in the spool, of whose parts these are still there.
-    pub(crate) fn resume(
-        line: Line,
-        cpu: Cpu,
-        limit: usize,
-        entries: Vec<PartEntry>,
-        waiting: VecDeque<u32>,
-    ) -> Spooled {
+    pub(crate) fn resume(line: Line, limit: usize, entries: Vec<PartEntry>, waiting: VecDeque<u32>) -> Sender {
         let there = entries.len() - waiting.len();
-        let mut resumed = Spooled { entries, waiting, ..Spooled::empty(line, cpu, limit, 0) };
+        let mut resumed = Sender { entries, waiting, ..Sender::empty(line, limit, 0) };
+        resumed.claimed = !resumed.waiting.contains(&0);
         resumed.totals.parts = u32::try_from(there).unwrap_or(u32::MAX);
         resumed.held = resumed.waiting.iter().map(|n| resumed.entries[*n as usize].size).sum();
         resumed.totals.stored = resumed.entries.iter().map(|entry| entry.size).sum::<u64>() - resumed.held;
@@ -107,19 +126,16 @@ impl Spooled {
     pub(crate) async fn put(&mut self, part: Packed) -> Result<Option<Vec<u8>>> {
         let Packed { n, rnd, bytes } = part;
         let size = bytes.len() as u64;
-        while self.held + size > self.line.outbox.room() {
-            self.make_room(size).await?;
-        }
+        self.make_room(size).await?;
         let body = Bytes::from(bytes);
-        let hashed = body.clone();
-        let digest = self.cpu.run(move || sha256(&hashed)).await?;
-        self.line.outbox.keep(&self.line.id.part(n), body.clone(), digest).await?;
+        let sha256 = digest(&body, &self.line.cpu).await?;
+        self.line.spool.keep(&self.line.id.part(n), body.clone(), sha256).await?;
         self.held += size;
-        self.entries.push(PartEntry { size, rnd, sha256: digest });
+        self.entries.push(PartEntry { size, rnd, sha256 });
         self.waiting.push_back(n);
         self.begin_uploads();
         if n == 0 {
-            // Alone until it is answered: if another writer has the id, nothing of ours is mixed with his.
+            // The id is taken, or is not, before more is sealed for it.
             self.one_done().await?;
         }
         Ok(body.try_into_mut().ok().map(Vec::from))
@@ -134,41 +150,85 @@ impl Spooled {
         Ok(())
     }
 
-    async fn make_room(&mut self, size: u64) -> Result<()> {
-        if !self.uploads.is_empty() {
-            return self.one_done().await;
-        }
-        let (spool, room) = (self.line.outbox.url(), self.line.outbox.room());
-        match self.away.take() {
-            Some(error) => {
-                let text = format!(
-                    "the spool {spool} is full and the store does not take anything: --spool-size allows {room} bytes"
-                );
-                self.line.observer.event(&Event::Warning { code: None, text });
-                Err(error)
+    /// Goes on with sending while the source gives nothing. Ends when something has changed, and not before; may be dropped at any time.
+    pub(crate) async fn advance(&mut self) -> Result<()> {
+        let again = match &self.away {
+            Some(away) if self.uploads.is_empty() && !self.waiting.is_empty() => Some(away.again),
+            _ => None,
+        };
+        let rested = async {
+            match again {
+                Some(again) => sleep_until(again).await,
+                None => pending().await,
             }
-            None => Err(Error::Usage {
-                why: format!("a part of {size} bytes does not fit into the spool {spool} of {room}"),
-            }),
+        };
+        tokio::select! {
+            Some(sent) = self.uploads.join_next() => self.note(sent)?,
+            () = rested => {}
         }
+        self.begin_uploads();
+        Ok(())
+    }
+
+    /// Waits until the spool has room for a part of this size.
+    ///
+    /// # Errors
+    /// The store's fault, if it did not take a part either that was tried, with all retries, when the spool was full already.
+    async fn make_room(&mut self, size: u64) -> Result<()> {
+        let (spool, room) = (self.line.spool.url().to_owned(), self.line.spool.room());
+        let mut tried = false;
+        while self.held + size > room {
+            if self.uploads.is_empty() {
+                if self.waiting.is_empty() {
+                    let why = format!("a part of {size} bytes does not fit into the spool {spool} of {room}");
+                    return Err(Error::Usage { why });
+                }
+                if let Some(Away { error, again }) = self.away.take() {
+                    if tried {
+                        let text = format!(
+                            "the spool {spool} is full and the store does not take anything: --spool-size allows {room} bytes"
+                        );
+                        self.line.observer.event(&Event::Warning { code: None, text });
+                        return Err(error);
+                    }
+                    let text = format!("the spool {spool} is full: the source waits while the store is tried again");
+                    self.line.observer.event(&Event::Note { text });
+                    self.away = Some(Away { error, again: again.min(Instant::now()) });
+                    tried = true;
+                }
+                self.begin_uploads();
+            }
+            self.one_done().await?;
+            tried &= self.away.is_some();
+        }
+        Ok(())
     }
 
     fn begin_uploads(&mut self) {
-        while self.away.is_none() && self.uploads.len() < self.limit {
+        let at_once = match &self.away {
+            // What is not sent by then is left to the next run.
+            Some(_) if self.ended => 0,
+            Some(away) if away.again > Instant::now() => 0,
+            // One part finds out whether it is back.
+            Some(_) => 1,
+            None if !self.claimed => 1,
+            None => self.limit,
+        };
+        while self.uploads.len() < at_once {
             let Some(n) = self.waiting.pop_front() else { return };
             let PartEntry { size, sha256, .. } = self.entries[n as usize];
-            let (line, name) = (self.line.clone(), self.line.id.part(n));
+            let (line, name, last) = (self.line.clone(), self.line.id.part(n), self.ended);
             self.uploads.spawn(async move {
                 let result = async {
-                    let bytes = line.outbox.take(&name, size, &sha256).await?;
+                    let bytes = line.spool.take(&name, size, sha256, &line.cpu).await?;
                     let created = match line.destinations.create(&name, &bytes, sha256, n == 0).await {
                         Ok(created) => created,
                         Err(error) => return Ok(Err(error)),
                     };
-                    line.outbox.forget(&name).await?;
+                    line.spool.forget(&name).await?;
                     Ok(Ok(created))
                 };
-                Sent { n, result: result.await }
+                Sent { n, last, result: result.await }
             });
         }
     }
@@ -182,27 +242,34 @@ impl Spooled {
     }
 
     fn note(&mut self, sent: std::result::Result<Sent, JoinError>) -> Result<()> {
-        let Sent { n, result } =
+        let Sent { n, last, result } =
             sent.map_err(|error| Error::Internal { why: format!("an upload was lost: {error}") })?;
         let size = self.entries[n as usize].size;
         match result? {
             Ok(created) => {
                 self.held -= size;
+                self.claimed |= n == 0;
                 self.totals.parts += 1;
                 self.totals.stored += size;
                 self.totals.unconfirmed |= created == Created::Unconfirmed;
                 self.line.observer.event(&Event::PartStored { n, size });
+                if !self.ended && self.away.take().is_some() {
+                    let text = "the store takes parts again".to_owned();
+                    self.line.observer.event(&Event::Note { text });
+                }
                 Ok(())
             }
             Err(error @ Error::Store(_)) if is_passing(&error) => {
                 self.waiting.push_front(n);
-                if self.ended {
-                    self.away.get_or_insert(error);
-                } else if self.away.is_none() {
-                    let text = format!("{error}; the backup goes on into the spool {}", self.line.outbox.url());
-                    self.line.observer.event(&Event::Warning { code: Some(error.code()), text });
-                    self.away = Some(error);
+                if self.ended && !last {
+                    // It gets another chance, as what was waiting does.
+                    return Ok(());
                 }
+                if self.away.is_none() && !self.ended {
+                    let text = format!("{error}; the backup goes on into the spool {}", self.line.spool.url());
+                    self.line.observer.event(&Event::Warning { code: Some(error.code()), text });
+                }
+                self.away = Some(Away { error, again: Instant::now() + self.line.spool.rest() });
                 Ok(())
             }
             Err(error) => Err(error),
@@ -212,7 +279,7 @@ impl Spooled {
     /// The source has ended well: makes both versions of the manifest durable here. From now on, everything that goes wrong can be
     /// made up for.
     pub(crate) async fn keep(&self, manifest: &Bytes, doubtful: &Bytes) -> Result<()> {
-        self.line.outbox.keep_manifests(&self.line.id, manifest, doubtful).await
+        self.line.spool.keep_manifests(&self.line.id, manifest, doubtful, &self.line.cpu).await
     }
 
     /// Sends what is only in the spool, and commits the archive with the manifest that is there.
@@ -220,8 +287,8 @@ impl Spooled {
     /// # Errors
     /// Whatever keeps the store from having all of it; the spool then still has what it lacks, which the observer is told.
     pub(crate) async fn send_and_commit(self, store: &Store, context: &Context) -> Result<(Created, Totals)> {
-        let Line { id, outbox, observer, .. } = self.line.clone();
-        let left = format!("{id} is complete in the spool {}: `backstay backup --resume` sends the rest", outbox.url());
+        let Line { id, spool, observer, .. } = self.line.clone();
+        let left = format!("{id} is complete in the spool {}: `backstay backup --resume` sends the rest", spool.url());
         let sent = tokio::select! {
             biased;
             sent = self.send(store) => sent,
@@ -238,24 +305,29 @@ impl Spooled {
         while !self.uploads.is_empty() {
             self.one_done().await?;
         }
-        if let Some(error) = self.away {
+        if let Some(Away { error, .. }) = self.away {
             return Err(error);
         }
-        let Line { id, destinations, outbox, .. } = &self.line;
+        let Line { id, destinations, spool, cpu, .. } = &self.line;
         nothing_else_is_named(store, id, &self.entries, false, true).await?;
-        let manifest = outbox.manifest(id, self.totals.unconfirmed).await?;
-        let created = match destinations.commit(id, &manifest, sha256(&manifest), &self.cpu).await {
+        let manifest = spool.manifest(id, self.totals.unconfirmed).await?;
+        let created = match destinations.commit(id, &manifest, digest(&manifest, cpu).await?, cpu).await {
             // It may have been committed before, by a run that had more to say and did not live to clear the spool.
             Err(error @ Error::Store(StoreError::NameTaken { .. })) if !self.totals.unconfirmed => {
-                let other = outbox.manifest(id, true).await?;
+                let other = spool.manifest(id, true).await?;
                 self.totals.unconfirmed = true;
-                destinations.commit(id, &other, sha256(&other), &self.cpu).await.map_err(|_| error)?
+                destinations.commit(id, &other, digest(&other, cpu).await?, cpu).await.map_err(|_| error)?
             }
             created => created?,
         };
-        outbox.done(id).await?;
+        spool.done(id).await?;
         Ok((created, self.totals))
     }
+}
+
+async fn digest(bytes: &Bytes, cpu: &Cpu) -> Result<[u8; 32]> {
+    let bytes = bytes.clone();
+    cpu.run(move || sha256(&bytes)).await
 }
 
 /// Whether the store may take it later.
