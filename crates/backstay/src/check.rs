@@ -25,7 +25,7 @@ pub enum Verdict {
     Good,
     /// It cannot be told, or does not apply.
     Unknown,
-    /// Backups work, and something should be done.
+    /// Something should be done: about the store, or with another credential.
     Warning,
     /// Backups do not work here.
     Bad,
@@ -163,11 +163,13 @@ impl Probe<'_> {
             // Neither the one nor the other: whoever this is, the store does not know it.
             Err(error) if self.listing == Listing::Refused => return Err(error.into()),
             Err(error) if is_refusal(&error) => {
-                self.report.add(
-                    "create",
-                    Verdict::Unknown,
-                    "this credential may not create objects, so that no backup is made with it",
-                );
+                // Right for a reader's credential, which may be checked on purpose; but nobody is to take it for one that makes backups.
+                self.report.items.push(Item {
+                    what: "create",
+                    verdict: Verdict::Warning,
+                    text: "this credential may not create objects, so that no backup is made with it".to_owned(),
+                    code: Some(error.code()),
+                });
                 return Ok(());
             }
             Err(error) => return Err(error.into()),

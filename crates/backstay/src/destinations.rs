@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use backstay_format::ArchiveId;
 use backstay_format::manifest::PartEntry;
+use backstay_format::text::to_hex;
 use backstay_store::{Created, Error as StoreError, Store};
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
@@ -19,6 +20,7 @@ use crate::claim::{self, Ours};
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::observe::{Event, Observer};
+use crate::place;
 
 /// A second store for the same archive.
 #[derive(Debug, Clone)]
@@ -113,7 +115,7 @@ impl Destinations {
     /// is accounted for from here on.
     ///
     /// # Errors
-    /// Those of [`Destinations::create`].
+    /// Those of [`Destinations::create`], and `usage.arguments` when both stores are one under two names.
     pub(crate) async fn claim(
         &self,
         id: &ArchiveId,
@@ -140,9 +142,35 @@ impl Destinations {
                     created => Ok(created?),
                 }
             };
-            self.of_one(destination, claim).await
+            // A name that is taken may be so by the other store, if both are one.
+            match self.of_one(destination, claim).await {
+                Err(error @ Error::Store(StoreError::NameTaken { .. })) => Ok(Err(error)),
+                Err(error) => Err(error),
+                Ok(created) => Ok(Ok(created)),
+            }
         });
-        self.merged(try_join_all(claims).await?)
+        let claims: Vec<Result<Option<Created>>> = try_join_all(claims).await?;
+        self.demand_two_places(part, &claims).await?;
+        self.merged(claims.into_iter().collect::<Result<_>>()?)
+    }
+
+    /// Two stores that each took part 0 anew, and keep conditions, are two. Otherwise it is tried.
+    async fn demand_two_places(&self, part: &Ours, claims: &[Result<Option<Created>>]) -> Result<()> {
+        let [first, second] = &self.each[..] else { return Ok(()) };
+        let is_doubted = |(destination, claim): (&Destination, &Result<Option<Created>>)| match claim {
+            Ok(Some(Created::New)) => destination.overwrites.load(Ordering::Relaxed),
+            Ok(Some(_)) | Err(_) => true,
+            Ok(None) => false,
+        };
+        // No other run has this part: its first line holds our id.
+        let mark = to_hex(&part.sha256[..16]);
+        if self.each.iter().zip(claims).any(is_doubted)
+            && place::tried(&first.store, &second.store, &mark).await == Some(true)
+        {
+            let (first, second) = (first.store.url().to_owned(), second.store.url().to_owned());
+            return Err(Error::OnePlace { first, second });
+        }
+        Ok(())
     }
 
     fn warn_of_overwriting(&self, store: &Store) {

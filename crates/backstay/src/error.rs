@@ -22,6 +22,8 @@ pub enum Error {
     Selector { given: String, why: String },
     #[error("{why}")]
     Usage { why: String },
+    #[error("{first} and {second} are one store under two names: there would be one copy and not two")]
+    OnePlace { first: String, second: String },
     #[error("{} MiB of memory are needed, {} MiB are allowed", needed.div_ceil(MIB), given / MIB)]
     Memory {
         needed: u64,
@@ -100,7 +102,10 @@ impl Error {
             Error::Store(error) => error.code(),
             Error::ArchiveNotFound { .. } => "archive.not-found",
             Error::Selector { .. } => "usage.selector",
-            Error::Usage { .. } | Error::SpoolIsForeign { .. } | Error::SpoolIsStore { .. } => "usage.arguments",
+            Error::Usage { .. }
+            | Error::OnePlace { .. }
+            | Error::SpoolIsForeign { .. }
+            | Error::SpoolIsStore { .. } => "usage.arguments",
             Error::Memory { .. } => "usage.memory",
             Error::SourceFailed { .. } | Error::SourceRead { .. } => "source.failed",
             Error::SourceEmpty => "source.empty",
@@ -162,6 +167,9 @@ impl Error {
         match self {
             Error::Store(error) => error.hint(),
             Error::Unmended { first, .. } => first.hint(),
+            Error::OnePlace { .. } => {
+                Some("give another store, in another bucket or directory, as the second one".to_owned())
+            }
             Error::Memory { needed, part: None, .. } => {
                 Some(format!("raise --memory to at least {}MiB", needed.div_ceil(MIB)))
             }

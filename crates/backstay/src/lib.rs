@@ -38,6 +38,7 @@ mod pack;
 pub mod partial;
 mod parts;
 pub mod patience;
+pub mod place;
 pub mod policy;
 mod range;
 pub mod reassemble;

@@ -38,6 +38,8 @@ pub enum Target {
     /// The standard input of this program with these arguments, whose failure is ours. If the content is not whole it is ended together with
     /// everything that it started; see [`adopt_orphans`](crate::offspring::adopt_orphans).
     Command(Vec<OsString>),
+    /// The same with its output on our standard error: standard output is for a result.
+    CommandAside(Vec<OsString>),
     /// Anything else that can be written.
     Writer(Box<dyn Write + Send>),
 }
@@ -78,19 +80,11 @@ impl Output {
                 let partial = PartialFile::create(&path, context).map_err(|source| failed(&path, source))?;
                 (Box::new(Arc::clone(partial.file())), End::Name(partial))
             }
-            Target::Command(words) => {
-                let before = Before::now();
-                let (mut child, command) = spawn(&words, |command| {
-                    command.stdin(Stdio::piped());
-                })
-                .map_err(|(command, why)| Error::TargetFailed { command, how: format!("does not start: {why}") })?;
-                let offspring = Arc::new(before.started(child.id()));
-                let noted = Unfinished::Command(Arc::clone(&offspring)).note();
-                let fed = Some(Fed { offspring, _noted: noted });
-                let stdin = child.stdin.take().and_then(|stdin| stdin.into_owned_fd().ok());
-                let stdin =
-                    stdin.ok_or_else(|| Error::Internal { why: "a command's input cannot be written".to_owned() })?;
-                (Box::new(File::from(stdin)), End::Wait { child: Box::new(child), command, fed })
+            Target::Command(words) => Output::command(&words, Stdio::inherit())?,
+            Target::CommandAside(words) => {
+                let aside = io::stderr().as_fd().try_clone_to_owned();
+                let aside = aside.map_err(|source| Error::Io { what: "the standard error".to_owned(), source })?;
+                Output::command(&words, aside.into())?
             }
         };
         let (pieces, waiting) = mpsc::channel(WAITING);
@@ -99,6 +93,21 @@ impl Output {
             .spawn(move || write_all(writer, waiting))
             .map_err(|error| Error::Internal { why: format!("the writing thread does not start: {error}") })?;
         Ok(Output { pieces: Some(pieces), thread: Some(thread), end })
+    }
+
+    /// Starts a command that reads what is written.
+    fn command(words: &[OsString], stdout: Stdio) -> Result<(Box<dyn Write + Send>, End)> {
+        let before = Before::now();
+        let (mut child, command) = spawn(words, |command| {
+            command.stdin(Stdio::piped()).stdout(stdout);
+        })
+        .map_err(|(command, why)| Error::TargetFailed { command, how: format!("does not start: {why}") })?;
+        let offspring = Arc::new(before.started(child.id()));
+        let noted = Unfinished::Command(Arc::clone(&offspring)).note();
+        let fed = Some(Fed { offspring, _noted: noted });
+        let stdin = child.stdin.take().and_then(|stdin| stdin.into_owned_fd().ok());
+        let stdin = stdin.ok_or_else(|| Error::Internal { why: "a command's input cannot be written".to_owned() })?;
+        Ok((Box::new(File::from(stdin)), End::Wait { child: Box::new(child), command, fed }))
     }
 
     /// Writes the next piece, waiting while others are being written.

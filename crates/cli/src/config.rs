@@ -9,7 +9,7 @@ mod file;
 mod option;
 mod place;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 use crate::args::{Cli, Global};
 use crate::failure::{Failure, Result};
 
+use option::Rivals;
 pub(crate) use option::{Table, variable};
 pub(crate) use place::Places;
 
@@ -63,6 +64,19 @@ impl fmt::Display for Origin {
     }
 }
 
+impl Origin {
+    /// How to do without an option that stands there.
+    fn without(&self, key: &str) -> String {
+        match self {
+            Origin::Environment(variable) => format!("unset {variable}"),
+            Origin::File(_) | Origin::Profile(..) => {
+                format!("take `{key}` out of {self}, or name another file with --config")
+            }
+            Origin::Default | Origin::CommandLine => format!("leave `{key}` out"),
+        }
+    }
+}
+
 /// An option's values and where they were found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
@@ -87,13 +101,14 @@ pub(crate) struct Settings {
 impl Settings {
     /// Collects what the command line, the environment and the files say.
     ///
-    /// `matches` is the command line, parsed once without any of the others.
+    /// `matches` is the command line, parsed by `command` once without any of the others.
     pub(crate) fn resolve(
         table: &Table,
+        command: &Command,
         matches: &ArgMatches,
         environment: &[(OsString, OsString)],
     ) -> Result<Settings> {
-        let given = given(table, matches);
+        let Given { options: given, positional, rivals } = Given::of(table, command, matches);
         let (variables, warnings) = environment::read(table, environment)?;
         let single =
             |key: &str| given.get(key).or(variables.get(key)).and_then(|setting| setting.values.first().cloned());
@@ -108,7 +123,8 @@ impl Settings {
         for stronger in [variables, given] {
             set.extend(stronger);
         }
-        Ok(Settings { set: exclude(table, set)?, profile, files, warnings, read })
+        let set = exclude(&rivals, &positional, set)?;
+        Ok(Settings { set, profile, files, warnings, read })
     }
 
     /// The command with everything that the command line left open filled in.
@@ -126,7 +142,7 @@ impl Settings {
         if !self.read.iter().any(|file| file.has(name)) {
             return Ok(None);
         }
-        let set = exclude(&Table::of(&Cli::command()), file::layered(&self.read, Some(name))?)?;
+        let set = exclude(&Rivals::of(&Cli::command()), &BTreeMap::new(), file::layered(&self.read, Some(name))?)?;
         Ok(Some(Settings { set, profile: Some(name.to_owned()), ..Settings::default() }))
     }
 
@@ -150,45 +166,76 @@ impl Settings {
 }
 
 /// What stands on the command line itself.
-fn given(table: &Table, matches: &ArgMatches) -> BTreeMap<String, Setting> {
-    let mut given = BTreeMap::new();
-    let mut level = Some(matches);
-    while let Some(matches) = level {
-        for id in matches.ids().map(clap::Id::as_str) {
-            if !table.contains(id) || matches.value_source(id) != Some(ValueSource::CommandLine) {
-                continue;
-            }
-            let values = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned());
-            let values: Vec<_> = values.collect();
-            // A switch has no value on the command line.
-            let values = if values.is_empty() { vec!["true".to_owned()] } else { values };
-            given.insert(id.to_owned(), Setting { values, origin: Origin::CommandLine });
-        }
-        level = matches.subcommand().map(|(_, matches)| matches);
-    }
-    given
+#[derive(Debug, Default)]
+struct Given {
+    options: BTreeMap<String, Setting>,
+    /// Arguments without a name, as help calls them.
+    positional: BTreeMap<String, String>,
+    /// What excludes what in the verb.
+    rivals: BTreeSet<Rivals>,
 }
 
-/// Of options that exclude each other the one from the stronger place stays; from places of one rank that is an error.
-fn exclude(table: &Table, mut set: BTreeMap<String, Setting>) -> Result<BTreeMap<String, Setting>> {
-    let mut silenced = Vec::new();
-    for (key, setting) in set.iter().filter(|(_, setting)| setting.values != ["false"]) {
-        for (other, rival) in table.rivals(key).filter_map(|other| set.get_key_value(other)) {
-            if rival.values == ["false"] {
-                continue;
+impl Given {
+    fn of(table: &Table, command: &Command, matches: &ArgMatches) -> Given {
+        let mut given = Given::default();
+        let mut level = Some((command, matches));
+        while let Some((command, matches)) = level {
+            let is_given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            for id in matches.ids().map(clap::Id::as_str).filter(|id| table.contains(id) && is_given(id)) {
+                let values =
+                    matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned());
+                let values: Vec<_> = values.collect();
+                // A switch has no value on the command line.
+                let values = if values.is_empty() { vec!["true".to_owned()] } else { values };
+                given.options.insert(id.to_owned(), Setting { values, origin: Origin::CommandLine });
             }
-            match setting.origin.rank().cmp(&rival.origin.rank()) {
-                std::cmp::Ordering::Greater => silenced.push(other.clone()),
-                std::cmp::Ordering::Less => silenced.push(key.clone()),
-                // The command line's own conflicts are clap's to report.
-                std::cmp::Ordering::Equal if setting.origin == Origin::CommandLine => {}
-                std::cmp::Ordering::Equal => {
-                    let message =
-                        format!("`{key}` ({}) and `{other}` ({}) exclude each other", setting.origin, rival.origin);
-                    return Err(Failure::new("usage.config", message));
-                }
+            for arg in command.get_positionals().filter(|arg| is_given(arg.get_id().as_str())) {
+                let shown = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+                given.positional.insert(arg.get_id().to_string(), shown.unwrap_or_default());
             }
+            given.rivals.extend(Rivals::of(command));
+            level = matches.subcommand().and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches)));
         }
+        given
+    }
+}
+
+/// Of options that exclude each other the one from the stronger place stays, where it takes the other's place, and nothing is stronger than what stands on
+/// the command line. From places of one rank, or where the weaker one would be dropped without anything in its place, that is an error:
+/// somebody relies on that second store or that check.
+fn exclude(
+    rivals: &BTreeSet<Rivals>,
+    positional: &BTreeMap<String, String>,
+    mut set: BTreeMap<String, Setting>,
+) -> Result<BTreeMap<String, Setting>> {
+    let origin = |key: &str| match positional.contains_key(key) {
+        true => Some(Origin::CommandLine),
+        false => set.get(key).filter(|setting| setting.values != ["false"]).map(|setting| setting.origin.clone()),
+    };
+    let shown = |key: &str, origin: &Origin| match (positional.get(key), origin) {
+        (Some(name), _) => format!("{name} (command line)"),
+        (None, Origin::CommandLine) => format!("--{} (command line)", key.replace('_', "-")),
+        (None, origin) => format!("`{key}` ({origin})"),
+    };
+    let mut silenced = Vec::new();
+    for pair in rivals {
+        let Rivals(one, other) = pair;
+        let (Some(of_one), Some(of_other)) = (origin(one), origin(other)) else { continue };
+        let (weak, of_weak) = if of_one.rank() < of_other.rank() { (one, &of_one) } else { (other, &of_other) };
+        if *of_weak == Origin::CommandLine {
+            // The command line's own conflicts are clap's to report.
+            continue;
+        }
+        if of_one.rank() != of_other.rank() && pair.are_alternatives() {
+            silenced.push(weak.clone());
+            continue;
+        }
+        let code = match of_one == Origin::CommandLine || of_other == Origin::CommandLine {
+            true => "usage.arguments",
+            false => "usage.config",
+        };
+        let message = format!("{} and {} exclude each other", shown(one, &of_one), shown(other, &of_other));
+        return Err(Failure::new(code, message).with_hint(of_weak.without(weak)));
     }
     for key in silenced {
         set.remove(&key);

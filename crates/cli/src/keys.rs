@@ -14,6 +14,7 @@ use std::sync::Arc;
 use age::secrecy::ExposeSecret as _;
 use backstay_format::key::Keyring;
 use backstay_format::openssl::Password;
+use backstay_format::text::from_hex;
 use zeroize::Zeroizing;
 
 use crate::args::unlock::Unlock;
@@ -42,9 +43,23 @@ pub(crate) fn keyring(unlock: &Unlock, output: &Arc<Output>) -> Result<Keyring> 
     Ok(keyring)
 }
 
+/// Whether what should be the name of a file is a secret itself, which no message may repeat.
+pub(crate) fn is_key(text: &str) -> bool {
+    let text = text.trim();
+    let begins = |with: &str| text.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
+    begins("AGE-SECRET-KEY-") || begins("AGE-PLUGIN-") || begins("-----BEGIN ") || from_hex::<32>(text).is_some()
+}
+
 /// A file with keys, whole.
 pub(crate) fn read_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let failed = |error: &std::io::Error| {
+        if path.to_str().is_some_and(is_key) {
+            return Failure::new("usage.recipient", "a secret key was given in place of the name of a file with it")
+                .because("others on this machine can read arguments and variables")
+                .with_hint(
+                    "write the key into a file that nobody else can read and give its name; better, make a new key",
+                );
+        }
         Failure::new("usage.recipient", format!("the key file {} cannot be read", path.display()))
             .because(error.to_string())
     };

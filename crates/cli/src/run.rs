@@ -62,7 +62,7 @@ fn parse(arguments: &[OsString], environment: &[(OsString, OsString)]) -> Result
         Ok(matches) => matches,
         Err(error) => return usage(&error).map(|()| None),
     };
-    let settings = Settings::resolve(&table, &matches, environment)?;
+    let settings = Settings::resolve(&table, &command, &matches, environment)?;
     let filled =
         settings.fill(command).try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     match filled {
@@ -85,6 +85,10 @@ fn usage(error: &clap::Error) -> Result<()> {
             let mut failure = Failure::usage(message.trim_end_matches(':'));
             for line in lines {
                 match line.strip_prefix("tip: ") {
+                    // After `--` it would be a command to run.
+                    Some(tip) if tip.contains("use '-- -") => {
+                        failure = failure.with_hint("a value that begins with a hyphen is given as --option=VALUE");
+                    }
                     Some(tip) => failure = failure.with_hint(tip),
                     None if line.starts_with("For more information") => {}
                     None => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use backstay::Context;
 use backstay::observe::{Event, Observer};
+use backstay_format::ArchiveId;
 use backstay_store::{Addressing, Environment, RateLimit, Retry, Store, StoreOptions, Watch};
 
 use crate::args::{AddressingStyle, Global};
@@ -21,6 +22,11 @@ fn reach(global: &Global, options: &mut StoreOptions) -> Result<()> {
     options.requester_pays = global.requester_pays;
     options.objects = global.objects.options()?;
     Ok(())
+}
+
+fn one_place(first: &Store, second: &Store) -> Failure {
+    let (first, second) = (first.url().to_owned(), second.url().to_owned());
+    backstay::Error::OnePlace { first, second }.into()
 }
 
 /// A run's surroundings.
@@ -67,8 +73,8 @@ impl Session {
     /// that stand there, else the one at this URL. As with git's remotes, a name goes before a path that is called the same.
     ///
     /// # Errors
-    /// `usage.config` when the profile names no store, `usage.arguments` when it is the run's own, and what the store has to say.
-    pub(crate) async fn second(&self, given: &str, own: &Store) -> Result<Store> {
+    /// `usage.config` when the profile names no store, `usage.arguments` when it is the run's `own`, and what the store has to say.
+    pub(crate) async fn second(&self, given: &str, own: Option<&Store>) -> Result<Store> {
         let global = match self.settings.of_profile(given)? {
             Some(profile) => profile.global()?,
             None => self.reaching(given)?,
@@ -81,10 +87,31 @@ impl Session {
             return Err(failure.with_hint(format!("write `store = \"…\"` into [profile.{given}], or give a URL")));
         }
         let store = self.open(&global).await?;
-        if store.url() == own.url() {
-            return Err(Failure::usage(format!("{} is given as both the first and the second store", own.url())));
+        match own {
+            Some(own) if own.url() == store.url() => {
+                Err(Failure::usage(format!("{} is given as both the first and the second store", own.url())))
+            }
+            Some(own) if own.is_same_place(&store) == Some(true) => Err(one_place(own, &store)),
+            _ => Ok(store),
         }
-        Ok(store)
+    }
+
+    /// Refuses a second store that turns out to be the first one by another name: two servers' names can be one server. `written` is the one that
+    /// this run writes to, and `id` an archive that it is about.
+    ///
+    /// # Errors
+    /// `usage.arguments`.
+    pub(crate) async fn demand_two(&self, written: &Store, read: &Store, id: &ArchiveId) -> Result<()> {
+        match backstay::place::are_one(written, read, id, &self.context).await? {
+            true => Err(one_place(read, written)),
+            false => Ok(()),
+        }
+    }
+
+    /// The URL of the store that is given beside the run's own.
+    pub(crate) fn second_url(&self, given: &str) -> Result<String> {
+        let of_profile = self.settings.of_profile(given)?.map(|profile| profile.global()).transpose()?;
+        Ok(of_profile.and_then(|global| global.store).unwrap_or_else(|| given.to_owned()))
     }
 
     /// This run's options for another URL. What they say of the server, the region, the credentials and the objects is about stores of
@@ -114,6 +141,10 @@ impl Session {
             observer.event(&Event::Retry { store, operation, attempt, pause, cause });
         }));
         let url = global.store.as_deref().unwrap_or_default();
+        if matches!(url, "memory:" | "memory://") {
+            let failure = Failure::new("usage.store-url", "what is stored in `memory:` is gone with the process");
+            return Err(failure.with_hint("give a directory or a bucket; a directory of that name is ./memory:"));
+        }
         let store = Store::open(url, &options, &Environment::current()).await?;
         match store.credential_source() {
             Some(source) => tracing::info!("the store is {}, with credentials from {source}", store.url()),

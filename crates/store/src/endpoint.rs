@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::Error;
+use crate::location::without_secrets;
 
 /// `http(s)://host[:port][/path]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,9 +15,8 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let invalid = |reason: &str| {
-            // The user info, if that is what is wrong with it, may be a secret.
-            let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
-            Error::Url { url: shown.into(), reason: reason.into() }
+            // The user info or the query, if that is what is wrong with it, may be a secret.
+            Error::Url { url: without_secrets(text), reason: reason.into() }
         };
         let url = Url::parse(text).map_err(|error| invalid(&format!("not an endpoint url: {error}")))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -102,9 +102,16 @@ mod tests {
 
     #[test]
     fn what_is_no_endpoint_is_refused() {
-        for text in
-            ["", "s3.example.com", "127.0.0.1:9000", "ftp://h", "http://h/?x", "http://h/#x", "http://user:hunter2@h"]
-        {
+        for text in [
+            "",
+            "s3.example.com",
+            "127.0.0.1:9000",
+            "ftp://h",
+            "http://h/?sig=hunter2",
+            "http://h/#x",
+            "http://user:hunter2@h",
+            "user:hunter2@h",
+        ] {
             let error = Endpoint::parse(text).unwrap_err();
             assert_eq!(error.code(), "usage.store-url", "{text}");
             assert!(!error.to_string().contains("hunter2"));

@@ -69,6 +69,7 @@ pub use download::ObjectInfo;
 pub use error::Error;
 pub use interrupt::Interrupt;
 pub use local::StagedFile;
+pub use location::without_secrets;
 pub use open::{Addressing, Store, StoreOptions};
 pub use rate::RateLimit;
 pub use requests::RequestCounts;

@@ -4,6 +4,7 @@
 //! directory, are synced, and appear under their name in one step that fails if the name is taken. A killed writer leaves at most a
 //! file in that folder.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -445,6 +446,21 @@ pub(crate) fn into_object_store(error: io::Error, name: &str) -> object_store::E
     }
 }
 
+/// What a directory is whatever it is called: the number of the nearest ancestor that is there, and the names below it.
+pub(crate) fn identity(directory: &Path) -> Option<(u64, u64, Vec<OsString>)> {
+    let absolute = std::path::absolute(directory).ok()?;
+    let mut below = Vec::new();
+    let mut at: &Path = &absolute;
+    loop {
+        if let Ok(metadata) = fs::metadata(at) {
+            below.reverse();
+            return Some((metadata.dev(), metadata.ino(), below));
+        }
+        below.push(at.file_name()?.to_owned());
+        at = at.parent()?;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -462,6 +478,23 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
             assert_eq!(fs::read_to_string(&target).unwrap(), "new");
         }
+    }
+
+    #[test]
+    fn a_directory_is_the_same_by_every_name() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        fs::create_dir(path("there")).unwrap();
+        std::os::unix::fs::symlink(path("there"), path("link")).unwrap();
+        let there = identity(&path("there"));
+        assert!(there.is_some());
+        for same in ["link", "./there/.", "link/../there", "there/"] {
+            assert_eq!(identity(&path(same)), there, "{same}");
+        }
+        // What is not there yet.
+        assert_eq!(identity(&path("link/new/s")), identity(&path("there/./new//s")));
+        assert_ne!(identity(&path("there/new")), identity(&path("there/other")));
+        assert_ne!(identity(&path("there/new")), there);
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Cloud {
 impl Location {
     /// Reads a store URL or a plain path.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
-        let invalid = |reason: &str| Error::Url { url: without_user_info(text), reason: reason.into() };
+        let invalid = |reason: &str| Error::Url { url: without_secrets(text), reason: reason.into() };
         if text.is_empty() {
             return Err(invalid("it is empty"));
         }
@@ -51,7 +51,10 @@ impl Location {
             return Ok(Self::Memory);
         }
         let Some((scheme, rest)) = scheme(text) else {
-            return Ok(Self::Directory(PathBuf::from(text)));
+            return match word_before_colon(text) {
+                None => Ok(Self::Directory(PathBuf::from(text))),
+                Some((word, rest)) => Err(invalid(&meant(word, rest))),
+            };
         };
         let cloud = match scheme {
             "file" => {
@@ -95,22 +98,50 @@ impl Location {
 /// Splits `scheme://rest`; a path like `./a:b` has no scheme.
 fn scheme(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once("://")?;
-    let plausible = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    plausible.then_some((scheme, rest))
+    is_scheme(scheme).then_some((scheme, rest))
+}
+
+/// Splits `word:rest`, as restic and rclone name buckets. With a slash before the colon it is a path.
+fn word_before_colon(text: &str) -> Option<(&str, &str)> {
+    let (word, rest) = text.split_once(':')?;
+    is_scheme(word).then_some((word, rest))
+}
+
+/// What was most likely meant by `word:rest`, which as the name of a directory would be made without a word.
+fn meant(word: &str, rest: &str) -> String {
+    let bucket = rest.trim_start_matches('/');
+    let url = match word.to_ascii_lowercase().as_str() {
+        "s3" => format!("s3://{bucket}"),
+        "gs" | "gcs" => format!("gs://{bucket}"),
+        "az" | "azure" | "azureblob" => format!("az://{bucket}"),
+        "file" => format!("file:///{bucket}"),
+        _ => return format!("`{word}:` is no kind of store; a directory of that name is ./{word}:…"),
+    };
+    match rest.contains(['@', '?', '#']) {
+        true => "it is neither a url nor a path".to_owned(),
+        false => format!("as a url it is {url}, and a directory of that name is ./{word}:{rest}"),
+    }
+}
+
+fn is_scheme(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
 fn file_path(text: &str) -> Option<PathBuf> {
     url::Url::parse(text).ok()?.to_file_path().ok()
 }
 
-fn without_user_info(text: &str) -> String {
-    match (text.find("://"), text.find('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 <= at => {
-            format!("{}…{}", &text[..scheme + 3], &text[at..])
-        }
-        _ => text.into(),
-    }
+/// A URL as messages may show it: without what stands before the host, which may be a key, and without the query, which may be a signature.
+#[must_use]
+pub fn without_secrets(text: &str) -> String {
+    let (text, query) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
+    let host = text.find("://").map(|scheme| scheme + 3).or_else(|| Some(text.find(':')? + 1));
+    let shown = match (host, text.rfind('@')) {
+        (Some(host), Some(at)) if host <= at => format!("{}…{}", &text[..host], &text[at..]),
+        _ => text.to_owned(),
+    };
+    if query.is_empty() { shown } else { format!("{shown}{}…", &query[..1]) }
 }
 
 /// Checks an object's name: the names of the archive format all pass, and so does whatever else may lie in a bucket.
@@ -155,6 +186,8 @@ mod tests {
             ("file:///srv/a%20b", Location::Directory("/srv/a b".into())),
             ("/srv/a b#1", Location::Directory("/srv/a b#1".into())),
             ("relative/x:y", Location::Directory("relative/x:y".into())),
+            ("./s3:b", Location::Directory("./s3:b".into())),
+            ("12:30", Location::Directory("12:30".into())),
             ("memory:", Location::Memory),
         ] {
             assert_eq!(Location::parse(text).unwrap(), location, "{text}");
@@ -178,8 +211,35 @@ mod tests {
             assert_eq!(error.code(), "usage.store-url", "{text}");
             assert!(error.hint().is_some());
         }
-        let error = Location::parse("s3://AKIA:hunter2@b/p").unwrap_err();
-        assert!(!error.to_string().contains("hunter2"), "{error}");
+        for text in [
+            "s3://AKIA:hunter2@b/p",
+            "az://c/p?sv=1&sig=hunter2",
+            "https://a.blob.core.windows.net/c?sig=hunter2",
+            "az://c/p#hunter2",
+            "rest:https://u:hunter2@h/",
+            "s3:AKIA:hunter2@b",
+        ] {
+            let error = Location::parse(text).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_programs_name_of_a_bucket_is_no_directory() {
+        for (text, told) in [
+            ("s3:mybucket", "s3://mybucket"),
+            ("S3:b", "./S3:b"),
+            ("s3:/b/p", "s3://b/p"),
+            ("gs:b", "gs://b"),
+            ("azure:c:/", "az://c"),
+            ("file:srv", "file:///srv"),
+            ("b2:x", "./b2:"),
+            ("c:/windows", "./c:"),
+        ] {
+            let error = Location::parse(text).unwrap_err();
+            assert_eq!(error.code(), "usage.store-url", "{text}");
+            assert!(error.to_string().contains(told), "{error}");
+        }
     }
 
     #[test]

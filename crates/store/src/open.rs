@@ -16,7 +16,7 @@ use crate::attempt::{Failure, Meaning, Seen, attempt};
 use crate::creation::{Creation, ObjectOptions};
 use crate::credentials::Environment;
 use crate::interrupt::Interrupt;
-use crate::local::{self, Local};
+use crate::local::{self, Local, identity};
 use crate::location::{Cloud, Location, check_name};
 use crate::rate::RateLimit;
 use crate::requests::{Counters, Request, RequestCounts};
@@ -342,6 +342,17 @@ impl Store {
     pub fn directory(&self) -> Option<&Path> {
         match &self.inner.backend {
             Backend::Directory(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Whether both are one place, however each is spelled, as far as that can be told without a request: a directory is known by its number in the
+    /// file system, a bucket's server may have several names.
+    #[must_use]
+    pub fn is_same_place(&self, other: &Self) -> Option<bool> {
+        match (&self.inner.backend, &other.inner.backend) {
+            (Backend::Directory(one), Backend::Directory(other)) => Some(identity(one)? == identity(other)?),
+            _ if self.inner.url == other.inner.url => Some(true),
             _ => None,
         }
     }

@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+/// A segment of content, which is the least that a part holds.
+const SMALLEST_PART: u64 = 64 << 10;
+
 /// Reads a size: `64MiB`, `64M` and `64m` are 64 × 2^20, `64MB` is 64 × 10^6, no unit is bytes.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let refuse = || format!("`{text}` is not a size such as 64MiB, 64M or 67108864");
@@ -31,6 +34,14 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 /// Reads a size of at least one byte.
 pub(crate) fn parse_some_size(text: &str) -> Result<u64, String> {
     parse_size(text).and_then(|size| if size == 0 { Err("it must be more than 0".to_owned()) } else { Ok(size) })
+}
+
+/// Reads the size of a part, which has at least one segment.
+pub(crate) fn parse_part_size(text: &str) -> Result<u64, String> {
+    match parse_size(text)? {
+        size if size < SMALLEST_PART => Err(format!("a part has at least {} KiB", SMALLEST_PART >> 10)),
+        size => Ok(size),
+    }
 }
 
 /// Reads a duration: `90s`, `30m`, `12h`, `7d`, `4w`, `1y` (365 days).
@@ -111,6 +122,15 @@ mod tests {
         for text in ["", "M", "1.5G", "-1", "1X", "64MiBs", "99999999999999T", "０"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_part_has_a_least_size() {
+        assert_eq!(parse_part_size("64KiB"), Ok(64 << 10));
+        for text in ["64", "65535", "0"] {
+            assert!(parse_part_size(text).unwrap_err().contains("64 KiB"), "{text}");
+        }
+        assert!(parse_part_size("much").unwrap_err().contains("not a size"));
     }
 
     #[test]

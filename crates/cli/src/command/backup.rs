@@ -1,6 +1,7 @@
 //! `backup`: a stream becomes an archive, a PostgreSQL server a backup set.
 
 mod postgres;
+mod stores;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use age::secrecy::ExposeSecret as _;
 use backstay::backup::spool::Spool;
-use backstay::backup::{Also, BackupOptions, Format, Missed, Padding, Receipt};
+use backstay::backup::{BackupOptions, Format, Missed, Padding, Receipt};
 use backstay::chunk::{Checks, EndMarker, Facts};
 use backstay::copy::CopyOptions;
 use backstay::effort::Level;
@@ -33,13 +34,14 @@ use serde::Serialize;
 
 use crate::args::format::{Derivation, FormatName};
 use crate::args::unlock::Passphrase;
-use crate::args::value::{parse_cores, parse_size, parse_some_size};
+use crate::args::value::{parse_cores, parse_part_size, parse_size, parse_some_size};
 use crate::failure::{Failure, Result};
 use crate::keys::{self, Purpose};
 use crate::output::Size;
 use crate::output::human::{Elapsed, count};
 use crate::run::Status;
 use crate::session::Session;
+use stores::Stores;
 
 /// The archive is there, but not in both of its stores.
 const DEGRADED: Status = 3;
@@ -136,16 +138,16 @@ pub(crate) struct Backup {
     /// Hide the size: padme hides most of it for a few percent, part rounds up to whole parts [default: none]
     #[arg(long, value_name = "HOW", help_heading = "Format")]
     pad: Option<Pad>,
-    /// The size of a stored part, at most 4 GiB [default: 16 MiB, or up to 64 MiB in the openssl format; less if the memory is short, more if it
+    /// The size of a stored part, at least 64KiB and at most 4 GiB [default: 16 MiB, or up to 64 MiB in the openssl format; less if the memory is short, more if it
     /// is known that very much will come]
-    #[arg(long, value_name = "SIZE", value_parser = parse_some_size, help_heading = "Format")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_part_size, help_heading = "Format")]
     part_size: Option<u64>,
     /// The most uploads at the same time
     #[arg(long, value_name = "N", default_value_t = UPLOADS, value_parser = parse_cores, help_heading = "Format")]
     uploads: usize,
     /// A second store for the same archive, written in the same pass: its URL, or the name of a [profile.NAME] of the configuration,
-    /// whose store, server, region and credentials it then is. If one of the two stores fails, the backup goes on with the other
-    /// and ends with status 3; the slower one sets the pace
+    /// whose store, server, region and credentials it then is. If one of the two stores fails, or its credentials cannot be had, the backup goes
+    /// on with the other and ends with status 3; the slower one sets the pace
     #[arg(long, value_name = "URL|NAME", conflicts_with = "single", help_heading = "A second store")]
     also: Option<String>,
     /// Fail as soon as one of the two stores does
@@ -218,6 +220,10 @@ impl Backup {
             None => backstay::guid::from_name(&name)?,
         };
         self.postgres.check(session)?;
+        if self.allow_empty && self.min_size > 0 {
+            let failure = Failure::usage("--allow-empty and --min-size contradict each other");
+            return Err(failure.with_hint("leave one of them out, also in the configuration: `backstay config show --origin` says where they are from"));
+        }
         if self.command.is_empty() && !self.postgres.are_wanted() && io::stdin().is_terminal() {
             let failure = Failure::new("usage.terminal", "the backup would be read from the terminal");
             return Err(failure.with_hint("give the command that produces the data after `--`, or pipe the data in"));
@@ -261,13 +267,14 @@ impl Backup {
         if self.spool.is_some() {
             refuse_with_spool(self.also.as_deref(), self.single)?;
         }
-        let store = session.store().await?;
-        if let Some(given) = &self.also {
-            let second = session.second(given, &store).await?;
-            options.also = Some(Also { store: second, required: self.also_required });
-        } else if session.settings.is_spelled_out("also_required") {
-            return Err(Failure::usage("--also-required needs a second store: give one with --also"));
-        }
+        let Stores { store, also, missed, own } = match &self.also {
+            Some(given) => Stores::open(given, self.also_required, session).await?,
+            None if session.settings.is_spelled_out("also_required") => {
+                return Err(Failure::usage("--also-required needs a second store: give one with --also"));
+            }
+            None => Stores::one(session).await?,
+        };
+        options.also = also;
         if let Some(folder) = &self.spool {
             let spool = Arc::new(Spool::open(folder, self.spool_size, &[&store]).await?);
             let transfers = CopyOptions { memory: session.global.memory, transfers: self.uploads };
@@ -276,7 +283,7 @@ impl Backup {
         } else if session.settings.is_spelled_out("spool_size") {
             return Err(Failure::usage("--spool-size needs a spool: give its directory with --spool"));
         }
-        let receipt = match &self.postgres.pg_dump {
+        let mut receipt = match &self.postgres.pg_dump {
             Some(database) => {
                 let (dump, context) = (self.postgres.options(), &session.context);
                 dump_database(&store, database, options, &dump, context, session.observer()).await?
@@ -284,6 +291,7 @@ impl Backup {
             None => backstay::backup(&store, source, options, &session.context, session.observer()).await?,
         };
         session.output.end();
+        receipt.missed.extend(missed);
         session.output.note(&summary(&receipt));
         if receipt.unconfirmed {
             let text = "the store's answer to one object was lost and could not be compared: verify this archive with a reading credential";
@@ -291,7 +299,7 @@ impl Backup {
         }
         let also = self.also.as_deref().unwrap_or_default();
         for missed in &receipt.missed {
-            let copy = if missed.store == store.url() { "--repair" } else { "--to" };
+            let copy = if missed.store == own { "--repair" } else { "--to" };
             let text = format!(
                 "{} does not have this archive: {}; when it works again, `backstay copy {} {copy} {also}` makes up for it",
                 missed.store, missed.why, receipt.id

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use backstay_postgres::target::Dsn;
 use clap::{Args, CommandFactory as _, Subcommand};
 use serde::Serialize;
 
 use crate::args::Cli;
 use crate::config::{Origin, Settings, Table, variable};
 use crate::failure::Result;
+use crate::keys::is_key;
 use crate::output::Output;
 use crate::run::Status;
 
@@ -33,8 +35,14 @@ chosen [profile.NAME] of the files, then at the top of the files. Files are
 The last one is a store too: `backup --also offsite` and `copy --to offsite` reach it as
 `-p offsite` does, whatever variables and the command line say of the first store.
 
-Several values in a variable are separated by commas. Of two options that exclude each other, the one
-from the stronger place holds: --no-encryption on the command line goes before a recipient in a file.";
+Several values in a variable are separated by commas. Of two options of which one takes the place of the
+other, the one from the stronger place holds: --no-encryption on the command line goes before a
+recipient in a file, and `-- COMMAND` before BACKSTAY_TO_DB. Others that exclude each other are an
+error wherever they stand: a second store, a spool or a check is never dropped in silence. What one
+has to be sure of and what makes something else of a verb (--yes, --resume, --pg-dump, --sums, --all
+and the like) counts on the command line only.
+
+Passwords and keys in values, where they do not belong, are shown as “…”.";
 
 /// Show the configuration
 #[derive(Debug, Args)]
@@ -73,6 +81,7 @@ impl Config {
                 None if show.origin => (known.default.iter().cloned().collect(), Origin::Default),
                 None => continue,
             };
+            let values: Vec<_> = values.iter().map(|value| without_secrets(key, value)).collect();
             let value = known.as_toml(&values);
             options.push(OneOption {
                 key: key.to_owned(),
@@ -86,6 +95,19 @@ impl Config {
         let shown = Shown { files, profile: settings.profile.clone(), options, with_origin: show.origin };
         output.result("config", &shown)?;
         Ok(0)
+    }
+}
+
+/// A value as it may be shown: what should not be there, a password or a key, is not passed on to logs and colleagues.
+fn without_secrets(key: &str, value: &str) -> String {
+    const HIDDEN: &str = "…";
+    match key {
+        "to_db" | "dsn" if Dsn::parse(value).is_err() => HIDDEN.to_owned(),
+        "identity" | "recipient" | "recipients_file" | "passphrase_file" | "raw_key" | "sign_key" if is_key(value) => {
+            HIDDEN.to_owned()
+        }
+        "store" | "endpoint_url" | "also" | "to" if value.contains("://") => backstay_store::without_secrets(value),
+        _ => value.to_owned(),
     }
 }
 

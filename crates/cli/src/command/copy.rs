@@ -87,7 +87,7 @@ impl Copy {
             }
             return self.repair(&from, &filter, &options, session).await;
         };
-        let to = session.second(to, &from).await?;
+        let to = session.second(to, Some(&from)).await?;
         let (ids, sets) = match &self.archive {
             Some(archive) => match catalog::select_any(&from, archive, &filter).await? {
                 Selected::Archive(id) => (vec![id], Vec::new()),
@@ -98,6 +98,9 @@ impl Copy {
                 (archives.into_iter().map(|entry| entry.id).collect(), sets.into_iter().map(|entry| entry.id).collect())
             }
         };
+        if let Some(id) = ids.iter().chain(&sets).next() {
+            session.demand_two(&to, &from, id).await?;
+        }
         if anew {
             if let Some(set) = sets.first() {
                 let why = "a backup set states the roots of its members, which would be others";
@@ -131,7 +134,7 @@ impl Copy {
 
 impl Copy {
     async fn repair(self, store: &Store, filter: &Filter, options: &CopyOptions, session: &Session) -> Result<Status> {
-        let replica = session.second(self.repair.as_deref().unwrap_or_default(), store).await?;
+        let replica = session.second(self.repair.as_deref().unwrap_or_default(), Some(store)).await?;
         let (ids, sets) = match &self.archive {
             // The replica is the better catalog: in the store the archive may look like one that was never finished.
             Some(archive) => match catalog::select_any(&replica, archive, filter).await? {
@@ -143,6 +146,9 @@ impl Copy {
                 (archives.into_iter().map(|entry| entry.id).collect(), sets.into_iter().map(|entry| entry.id).collect())
             }
         };
+        if let Some(id) = ids.iter().chain(&sets).next() {
+            session.demand_two(store, &replica, id).await?;
+        }
         let mut archives = Vec::new();
         let mut several = Several::new(session, "repaired", self.archive.is_some());
         for id in ids {

@@ -470,7 +470,8 @@ impl Subject<'_> {
         }
         let (context, observer) = (&self.session.context, self.session.observer());
         adopt_orphans();
-        let target = Target::Command(command.to_vec());
+        // Standard output is the report's.
+        let target = Target::CommandAside(command.to_vec());
         let [archive] = self.archives.as_slice() else {
             return Err(Failure::usage("a command takes the content of one archive"));
         };

@@ -21,7 +21,7 @@ use crate::args::value::parse_size;
 use crate::config::Origin;
 use crate::failure::Result;
 use crate::output::document::Document;
-use crate::output::human::fitted;
+use crate::output::human::{count, fitted};
 use crate::output::{Size, visible};
 use crate::run::Status;
 use crate::session::Session;
@@ -132,6 +132,14 @@ impl List {
             archives.push(entry);
         }
         let sets = listing.sets(context).await?;
+        if archives.is_empty() && sets.is_empty() && !filter.incomplete {
+            let all = Filter { incomplete: true, ..filter.clone() };
+            let left_out = catalog::list(&store, &all, false).await?.len() as u64;
+            if left_out > 0 {
+                let text = format!("{} not complete; --incomplete lists what there is", count_are(left_out));
+                session.output.note(&text);
+            }
+        }
         let table = Table { archives, sets, short: !read_manifests, columns: output.columns() };
         output.data(&visible::lines(&table.to_string()))?;
         Ok(0)
@@ -149,6 +157,10 @@ impl List {
             }
         }
     }
+}
+
+fn count_are(number: u64) -> String {
+    format!("{} {}", count(number, "archive"), if number == 1 { "is" } else { "are" })
 }
 
 /// One archive as it is printed.

@@ -26,7 +26,7 @@ pub(crate) struct Man {
 
 impl Man {
     pub(crate) fn run(&self, output: &Output) -> Result<Status> {
-        let mut command = Cli::command();
+        let mut command = with_all_options(Cli::command());
         command.build();
         match &self.directory {
             None => output.data(&page(&command)?)?,
@@ -38,6 +38,11 @@ impl Man {
         }
         Ok(0)
     }
+}
+
+/// A page is read at leisure, and has what `-h` leaves out. Its maker takes an option that is left out of the short help for one without a description.
+fn with_all_options(command: Command) -> Command {
+    command.mut_args(|arg| arg.hide_short_help(false)).mut_subcommands(with_all_options)
 }
 
 fn write_pages(command: &Command, directory: &Path) -> Result<()> {

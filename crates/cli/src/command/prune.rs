@@ -117,6 +117,25 @@ impl Prune {
         let report = Report::new(store.url(), &pruned, self.yes, session.output.columns());
         report.print(&session.output)?;
         session.output.note(&report.summary());
+        let narrowed = [
+            self.name.as_ref().map(|name| format!("name {name}")),
+            self.guid.as_ref().map(|guid| format!("guid {guid}")),
+            self.tag.first().map(|tag| format!("tag {tag}")),
+        ];
+        let narrowed: Vec<String> = narrowed.into_iter().flatten().collect();
+        let matches_nothing = report.archives.iter().all(|archive| matches!(archive.deed, Deed::PassedOver))
+            && report.sets.is_empty()
+            && report.blocked.is_empty();
+        if matches_nothing && !narrowed.is_empty() {
+            // A rule with a slip of the pen in it would never delete anything, and nobody would see it.
+            let text = format!(
+                "no archive in {} that the rules could be for has the {}",
+                report.store,
+                narrowed.join(" and the ")
+            );
+            session.output.warning(None, &text);
+            return Ok(DEGRADED);
+        }
         for blocked in &report.blocked {
             let text = format!("nothing of {} is deleted: {}", blocked.guid, blocked.reason);
             session.output.warning(None, &text);

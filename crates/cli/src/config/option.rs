@@ -10,10 +10,63 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command};
 
-/// Options that only the moment decides: which file and which part of it to read, and what to do instead.
-const NOT_IN_FILES: [&str; 3] = ["config", "profile", "resume"];
-/// That one is sure is said on the command line alone: a variable that somebody exported once would disarm every dry run.
-const SPELLED_OUT: [&str; 6] = ["yes", "force", "whole", "into_used", "any_version", "restart"];
+/// Options that only the moment decides: which file and which part of it to read.
+const NOT_IN_FILES: [&str; 2] = ["config", "profile"];
+/// What counts on the command line alone.
+const SPELLED_OUT: [&str; 25] = [
+    // That one is sure: a variable that somebody exported once would disarm every dry run.
+    "yes",
+    "force",
+    "whole",
+    "into_used",
+    "any_version",
+    "restart",
+    "replace",
+    // What is backed up: a profile's database must not be what comes of somebody's pipe.
+    "pg_dump",
+    "pg_dumpall",
+    // That the verb does something else than what it is called: send and back up nothing, list and check nothing.
+    "resume",
+    "sums",
+    "join",
+    "to_format",
+    "reencrypt",
+    "repair",
+    "document",
+    "signing",
+    // On what: all that there is, the key instead of an archive, or not the members.
+    "all",
+    "after_id",
+    "key",
+    "keep_members",
+    // That not the whole content comes out, or another form of it, or without what vouches for it.
+    "range",
+    "raw",
+    "pg_table",
+    "no_manifest",
+];
+/// Groups of options and positional arguments of which one takes the place of another: who names a raw key on the command line does not mean
+/// the recipients of a file. Of any others that exclude each other neither is dropped.
+const ALTERNATIVES: [&[&str]; 10] = [
+    &[
+        "recipient",
+        "recipients_file",
+        "passphrase_file",
+        "passphrase_command",
+        "ask_passphrase",
+        "raw_key",
+        "no_encryption",
+    ],
+    &["require_trailer", "no_require_trailer"],
+    &["output", "to_db", "command"],
+    &["command", "dsn", "pg_bin", "scratch_dir", "pg_user", "pg_set"],
+    &["to", "repair"],
+    &["range", "raw", "to_db"],
+    &["sums", "depth"],
+    &["sums", "record"],
+    &["objects", "document"],
+    &["verbose", "quiet"],
+];
 
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +88,6 @@ pub(crate) struct Known {
     /// What it has when nobody sets it.
     pub(crate) default: Option<String>,
     parser: ValueParser,
-    rivals: BTreeSet<String>,
 }
 
 /// All options by their name in files.
@@ -52,16 +104,6 @@ impl Table {
     pub(crate) fn of(command: &Command) -> Table {
         let mut table = BTreeMap::new();
         collect(command, &mut table);
-        // `a` says that it excludes `b`; so `b` excludes `a`.
-        let pairs: Vec<_> = table
-            .iter()
-            .flat_map(|(key, known)| known.rivals.iter().map(move |rival| (rival.clone(), key.clone())))
-            .collect();
-        for (rival, key) in pairs {
-            if let Some(known) = table.get_mut(&rival) {
-                known.rivals.insert(key);
-            }
-        }
         Table(table)
     }
 
@@ -91,10 +133,27 @@ impl Table {
     pub(crate) fn must_be_spelled_out(&self, key: &str) -> bool {
         SPELLED_OUT.contains(&key)
     }
+}
 
-    /// The options that an option excludes.
-    pub(crate) fn rivals(&self, key: &str) -> impl Iterator<Item = &str> {
-        self.get(key).into_iter().flat_map(|known| known.rivals.iter().map(String::as_str))
+/// Two arguments of a command, options or positional ones, that exclude each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rivals(pub(crate) String, pub(crate) String);
+
+impl Rivals {
+    /// What excludes what in a command itself; its subcommands have their own.
+    pub(crate) fn of(command: &Command) -> BTreeSet<Rivals> {
+        let pair = |arg: &Arg, rival: &Arg| {
+            let (one, other) = (arg.get_id().to_string(), rival.get_id().to_string());
+            // `a` says that it excludes `b`; so `b` excludes `a`.
+            if one < other { Rivals(one, other) } else { Rivals(other, one) }
+        };
+        let of = |arg| command.get_arg_conflicts_with(arg).into_iter().map(move |rival| pair(arg, rival));
+        command.get_arguments().flat_map(of).collect()
+    }
+
+    /// Whether one of them takes the place of the other.
+    pub(crate) fn are_alternatives(&self) -> bool {
+        ALTERNATIVES.iter().any(|group| group.contains(&self.0.as_str()) && group.contains(&self.1.as_str()))
     }
 }
 
@@ -149,15 +208,9 @@ fn collect(command: &Command, table: &mut BTreeMap<String, Known>) {
             _ => continue,
         };
         let default = arg.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
-        let rivals = command.get_arg_conflicts_with(arg).into_iter().map(|rival| rival.get_id().to_string());
         let parser = arg.get_value_parser().clone();
-        let known = table.entry(arg.get_id().to_string()).or_insert_with(|| Known {
-            kind,
-            default: default.clone(),
-            parser,
-            rivals: BTreeSet::new(),
-        });
-        known.rivals.extend(rivals);
+        let known = table.entry(arg.get_id().to_string());
+        let known = known.or_insert_with(|| Known { kind, default: default.clone(), parser });
         debug_assert_eq!((known.kind, &known.default), (kind, &default), "{} differs between commands", arg.get_id());
     }
     for command in command.get_subcommands() {
@@ -184,6 +237,43 @@ mod tests {
     #[test]
     fn the_definition_is_one_that_clap_accepts() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_listed_by_name_exists() {
+        let mut names = BTreeSet::new();
+        let mut excluding = BTreeSet::new();
+        every_argument(&Cli::command(), &mut |command, arg| {
+            names.insert(arg.get_id().to_string());
+            excluding.extend(Rivals::of(command));
+        });
+        for name in NOT_IN_FILES.iter().chain(&SPELLED_OUT).chain(ALTERNATIVES.into_iter().flatten()) {
+            assert!(names.contains(*name), "{name}");
+        }
+        for group in ALTERNATIVES {
+            assert!(excluding.iter().any(|Rivals(one, other)| group.contains(&&**one) && group.contains(&&**other)));
+        }
+    }
+
+    /// Whoever exported a variable for one run is not to be without a second store, a spool or a check in the next.
+    #[test]
+    fn what_protects_a_backup_gives_way_to_nothing() {
+        let pair = |one: &str, other: &str| Rivals(one.to_owned(), other.to_owned());
+        for protection in
+            ["also", "spool", "require_trailer", "sign_key", "detached_keys", "atomic", "assert", "expect", "check"]
+        {
+            let mut pairs = 0;
+            every_argument(&Cli::command(), &mut |command, _| {
+                for rivals in Rivals::of(command) {
+                    let is_taken_back = rivals == pair("no_require_trailer", "require_trailer");
+                    if (rivals.0 == protection || rivals.1 == protection) && !is_taken_back {
+                        pairs += 1;
+                        assert!(!rivals.are_alternatives(), "{rivals:?}");
+                    }
+                }
+            });
+            assert!(pairs > 0, "{protection}");
+        }
     }
 
     #[test]

@@ -25,11 +25,11 @@ impl Files {
     fn resolve(&self, line: &str, environment: &[(&str, &str)]) -> Result<Settings> {
         let command = Cli::command();
         let table = Table::of(&command);
-        let matches = command.try_get_matches_from(line.split(' ')).unwrap();
+        let matches = command.clone().try_get_matches_from(line.split(' ')).unwrap();
         let home = [("XDG_CONFIG_HOME", self.0.path().to_str().unwrap())];
         let environment: Vec<_> =
             home.iter().chain(environment).map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
-        Settings::resolve(&table, &matches, &environment)
+        Settings::resolve(&table, &command, &matches, &environment)
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use age::secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use super::read_key_file;
 use super::terminal;
+use super::{is_key, read_key_file};
 use crate::args::unlock::Passphrase;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
@@ -55,6 +55,9 @@ pub(crate) fn passphrase(from: &Passphrase, purpose: Purpose, output: &Arc<Outpu
 pub(crate) fn passphrase_in(path: &Path) -> Result<SecretString> {
     let shown = format!("the passphrase file {}", path.display());
     let unreadable = |failure: Failure| {
+        if path.to_str().is_some_and(is_key) {
+            return failure;
+        }
         failure
             .causes
             .into_iter()

@@ -1,5 +1,6 @@
 //! `backup --also`: two stores in one pass.
 
+use backstay_testkit::S3Server;
 use serde_json::json;
 
 use crate::copy::{files, reaching, two_servers};
@@ -69,4 +70,84 @@ fn a_second_store_comes_from_a_file_or_a_variable_too_and_is_another_one() {
     let run = place.run(["backup", "-r", &place.recipient, "--also-required"]).stdin("content");
     let run = run.env("XDG_CONFIG_HOME", place.path("nowhere"));
     run.fails("usage.arguments", 2).says("--also");
+}
+
+#[test]
+fn one_directory_by_another_name_is_no_second_store() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    std::os::unix::fs::symlink(place.store(), place.path("link")).unwrap();
+    let dotted = place.store().join("../store/.");
+    let url = format!("file://{}/", place.store().display());
+    for again in [place.path("link").to_str().unwrap(), "./store", dotted.to_str().unwrap(), &url] {
+        for verb in
+            [&["backup", "-r", &place.recipient, "--also"][..], &["copy", &id, "--to"], &["copy", "--all", "--repair"]]
+        {
+            let run = place.run(verb).arg(again).stdin("content");
+            run.fails("usage.arguments", 2).says("store");
+        }
+    }
+    assert_eq!(place.objects().iter().filter(|name| name.ends_with(".json")).count(), 1);
+}
+
+/// Two URLs, two sets of options, one bucket.
+#[test]
+fn one_bucket_by_another_name_of_its_server_is_no_second_store() {
+    for (denied, condition) in [(&[][..], true), (&["GetObject", "HeadObject", "DeleteObject"][..], true), (&[], false)]
+    {
+        let place = Place::new();
+        let server = S3Server::with_bucket("bucket");
+        if !condition {
+            server.ignore_conditions();
+        }
+        let alias = server.endpoint.replace("127.0.0.1", "localhost");
+        assert_ne!(alias, server.endpoint);
+        let text = format!("[profile.alias]\nstore = 's3://bucket/pg'\nendpoint_url = '{alias}'\n");
+        place.write("config/backstay/backstay.toml", text);
+        server.deny(denied);
+        let backup = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--also", "alias"]);
+        let done = reaching(&server, backup.stdin("content")).fails("usage.arguments", 2);
+        done.says("one store under two names").says("localhost");
+        let stored = files(&server.object_path("bucket", "pg"));
+        assert!(!stored.iter().any(|(name, _)| name.ends_with(".json")), "{stored:?}");
+        server.deny(&[]);
+        let backup = place.run(["backup", "--name", "pg-main", "-r", &place.recipient]).stdin("content");
+        reaching(&server, backup).good();
+        for arguments in [&["copy", "--all", "--to", "alias"][..], &["copy", "latest", "--repair", "alias"]] {
+            reaching(&server, place.run(arguments)).fails("usage.arguments", 2).says("one store under two names");
+        }
+        let left = files(&server.object_path("bucket", "pg"));
+        assert!(!left.iter().any(|(name, _)| name.starts_with("backstay-probe-")) || !denied.is_empty(), "{left:?}");
+    }
+}
+
+/// Whether the service that gives credentials is asked when a store is opened or with its first request is the provider's affair.
+#[test]
+fn a_store_whose_credentials_cannot_be_had_is_out_like_one_that_fails() {
+    let place = Place::new();
+    let (first, _second) = two_servers(&place);
+    place.write(".aws/config", "[profile offsite]\ncredential_process = false\n");
+    place.write(".aws/credentials", "");
+    let backup = |also: &[&str]| {
+        let run = place.run(["--json", "backup", "--name", "pg-main", "-r", &place.recipient]).args(also);
+        reaching(&first, run.stdin("content"))
+    };
+    let done = backup(&["--also", "offsite"]).done();
+    assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+    let receipt = done.json("receipt");
+    assert_eq!(receipt["missed"][0]["code"], json!("usage.credentials"));
+    assert_eq!(receipt["missed"][0]["store"], json!("s3://bucket/replica"));
+    let id = receipt["id"].as_str().unwrap();
+    done.says("goes on with s3://bucket/pg at").says(&format!("`backstay copy {id} --to offsite`"));
+    assert!(files(&first.object_path("bucket", "pg")).iter().any(|(name, _)| name == &format!("{id}.json")));
+    backup(&["--also", "offsite", "--also-required"]).done().says("usage.credentials");
+    // The other way round.
+    let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "-p", "offsite", "--also"]);
+    let done = run.arg(place.path("second")).env("BACKSTAY_STORE", "").stdin("content").done();
+    assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+    done.says("goes on with").says("--repair");
+    assert_eq!(files(&place.path("second")).iter().filter(|(name, _)| name.ends_with(".json")).count(), 1);
+    // What is wrong with the command line is not waited for.
+    backup(&["--also", "s3:bucket"]).done().says("usage.store-url");
+    backup(&["--also", "none"]).done().says("usage.config");
 }

@@ -1,7 +1,9 @@
 //! `check` and `policy`, and the options of new objects, through the binary; servers that keep what they are told are in `tests/e2e/check.sh`.
 
+use backstay_testkit::S3Server;
 use backstay_testkit::recorder::{Recorded, Recorder};
 
+use crate::copy::reaching;
 use crate::harness::{Place, Run};
 
 /// The same with credentials for a recorder.
@@ -157,4 +159,20 @@ fn a_policy_is_a_document_alone_on_standard_output() {
     policy("writer", "/srv/backups").fails("store.unsupported", 2);
     policy("owner", "s3://bucket").fails("usage.arguments", 2);
     place.run(["policy", "-s", "s3://bucket"]).fails("usage.arguments", 2).says("--role");
+}
+
+/// As with a reader's credential, or a file system that is mounted read-only.
+#[test]
+fn a_store_that_takes_nothing_is_not_called_good() {
+    let place = Place::new();
+    let server = S3Server::with_bucket("bucket");
+    server.deny(&["PutObject"]);
+    let done = reaching(&server, place.run(["check"])).done();
+    assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+    done.says_out("no backup is made with it");
+    assert!(done.out().lines().last().unwrap().ends_with("warning"), "{}", done.out());
+    let json = reaching(&server, place.run(["check", "--json"])).done().json("check");
+    assert_eq!(json["verdict"], "warning");
+    let created = json["items"].as_array().unwrap().iter().find(|item| item["what"] == "create").unwrap();
+    assert_eq!((&created["verdict"], &created["code"]), (&"warning".into(), &"store.denied".into()));
 }

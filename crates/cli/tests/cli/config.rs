@@ -109,3 +109,105 @@ fn a_switch_in_a_file_is_taken_back_by_the_environment() {
         .good();
     assert!(place.manifest().contains("pg-main"));
 }
+
+#[test]
+fn what_protects_a_backup_is_not_dropped_wherever_it_is_said() {
+    let place = Place::new();
+    place.write("pass.txt", "password\n");
+    let dumpall = ["backup", "--pg-dumpall"];
+    let single = ["backup", "--format", "openssl", "--single", "--passphrase-file", "pass.txt"];
+    let dump = ["backup", "--pg-dump", "shop"];
+    for (arguments, option, value) in [
+        (&dumpall[..], "also", "second"),
+        (&dumpall[..], "spool", "spool"),
+        (&dumpall[..], "require_trailer", "END"),
+        (&dump[..], "require_trailer", "END"),
+        (&single[..], "also", "second"),
+    ] {
+        let flag = format!("--{}", option.replace('_', "-"));
+        place.run(arguments).args([flag.as_str(), value]).stdin("x").fails("usage.arguments", 2).says(&flag);
+        let variable = format!("BACKSTAY_{}", option.to_uppercase());
+        let run = || place.run(arguments).args(["--name", "x1"]).stdin("x");
+        run().env(&variable, value).fails("usage.arguments", 2).says(&variable).says(&format!("unset {variable}"));
+        let file = place.write("config/backstay/backstay.toml", format!("{option} = '{value}'\n"));
+        run().fails("usage.arguments", 2).says(&format!("`{option}` (")).says("backstay.toml").says("take `");
+        let profile = format!("[profile.p]\n{option} = '{value}'\n");
+        place.write("config/backstay/backstay.toml", profile);
+        run().args(["-p", "p"]).fails("usage.arguments", 2).says("[profile.p]");
+        std::fs::remove_file(file).unwrap();
+    }
+    assert_eq!(place.objects(), [""; 0]);
+    assert!(!place.path("second").exists() && !place.path("spool").exists());
+    // A verb for which they do not exclude each other is not concerned.
+    place.backup("content", &[]);
+    place.run(["list"]).env("BACKSTAY_ALSO", "second").env("BACKSTAY_SPOOL", "spool").good();
+}
+
+#[test]
+fn what_stands_on_the_command_line_beats_variables_positional_arguments_too() {
+    let place = Place::new();
+    let backup = |variable: &str, value: &str| {
+        let run = place.run(["--json", "backup", "--name", "etc", "-r", &place.recipient, "--", "echo", "hi"]);
+        let done = run.env(variable, value).good();
+        let id = done.json("receipt")["id"].as_str().unwrap().to_owned();
+        assert_eq!(place.cat(&id), b"hi\n", "{variable}");
+        (id, done.stderr)
+    };
+    let mut id = String::new();
+    for (variable, value) in
+        [("BACKSTAY_PG_DUMP", "shop"), ("BACKSTAY_PG_DUMPALL", "true"), ("BACKSTAY_RESUME", "true")]
+    {
+        let (made, told) = backup(variable, value);
+        let option = variable.trim_start_matches("BACKSTAY_").to_lowercase().replace('_', "-");
+        assert!(told.contains(&format!("the variable {variable} is not read: say --{option}")), "{told}");
+        id = made;
+    }
+    // So is what comes through a pipe.
+    let piped = place.run(["backup", "--name", "etc", "-r", &place.recipient]).stdin("piped");
+    let piped = piped.env("BACKSTAY_PG_DUMPALL", "true").good().out().split(' ').next().unwrap().to_owned();
+    assert_eq!(place.cat(&piped), b"piped");
+    for (variable, value) in [("BACKSTAY_TO_DB", "dbname=t"), ("BACKSTAY_OUTPUT", "elsewhere")] {
+        let line = ["restore", &id, "-i", "key.txt", "--", "tee", "got"];
+        place.run(line).env(variable, value).good();
+        assert_eq!(place.read("got"), b"hi\n", "{variable}");
+        std::fs::remove_file(place.path("got")).unwrap();
+        assert!(!place.path("elsewhere").exists());
+    }
+    let sheet = place.run(["key", "export", &id, "-i", "key.txt", "-o", "sheet.txt"]);
+    sheet.env("BACKSTAY_KEY", place.path("key.txt")).good();
+    let sheet = String::from_utf8(place.read("sheet.txt")).unwrap();
+    assert!(sheet.contains(&id) && !sheet.contains("AGE-SECRET-KEY-"), "{sheet}");
+}
+
+#[test]
+fn what_makes_something_else_of_a_verb_counts_on_the_command_line_only() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    for (variable, value) in [("BACKSTAY_RANGE", "0..2"), ("BACKSTAY_RAW", "true"), ("BACKSTAY_NO_MANIFEST", "true")] {
+        let done = place.run(["cat", &id, "-i", "key.txt"]).env(variable, value).good();
+        assert_eq!(done.stdout, b"content", "{variable}");
+        done.says(variable);
+    }
+    let part = place.store().join(format!("{id}-0"));
+    let mut bytes = std::fs::read(&part).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&part, bytes).unwrap();
+    place.run(["verify", &id]).env("BACKSTAY_SUMS", "true").fails("part.digest", 20);
+    place.write("config/backstay/backstay.toml", "sums = true\n");
+    place.run(["verify", &id]).fails("usage.config", 2).says("`sums`");
+}
+
+#[test]
+fn config_show_keeps_passwords_and_keys_to_itself() {
+    let place = Place::new();
+    place.write(
+        "config/backstay/backstay.toml",
+        "store = 's3://AK:hunter2@b/p'\nto_db = 'postgresql://u:hunter2@h/x'\nendpoint_url = 'https://u:hunter2@h/?sig=hunter2'\n\
+         also = 'az://c/p?sig=hunter2'\ndsn = 'host=h password=hunter2'\nidentity = ['AGE-SECRET-KEY-1HUNTER2', 'key.txt']\n",
+    );
+    let shown = place.run(["config", "show", "--origin"]).env("BACKSTAY_STORE", "").good();
+    assert!(!shown.out().to_lowercase().contains("hunter2"), "{}", shown.out());
+    shown.says_out("store = \"s3://…@b/p\"").says_out("\"key.txt\"").says_out("az://c/p?…").says_out("https://…@h/?…");
+    let json = place.run(["--json", "config", "show"]).env("BACKSTAY_STORE", "").good();
+    assert!(!json.out().to_lowercase().contains("hunter2"), "{}", json.out());
+}

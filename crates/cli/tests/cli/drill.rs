@@ -110,3 +110,12 @@ fn what_is_no_dump_is_not_sent_to_a_server() {
         into("drill", "--dsn").fails("target.not-a-dump", 2);
     }
 }
+
+#[test]
+fn what_the_command_says_is_not_in_the_report() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    let done = place.run(["--json", "drill", &id, "-i", "key.txt", "--no-record", "--", "cat"]).good();
+    done.json("drill");
+    done.says("content");
+}

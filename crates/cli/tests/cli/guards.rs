@@ -163,3 +163,26 @@ fn a_variable_that_is_not_read_is_named_as_the_option_is_spelled() {
     place.backup("content", &[]);
     place.run(["list"]).env("BACKSTAY_INTO_USED", "1").good().says("say --into-used on the command line");
 }
+
+#[test]
+fn another_programs_name_of_a_bucket_is_no_directory() {
+    let place = Place::new();
+    for url in ["s3:mybucket", "gs:b", "azure:c", "S3:b", "b2:x", "memory:"] {
+        let run = place.run(["backup", "--name", "x1", "-r", &place.recipient, "-s", url]).stdin("content");
+        run.fails("usage.store-url", 2).says("./");
+        assert!(!place.path(url).exists());
+        let run = place.run(["backup", "--name", "x1", "-r", &place.recipient, "-s"]).stdin("content");
+        run.arg(format!("./{url}")).good();
+        assert!(place.path(url).exists());
+    }
+}
+
+#[test]
+fn checks_that_contradict_each_other_are_refused() {
+    let place = Place::new();
+    let run = || place.run(["backup", "--name", "x1", "-r", &place.recipient]);
+    run().args(["--allow-empty", "--min-size", "1"]).stdin("x").fails("usage.arguments", 2);
+    let run = run().env("BACKSTAY_ALLOW_EMPTY", "true").env("BACKSTAY_MIN_SIZE", "1").stdin("");
+    run.fails("usage.arguments", 2).says("--min-size");
+    assert_eq!(place.objects(), [""; 0]);
+}

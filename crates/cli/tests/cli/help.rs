@@ -90,3 +90,49 @@ fn a_wrong_word_is_answered_with_the_right_one() {
     let version = place.run(["--version"]).good();
     assert_eq!(version.out(), format!("backstay {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn no_option_is_without_a_description_in_help_and_manual() {
+    fn see(lines: &[&str], page: &str) {
+        for (n, line) in lines.iter().enumerate().filter(|(_, line)| **line == ".TP") {
+            let (header, body) = (lines[n + 1], lines.get(n + 2).copied().unwrap_or_default());
+            assert!(
+                !body.is_empty() && !body.starts_with(".TP") && !body.starts_with(".SH"),
+                "{page}: {header} ({line})"
+            );
+        }
+    }
+    let place = Place::new();
+    place.run(["man", "pages"]).good();
+    let mut options = 0;
+    for page in std::fs::read_dir(place.path("pages")).unwrap() {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        see(&lines, &page.display().to_string());
+        options += lines.iter().filter(|line| **line == ".TP").count();
+    }
+    assert!(options > 700, "{options}");
+    let page = String::from_utf8(place.read("pages/backstay-backup.1")).unwrap();
+    assert!(page.contains("Believe the authorities whose certificates are in this file"), "{page}");
+    // What the short help leaves out it leaves out still.
+    assert!(!place.run(["backup", "-h"]).good().out().contains("--ca-file"));
+}
+
+#[test]
+fn advice_fits_what_is_wrong() {
+    let place = Place::new();
+    let run = place.run(["backup", "--part-size", "-5"]).done();
+    assert_eq!(run.status.code(), Some(2));
+    assert!(!run.stderr.contains("'-- -5'"), "{}", run.stderr);
+    run.says("--option=VALUE");
+    let small = place.run(["backup", "--part-size", "64"]).done();
+    small.says("a part has at least 64 KiB");
+    place.run(["backup"]).env("BACKSTAY_PART_SIZE", "65535").fails("usage.config", 2).says("64 KiB");
+    let general = place.run(["backup", "--name", "db", "-r", &place.recipient]).stdin("x").fails("usage.arguments", 2);
+    general.says("--guid");
+    let other = place.run(["restore", "latest"]).fails("usage.arguments", 2);
+    assert!(!other.stderr.contains("guid"), "{}", other.stderr);
+    place.run(["key", "generate", "--signing", "sign.pem"]).good().says("signature");
+    assert!(!place.run(["key", "generate", "--signing", "b.pem"]).good().stderr.contains("can be opened"));
+}

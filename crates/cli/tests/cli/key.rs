@@ -218,3 +218,15 @@ fn a_sheet_of_a_key_says_what_it_opens_and_is_the_key() {
     place.run(["key", "generate", "raw.key", "--raw"]).good();
     place.run(["key", "export", "--key", "raw.key"]).that_tells_secrets().good().says_out("a raw key");
 }
+
+#[test]
+fn a_sheet_in_a_file_is_a_result_without_the_secret() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    let run = place.run(["--json", "key", "export", &id, "-i", "key.txt", "-o", "sheet.txt"]);
+    let done = run.good();
+    let sheet = done.json("recovery_sheet");
+    assert_eq!((&sheet["id"], &sheet["file"]), (&id.as_str().into(), &"sheet.txt".into()));
+    assert!(sheet["secret"].is_null(), "{sheet}");
+    place.run(["key", "export", &id, "-i", "key.txt", "-o", "again.txt"]).good().says("again.txt opens ");
+}

@@ -143,3 +143,15 @@ fn many_archives_are_listed_in_order() {
     assert_eq!(place.run(["cat", "latest", "-i", "key.txt"]).good().stdout, content);
     assert_eq!(ids(&place, &[]).last(), Some(&id));
 }
+
+#[test]
+fn a_store_in_which_nothing_is_complete_is_not_called_empty() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    std::fs::remove_file(place.store().join(format!("{id}.json"))).unwrap();
+    let done = place.run(["list"]).good();
+    assert_eq!(done.out(), "");
+    done.says("1 archive is not complete").says("--incomplete");
+    place.run(["list", "--incomplete"]).good().says_out(&id);
+    assert!(place.run(["list", "-q"]).good().stderr.is_empty());
+}

@@ -223,3 +223,17 @@ fn rm_deletes_one_archive_and_says_why_it_does_not() {
     place.run(["rm", "latest", "--yes", "--force"]).good();
     assert_eq!(place.cat(&ids[1]), b"content 1");
 }
+
+#[test]
+fn a_name_that_nothing_has_is_told() {
+    let place = Place::new();
+    place.backup("content", &[]);
+    for narrow in [["--name", "pg-other"], ["--tag", "daily"], ["--guid", "de2fe9e4-6535-423d-8709-dca87df7985c"]] {
+        let done = place.run(["prune", "--keep-last", "1", "--yes"]).args(narrow).done();
+        assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+        done.says("warning: ").says(&format!("has the {} {}", narrow[0].trim_start_matches('-'), narrow[1]));
+    }
+    place.run(["prune", "--keep-last", "1", "--yes", "--name", "pg-main"]).good();
+    // A store that is still empty is no slip of the pen.
+    place.run(["prune", "--keep-last", "1", "--yes"]).env("BACKSTAY_STORE", place.path("empty")).done();
+}

@@ -21,6 +21,27 @@ fn a_secret_in_the_wrong_place_is_not_repeated() {
         place.run(["backup", "--name", "x1"]).env("BACKSTAY_RECIPIENT", secret).stdin("x").fails("usage.recipient", 2);
         place.run(["config", "show"]).env("BACKSTAY_PASSPHRASE", secret).good().says("BACKSTAY_PASSPHRASE");
     }
+    // A key in place of its file's name.
+    for secret in [identity, raw.trim()] {
+        for arguments in [&["restore", "x", "-o", "f", "-i"][..], &["key", "show"], &["cat", "x", "--passphrase-file"]]
+        {
+            let done = place.run(arguments).arg(secret).fails("usage.recipient", 2);
+            assert!(!done.stderr.contains(secret), "{}", done.stderr);
+            done.says("in place of the name of a file");
+        }
+        place.run(["cat", "x"]).env("BACKSTAY_IDENTITY", secret).fails("usage.recipient", 2);
+        place.run(["config", "show"]).env("BACKSTAY_IDENTITY", secret).good().says_out("identity = [\"…\"]");
+    }
+    for arguments in [
+        &["list", "-s", "az://c/p?sig=hunter2"][..],
+        &["list", "-s", "https://a.blob.core.windows.net/c?sv=1&sig=hunter2"],
+        &["list", "-s", "s3://b", "--endpoint-url", "http://h/?sig=hunter2"],
+        &["list", "-s", "s3://AK:hunter2@b"],
+    ] {
+        let run = place.run(arguments).env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+        let done = run.fails("usage.store-url", 2);
+        assert!(!done.stderr.contains("hunter2"), "{}", done.stderr);
+    }
     place.write("mixed.txt", format!("{identity}\nnot an identity {PASSPHRASE}\n"));
     place.run(["cat", "x", "-i", "mixed.txt"]).fails("usage.recipient", 2).says("mixed.txt");
     place.run(["cat", "x", "-i", "passphrase.txt"]).fails("usage.recipient", 2);

@@ -193,3 +193,21 @@ fn a_recovery_sheet_is_not_written_to_a_terminal() {
         assert!(!screen.contains("AGE-SECRET-KEY"), "{screen}");
     }
 }
+
+#[test]
+fn binary_content_is_not_written_to_a_terminal() {
+    let place = Place::new();
+    let text = place.backup("a line of text\n", &[]);
+    let binary = place.backup(noise(100_000), &[]);
+    let cat = |line: &str| Terminal::start(&place, &format!("$backstay cat -i key.txt {line}")).end();
+    let (status, screen) = cat(&text);
+    assert!(status == 0 && screen.contains("a line of text"), "{screen}");
+    for line in [binary.clone(), format!("{text} --raw")] {
+        let (status, screen) = cat(&line);
+        assert_eq!(status, 2, "{screen}");
+        assert!(screen.contains("error[usage.terminal]"), "{screen}");
+        assert!(!screen.contains('\u{fffd}'), "{screen}");
+    }
+    let (status, _) = cat(&format!("{binary} > got"));
+    assert!(status == 0 && place.read("got") == noise(100_000));
+}

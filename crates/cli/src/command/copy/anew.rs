@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::several::{Failed, Several};
 use crate::args::format::{Derivation, FormatName, Payload, reading};
 use crate::args::unlock::Unlock;
+use crate::args::value::parse_part_size;
 use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::output::Size;
@@ -57,8 +58,8 @@ pub(super) struct Anew {
     /// The compression's level, or auto: zstd 3 or gzip 6, and less when compressing would hold the source back
     #[arg(long, value_name = "N", default_value_t, allow_negative_numbers = true, help_heading = "Writing anew")]
     level: Level,
-    /// The size of a stored part, at most 4 GiB [default: 16 MiB; less if the memory is short, more if the archive is very large]
-    #[arg(long, value_name = "SIZE", value_parser = crate::args::value::parse_some_size, help_heading = "Writing anew")]
+    /// The size of a stored part, at least 64KiB and at most 4 GiB [default: 16 MiB; less if the memory is short, more if the archive is very large]
+    #[arg(long, value_name = "SIZE", value_parser = parse_part_size, help_heading = "Writing anew")]
     part_size: Option<u64>,
     #[command(flatten)]
     unlock: Unlock,

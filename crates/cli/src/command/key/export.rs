@@ -79,11 +79,10 @@ impl Export {
         match &self.output {
             Some(path) => {
                 create(path, text.as_bytes())?;
-                session.output.note(&format!(
-                    "{} opens {}: keep it where the backups are not",
-                    path.display(),
-                    exported.opens
-                ));
+                let Exported { opens, facts, .. } = exported;
+                // What is in the file for nobody else is not on standard output either.
+                let facts = Facts { secret: Zeroizing::default(), ..facts };
+                session.output.done("recovery_sheet", &Written { facts, file: path.display().to_string(), opens })?;
             }
             None => session.output.result("recovery_sheet", &Printed { facts: exported.facts, text })?,
         }
@@ -123,6 +122,22 @@ impl fmt::Display for Printed {
     }
 }
 
+/// A sheet that is in a file.
+#[derive(Serialize)]
+struct Written {
+    #[serde(flatten)]
+    facts: Facts,
+    file: String,
+    #[serde(skip)]
+    opens: String,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} opens {}: keep it where the backups are not", self.file, self.opens)
+    }
+}
+
 /// What is on it, for programs.
 #[derive(Serialize)]
 struct Facts {
@@ -134,8 +149,13 @@ struct Facts {
     public: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     guids: Vec<String>,
-    #[serde(serialize_with = "as_text")]
+    /// Empty where it is not to be printed.
+    #[serde(serialize_with = "as_text", skip_serializing_if = "is_empty")]
     secret: Zeroizing<String>,
+}
+
+fn is_empty(secret: &Zeroizing<String>) -> bool {
+    secret.is_empty()
 }
 
 fn as_text<S: Serializer>(secret: &str, serializer: S) -> std::result::Result<S::Ok, S::Error> {

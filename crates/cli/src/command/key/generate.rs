@@ -60,10 +60,11 @@ impl Generate {
             (Zeroizing::new(text), Public::identity(vec![public]))
         };
         create(&self.file, text.as_bytes())?;
-        output.note(&format!(
-            "{} is made; keep it safe, and not only here: without it no archive can be opened",
-            self.file.display()
-        ));
+        let loss = match self.signing {
+            true => "whoever has it signs in your name, and without it no further archive bears this signature",
+            false => "without it no archive can be opened",
+        };
+        output.note(&format!("{} is made; keep it safe, and not only here: {loss}", self.file.display()));
         output.result("key", &public.of_file(&self.file))?;
         Ok(0)
     }
