@@ -51,6 +51,7 @@ mod shelf;
 pub mod source;
 mod spool;
 mod spooled;
+mod under_way;
 pub mod verify;
 
 pub use backup::{BackupOptions, Receipt, backup};
