@@ -27,6 +27,8 @@ pub(crate) const KEYBOX_FETCH: u64 = 1 << 20;
 
 /// About how long a header line is: as much of an object has its line, in all but unusual archives.
 pub(crate) const LINE: usize = 4 << 10;
+/// What each part of a native archive begins with.
+const NATIVE_MAGIC: &[u8] = b"BACKSTAY1 ";
 
 /// One stored object of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,14 +110,14 @@ impl Objects {
         }
     }
 
-    /// The first bytes of the parts, joined: what the profile is known by.
-    async fn begins_with_openssl_magic(&self, store: &Store) -> Result<bool> {
-        Ok(self.head(store, openssl::MAGIC.len()).await? == openssl::MAGIC)
-    }
-
-    /// The first `length` bytes of the stream, or fewer when it is shorter.
-    async fn head(&self, store: &Store, length: usize) -> Result<Vec<u8>> {
-        first_bytes(store, self.stream(), length).await
+    /// The profile that the first bytes of the parts, joined, are of; `None` if of neither.
+    async fn begins_as(&self, store: &Store) -> Result<Option<ProfileName>> {
+        let head = first_bytes(store, self.stream(), NATIVE_MAGIC.len()).await?;
+        Ok(match head {
+            head if head.starts_with(&openssl::MAGIC) => Some(ProfileName::Openssl),
+            head if head == NATIVE_MAGIC => Some(ProfileName::Native),
+            _ => None,
+        })
     }
 }
 
@@ -190,13 +192,13 @@ impl Located {
     pub(crate) async fn find(store: &Store, id: &ArchiveId, keyring: &Keyring, policy: &ReadPolicy) -> Result<Located> {
         let (located, faults) = Located::survey(store, id, keyring, policy).await?;
         match faults.into_iter().next() {
-            Some(fault) => Err(fault.into()),
+            Some(fault) => Err(fault),
             None => Ok(located),
         }
     }
 
-    /// Finds the archive and gives every fault that can be seen without a key, in the order of the checks. A manifest that
-    /// is at fault is then as if there were none.
+    /// Finds the archive and gives every fault that can be seen without a key, and every demand that is seen not to be met, in the order of
+    /// the checks. A manifest that is at fault is then as if there were none.
     ///
     /// # Errors
     /// When nothing can be said: there is no such archive, the store fails, the policy contradicts itself.
@@ -205,19 +207,25 @@ impl Located {
         id: &ArchiveId,
         keyring: &Keyring,
         policy: &ReadPolicy,
-    ) -> Result<(Located, Vec<Fault>)> {
-        if policy.no_manifest && (policy.root.is_some() || policy.receipt.is_some()) {
-            return Err(Error::Usage { why: "a receipt cannot be checked without the manifest".to_owned() });
+    ) -> Result<(Located, Vec<Error>)> {
+        let unchecked = match policy {
+            _ if !policy.no_manifest => None,
+            ReadPolicy { root: Some(_), .. } | ReadPolicy { receipt: Some(_), .. } => Some("a receipt"),
+            ReadPolicy { require_seal: true, .. } => Some("a seal"),
+            _ => None,
+        };
+        if let Some(demand) = unchecked {
+            return Err(Error::Usage { why: format!("{demand} cannot be checked without the manifest") });
         }
         let objects = Objects::list(store, id).await?;
-        let mut faults: Vec<Fault> =
-            objects.ambiguous.iter().map(|what| Fault::NameAmbiguous { what: what.clone() }).collect();
+        let ambiguous = objects.ambiguous.iter().map(|what| Fault::NameAmbiguous { what: what.clone() });
+        let mut faults: Vec<Error> = ambiguous.map(Error::from).collect();
         let load = async {
             if policy.no_manifest { Ok(Committed::Nothing) } else { Committed::load(store, id, &objects).await }
         };
         let committed = match load.await {
             Ok(committed) => committed,
-            Err(Error::Format(fault)) => {
+            Err(fault @ Error::Format(_)) => {
                 faults.push(fault);
                 Committed::Damaged
             }
@@ -225,11 +233,11 @@ impl Located {
         };
         let profile = profile(store, &objects, &committed, keyring, policy, &mut faults).await?;
         let located = Located { id: id.clone(), objects, committed, profile };
-        faults.extend(located.commit_fault(store, policy).await?);
+        faults.extend(located.commit_fault(policy).map(Error::from));
         if profile == ProfileName::Openssl {
             faults.extend(located.seal_faults(policy));
         }
-        faults.extend(located.size_faults());
+        faults.extend(located.size_faults().into_iter().map(Error::from));
         Ok((located, faults))
     }
 
@@ -240,29 +248,22 @@ impl Located {
     }
 
     /// R2: whether there is a commit that fits the profile.
-    async fn commit_fault(&self, store: &Store, policy: &ReadPolicy) -> Result<Option<Fault>> {
-        let without = match (&self.committed, self.profile) {
-            (Committed::Sealed(_) | Committed::Damaged, _) | (_, ProfileName::Openssl) => return Ok(None),
-            (Committed::Nothing, ProfileName::Native) if policy.no_manifest => return Ok(None),
-            (without, ProfileName::Native) => without,
-        };
-        // Chosen as native, but an archive of the other profile: its first bytes will tell.
-        if self.objects.begins_with_openssl_magic(store).await? {
-            return Ok(None);
-        }
-        Ok(Some(match without {
-            Committed::Foreign(_) => {
-                Fault::ManifestInvalid { object: self.id.manifest(), why: "it is not a manifest".to_owned() }
+    fn commit_fault(&self, policy: &ReadPolicy) -> Option<Fault> {
+        match (&self.committed, self.profile) {
+            (Committed::Sealed(_) | Committed::Damaged, _) | (_, ProfileName::Openssl) => None,
+            (Committed::Nothing, ProfileName::Native) if policy.no_manifest => None,
+            (Committed::Foreign(_), ProfileName::Native) => {
+                Some(Fault::ManifestInvalid { object: self.id.manifest(), why: "it is not a manifest".to_owned() })
             }
-            _ => {
+            (Committed::Nothing, ProfileName::Native) => {
                 let why = "its upload did not finish, or the manifest was lost";
-                Fault::ArchiveUncommitted { id: self.id.to_string(), why }
+                Some(Fault::ArchiveUncommitted { id: self.id.to_string(), why })
             }
-        }))
+        }
     }
 
     /// O1: the seal that the caller demands, and its signature.
-    fn seal_faults(&self, policy: &ReadPolicy) -> Vec<Fault> {
+    fn seal_faults(&self, policy: &ReadPolicy) -> Vec<Error> {
         if matches!(self.committed, Committed::Damaged) {
             return Vec::new();
         }
@@ -272,12 +273,12 @@ impl Located {
         let demanded = policy.require_seal || policy.root.is_some() || policy.receipt.is_some();
         if demanded && sealed.is_none() {
             let why = "a seal is demanded, and there is no manifest of Backstay's";
-            faults.push(Fault::ManifestSeal { object: self.id.manifest(), why });
+            faults.push(Error::Unmet(Fault::ManifestSeal { object: self.id.manifest(), why }));
         }
         if let Some(signer) = &policy.signer {
             let why = "an archive without a seal cannot be signed";
             let unsigned = Err(Fault::KeySigner { id: self.id.to_string(), why });
-            faults.extend(sealed.map_or(unsigned, |sealed| sealed.check_signer(signer)).err());
+            faults.extend(sealed.map_or(unsigned, |sealed| sealed.check_signer(signer)).err().map(Error::Unmet));
         }
         faults
     }
@@ -339,7 +340,7 @@ impl Located {
         let root = sealed.manifest.root();
         let stored = sealed.manifest.stored();
         let other = |found: String, expected: String| {
-            Err(Fault::ManifestRoot { object: self.id.manifest(), found, expected }.into())
+            Err(Error::Unmet(Fault::ManifestRoot { object: self.id.manifest(), found, expected }))
         };
         if let Some(expected) = policy.root.filter(|expected| *expected != root) {
             return other(to_hex(&root), to_hex(&expected));
@@ -379,29 +380,30 @@ async fn profile(
     committed: &Committed,
     keyring: &Keyring,
     policy: &ReadPolicy,
-    faults: &mut Vec<Fault>,
+    faults: &mut Vec<Error>,
 ) -> Result<ProfileName> {
     let stated = committed.sealed().map(|sealed| match sealed.manifest.profile {
         Profile::Native(_) => ProfileName::Native,
         Profile::Openssl(_) => ProfileName::Openssl,
     });
     let first = || objects.stream().first().map(|object| object.name.clone()).unwrap_or_default();
-    let found = match (policy.format, stated) {
-        (Some(chosen), Some(stated)) if chosen != stated => {
-            faults.push(match chosen {
+    let found = match stated {
+        Some(stated) => Some(stated),
+        None => objects.begins_as(store).await?,
+    };
+    if let Some(chosen) = policy.format {
+        if found.is_some_and(|found| found != chosen) {
+            faults.push(Error::Unmet(match chosen {
                 ProfileName::Native => Fault::PartMagic { object: first() },
                 ProfileName::Openssl => openssl::Error::Magic.into(),
-            });
-            return Ok(stated);
+            }));
         }
-        (Some(chosen), _) => return Ok(chosen),
-        (None, Some(stated)) => stated,
-        (None, None) if objects.begins_with_openssl_magic(store).await? => ProfileName::Openssl,
-        (None, None) => ProfileName::Native,
-    };
+        return Ok(found.unwrap_or(chosen));
+    }
+    let found = found.unwrap_or(ProfileName::Native);
     if found == ProfileName::Openssl && (keyring.has_keys() || policy.signer.is_some()) {
         let why = "it is of the openssl profile, which authenticates nothing, but a key for native archives was given";
-        faults.push(Fault::KeyOpen { id: first(), why });
+        faults.push(Fault::KeyOpen { id: first(), why }.into());
     }
     Ok(found)
 }
@@ -548,7 +550,7 @@ impl Located {
     /// O3 and O4: whether this can be the whole of a stream. In a sealed archive the magic is part of what the digests
     /// cover.
     pub(crate) async fn stream_fault(&self, store: &Store) -> Result<Option<Fault>> {
-        if self.committed.sealed().is_none() && !self.objects.begins_with_openssl_magic(store).await? {
+        if self.committed.sealed().is_none() && self.objects.begins_as(store).await? != Some(ProfileName::Openssl) {
             return Ok(Some(openssl::Error::Magic.into()));
         }
         Ok(openssl::check_length(self.stored()).err().map(Fault::from))
@@ -599,7 +601,8 @@ impl Located {
                     }
                     (true, Some(kdf)) => {
                         let key = kdf.derive(password, preamble.salt);
-                        self.judge_raw_tail(store, &key, length).await?;
+                        // Nothing tells an end that was cut from a derivation or a password that is not the archive's.
+                        self.judge_raw_tail(store, &key, length).await.map_err(unmet)?;
                         (key, false)
                     }
                     (false, kdf) => {
@@ -706,6 +709,14 @@ pub(crate) async fn keyboxes(id: &ArchiveId, boxes: &[u32], store: &Store) -> Re
         }
     }
     Ok(keyboxes)
+}
+
+/// A fault that may be one of what the caller said of the archive.
+fn unmet(error: Error) -> Error {
+    match error {
+        Error::Format(fault) => Error::Unmet(fault),
+        other => other,
+    }
 }
 
 fn openssl_fault(error: openssl::Error) -> Error {

@@ -173,7 +173,7 @@ async fn try_passwords(located: &Located, store: &Store, keys: &[Key], openssl: 
             ReadPolicy { format: Some(ProfileName::Openssl), openssl, no_manifest: false, ..ReadPolicy::default() };
         match located.unlock_openssl(store, &key.keyring, &policy).await {
             Ok(_) => opened_by.push(place),
-            Err(Error::Format(_)) => {}
+            Err(Error::Format(_) | Error::Unmet(_)) => {}
             Err(error @ Error::Usage { .. }) => not_tried.push((place, Finding::of(&error))),
             Err(error) => return Err(error),
         }

@@ -13,12 +13,32 @@ use backstay_format::codec::{gzip, zstd};
 use backstay_format::header::Codec;
 use backstay_format::openssl::{self, KeyIv};
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::stream::{BoxStream, Stream, StreamExt as _};
 
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::fetch::{Piece, Pieces};
 use crate::shelf::Shelf;
+
+/// What a decoder is fed, in the order of the stream.
+pub(crate) enum Fed {
+    /// The stream goes on with this.
+    Piece(Piece),
+    /// What follows is missing, and whoever feeds knows it: what stands before it is decoded as far as it can be, and that the stream does not
+    /// end there is no fault of its own.
+    Hole,
+    /// What follows could not be had.
+    Fault(Error),
+}
+
+impl From<Result<Piece>> for Fed {
+    fn from(fetched: Result<Piece>) -> Fed {
+        match fetched {
+            Ok(piece) => Fed::Piece(piece),
+            Err(fault) => Fed::Fault(fault),
+        }
+    }
+}
 
 /// Decodes one inner stream.
 pub(crate) struct Decoder {
@@ -28,9 +48,9 @@ pub(crate) struct Decoder {
     running: VecDeque<Pin<Box<dyn Future<Output = Result<Done>> + Send>>>,
     /// How many may run.
     width: usize,
-    pieces: Pieces,
-    /// What ended the stream early, to be reported when everything before it has come out.
-    fault: Option<Error>,
+    fed: BoxStream<'static, Fed>,
+    /// How the stream ended early, at a hole or with a fault, to be said when everything before it has come out.
+    cut: Option<Result<()>>,
     stored: u64,
     /// Memory for content.
     contents: Shelf<Vec<u8>>,
@@ -95,14 +115,19 @@ pub(crate) fn content_at_once(cpu: &Cpu) -> u64 {
 }
 
 impl Decoder {
-    fn new(kind: Kind, pieces: Pieces, cpu: &Cpu) -> Decoder {
-        let width = cpu.cores() + 1;
+    fn new(kind: Kind, fed: impl Stream<Item: Into<Fed>> + Send + 'static, cpu: &Cpu) -> Decoder {
+        let (width, fed) = (cpu.cores() + 1, fed.map(Into::into).boxed());
         let (running, contents) = (VecDeque::new(), Shelf::default());
-        Decoder { kind, cpu: cpu.clone(), running, width, pieces, fault: None, stored: 0, contents }
+        Decoder { kind, cpu: cpu.clone(), running, width, fed, cut: None, stored: 0, contents }
     }
 
     /// Decodes a native archive's inner stream.
-    pub(crate) fn native(codec: Codec, pieces: Pieces, cpu: &Cpu, max_content: Option<u64>) -> Decoder {
+    pub(crate) fn native(
+        codec: Codec,
+        fed: impl Stream<Item: Into<Fed>> + Send + 'static,
+        cpu: &Cpu,
+        max_content: Option<u64>,
+    ) -> Decoder {
         let kind = match codec {
             Codec::Zstd => Kind::Zstd(Zstd {
                 splitter: zstd::FrameSplitter::default(),
@@ -119,7 +144,7 @@ impl Decoder {
             }),
             Codec::Gzip => Kind::Gzip(gzip::Reader::new(gzip::Options { max_content, ..gzip::Options::default() })),
         };
-        Decoder::new(kind, pieces, cpu)
+        Decoder::new(kind, fed, cpu)
     }
 
     /// Decodes a run of whole zstd frames that is not the whole stream.
@@ -132,9 +157,15 @@ impl Decoder {
     }
 
     /// Decrypts and decodes an openssl stream.
-    pub(crate) fn openssl(key: KeyIv, gzip: bool, pieces: Pieces, cpu: &Cpu, max_content: Option<u64>) -> Decoder {
+    pub(crate) fn openssl(
+        key: KeyIv,
+        gzip: bool,
+        fed: impl Stream<Item: Into<Fed>> + Send + 'static,
+        cpu: &Cpu,
+        max_content: Option<u64>,
+    ) -> Decoder {
         let payload = if gzip { openssl::Payload::Gzip } else { openssl::Payload::Raw };
-        Decoder::new(Kind::Openssl(Box::new(openssl::Reader::with_key(key, payload, max_content))), pieces, cpu)
+        Decoder::new(Kind::Openssl(Box::new(openssl::Reader::with_key(key, payload, max_content))), fed, cpu)
     }
 
     /// Gives the inner stream itself.
@@ -147,7 +178,7 @@ impl Decoder {
         self.stored
     }
 
-    /// The next piece of content; `None` when the stream has ended and everything about it was right.
+    /// The next piece of content; `None` when the stream has ended and everything about it was right, or at a hole that it was fed.
     ///
     /// # Errors
     /// Whatever is wrong with the stream, after all content that stands before it.
@@ -161,25 +192,25 @@ impl Decoder {
                     self.running.push_back(Box::pin(self.cpu.run(move || job.run(&contents))));
                     continue;
                 }
-                Next::Input if self.fault.is_none() => {
-                    match self.pieces.next().await {
-                        Some(Ok(Piece { bytes, stored, .. })) => {
+                Next::Input if self.cut.is_none() => {
+                    match self.fed.next().await {
+                        Some(Fed::Piece(Piece { bytes, stored })) => {
                             self.stored += stored;
                             self.kind.push(&bytes);
                         }
-                        Some(Err(fault)) => self.fault = Some(fault),
+                        Some(Fed::Hole) => self.cut = Some(Ok(())),
+                        Some(Fed::Fault(fault)) => self.cut = Some(Err(fault)),
                         None => self.kind.end_input(),
                     }
                     continue;
                 }
-                // What came before the fault is decoded to its end first: it comes out, or has a fault of its own.
-                Next::Input | Next::Result => match (self.running.pop_front(), self.fault.take()) {
-                    (Some(running), fault) => {
-                        self.fault = fault;
-                        self.contents.lend(self.kind.complete(running.await?))
+                // What came before the cut is decoded to its end first: it comes out, or has a fault of its own.
+                Next::Input | Next::Result => match self.running.pop_front() {
+                    Some(running) => self.contents.lend(self.kind.complete(running.await?)),
+                    None => {
+                        let stuck = || Err(Error::Internal { why: "a decoder waits for nothing".to_owned() });
+                        return self.cut.take().unwrap_or_else(stuck).map(|()| None);
                     }
-                    (None, Some(fault)) => return Err(fault),
-                    (None, None) => return Err(Error::Internal { why: "a decoder waits for nothing".to_owned() }),
                 },
                 Next::End => return self.kind.finish().map(|()| None),
             };
@@ -319,5 +350,42 @@ impl Kind {
             Kind::Raw { .. } | Kind::Finished => Ok(()),
         };
         Ok(result?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    /// What comes out of a gzip stream of which this is fed.
+    async fn decoded(fed: Vec<Fed>) -> (Vec<u8>, Result<()>) {
+        let cpu = Cpu::start(Some(1)).unwrap();
+        let mut decoder = Decoder::native(Codec::Gzip, stream::iter(fed), &cpu, None);
+        let mut content = Vec::new();
+        loop {
+            match decoder.next().await {
+                Ok(Some(piece)) => content.extend_from_slice(&piece),
+                Ok(None) => return (content, Ok(())),
+                Err(error) => return (content, Err(error)),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hole_is_no_fault_and_a_stream_that_ends_early_is_one() {
+        // One member of stored content: what a gzip program makes of `content` at level 0.
+        let mut gz = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1, 7, 0, 0xf8, 0xff];
+        gz.extend_from_slice(b"content");
+        gz.extend_from_slice(&0xfec5_30a9_u32.to_le_bytes());
+        gz.extend_from_slice(&7_u32.to_le_bytes());
+        let piece = |bytes: &[u8]| Fed::Piece(Piece { bytes: Bytes::copy_from_slice(bytes), stored: 0 });
+        assert!(matches!(decoded(vec![piece(&gz)]).await, (content, Ok(())) if content == b"content"));
+        assert!(matches!(decoded(vec![piece(&gz), Fed::Hole]).await, (_, Ok(()))));
+        assert!(matches!(decoded(vec![piece(&gz[..20]), Fed::Hole]).await, (_, Ok(()))));
+        assert!(matches!(decoded(vec![piece(&gz[..20])]).await, (_, Err(Error::Format(_)))));
+        let fault = Error::Internal { why: "x".to_owned() };
+        assert!(matches!(decoded(vec![piece(&gz), Fed::Fault(fault)]).await, (_, Err(Error::Internal { .. }))));
     }
 }

@@ -14,6 +14,9 @@ const MIB: u64 = 1 << 20;
 pub enum Error {
     #[error(transparent)]
     Format(#[from] format::Error),
+    /// What the caller demanded of an archive, or said of it, is not so. Whether anything is wrong with it is another question.
+    #[error(transparent)]
+    Unmet(format::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error("{what} is not in {store}")]
@@ -98,7 +101,7 @@ impl Error {
     /// The stable dotted code, as `spec/errors.md` lists it.
     pub fn code(&self) -> &'static str {
         match self {
-            Error::Format(error) => error.code(),
+            Error::Format(error) | Error::Unmet(error) => error.code(),
             Error::Store(error) => error.code(),
             Error::ArchiveNotFound { .. } => "archive.not-found",
             Error::Selector { .. } => "usage.selector",
@@ -125,6 +128,12 @@ impl Error {
             Error::Interrupted { .. } => "interrupted",
             Error::Internal { .. } => "internal",
         }
+    }
+
+    /// Whether it says something of the archive, and not only that a demand is not met or that the given keys are not the archive's.
+    pub(crate) fn is_of_archive(&self) -> bool {
+        const OF_THE_KEY: u8 = 12;
+        !matches!(self, Error::Unmet(_)) && crate::codes::exit(self.code()) != OF_THE_KEY
     }
 
     /// Whether it is a fault of one object, beside which the others can still be read; otherwise the store is not reached, or
@@ -157,6 +166,7 @@ impl Error {
             | Error::Store(StoreError::NameTaken { .. } | StoreError::TooLarge { .. } | StoreError::Locked { .. }) => {
                 true
             }
+            Error::Unmet(_) => true,
             Error::Unmended { first, .. } => first.is_of_one_archive(),
             other => other.ends_only_a_part(),
         }

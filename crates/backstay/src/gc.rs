@@ -103,44 +103,65 @@ pub struct Leftover {
     given_up: bool,
 }
 
+/// What a run found, and did.
+#[derive(Debug, Default)]
+pub struct Cleared {
+    /// What was left over.
+    pub leftovers: Vec<Leftover>,
+    /// What ended the run after something was deleted, and before all was that is due.
+    pub stopped: Option<Error>,
+}
+
 /// Finds what interrupted runs left, and deletes what is due when told to.
 ///
 /// # Errors
 /// `store.*`; `store.condition-ignored` before anything is deleted, when the store overwrites what is to be created;
-/// `interrupted`. What one object's lock or permission forbids is in the report.
-pub async fn gc(store: &Store, options: &GcOptions, context: &Context) -> Result<Vec<Leftover>> {
+/// `interrupted`. What one object's lock or permission forbids is in the report, and when something was deleted already, so is what ended
+/// the run.
+pub async fn gc(store: &Store, options: &GcOptions, context: &Context) -> Result<Cleared> {
     // Probes and markers go again.
     let store = &store.for_passing_objects();
     let now = SystemTime::from(context.now());
     let mut leftovers = survey(store, options, now).await?;
     if !options.delete || leftovers.iter().all(|leftover| leftover.fate != Fate::Due) {
-        return Ok(leftovers);
+        return Ok(Cleared { leftovers, stopped: None });
     }
     // Our clock may be wrong. The store's is what its objects' times are by, and only if both agree is anything old.
     let probe = format!("{PROBE}{}", to_hex(&context.random::<16>()));
     let store_now = probe_conditional_create(store, &probe).await?;
     let now = store_now.map_or(SystemTime::UNIX_EPOCH, |store_now| store_now.min(now));
-    for leftover in &mut leftovers {
-        if leftover.fate != Fate::Due {
-            continue;
-        }
+    let mut touched = false;
+    let mut stopped = None;
+    for leftover in leftovers.iter_mut().filter(|leftover| leftover.fate == Fate::Due) {
         if !leftover.given_up && !is_old(leftover.modified, now, options.grace) {
             leftover.fate = Fate::Kept;
             leftover.reason = "by the store's clock it may still be written";
             continue;
         }
         if context.interrupt.is_set() {
-            return Err(Error::Interrupted {
-                left: "what was not deleted yet is found again by the next run".to_owned(),
-            });
+            let left = "what was not deleted yet is found again by the next run".to_owned();
+            stopped = Some(Error::Interrupted { left });
+            break;
         }
         match clear(store, leftover, now).await {
-            Ok(fate) => leftover.fate = fate,
-            Err(error) if is_of_this_object(&error) => leftover.fate = Fate::Refused(Finding::of(&error)),
-            Err(error) => return Err(error),
+            Ok(fate) => {
+                touched |= fate == Fate::Deleted;
+                leftover.fate = fate;
+            }
+            Err(error) => {
+                leftover.fate = Fate::Refused(Finding::of(&error));
+                if !is_of_this_object(&error) {
+                    stopped = Some(error);
+                    break;
+                }
+            }
         }
     }
-    Ok(leftovers)
+    match stopped {
+        // What of the only one is gone the next run finds out.
+        Some(error) if !touched => Err(error),
+        stopped => Ok(Cleared { leftovers, stopped }),
+    }
 }
 
 /// Whether the store said no to this object, and not that it cannot be reached.

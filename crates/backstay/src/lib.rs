@@ -55,6 +55,7 @@ pub mod set;
 mod shelf;
 mod sizing;
 pub mod source;
+mod under_way;
 pub mod unfinished;
 pub mod verify;
 

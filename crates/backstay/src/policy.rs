@@ -42,7 +42,7 @@ pub struct ReadPolicy {
     pub receipt: Option<ReceiptLine>,
     /// Do not look for the ancestors of an incremental archive: its own stream is all that is wanted.
     pub this_stream_only: bool,
-    /// Refuse an archive of the openssl profile that has no sealed manifest.
+    /// Refuse an archive of the openssl profile that has no sealed manifest, and to read any without its manifest.
     pub require_seal: bool,
     /// How archives of the openssl profile are read.
     pub openssl: OpensslReading,

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aws_lc_rs::digest;
-use backstay_format::ArchiveId;
 use backstay_format::header::{Head, Kind};
 use backstay_format::key::Keyring;
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, OpensslHead, PartEntry, Profile};
 use backstay_format::part::Place;
 use backstay_format::schedule::sha256;
+use backstay_format::text::to_hex;
+use backstay_format::{ArchiveId, Error as Fault};
 use backstay_store::Store;
 use bytes::Bytes;
 use futures::channel::mpsc;
@@ -26,17 +27,18 @@ use crate::backup::{Receipt, rfc3339};
 use crate::context::Context;
 use crate::decode::Decoder;
 use crate::error::{Error, Result};
-use crate::fetch::{Fetcher, Piece};
+use crate::fetch::{Fetcher, Piece, digest_fault};
 use crate::observe::{Event, Observer};
 use crate::partial::PartialFile;
-use crate::policy::ReadPolicy;
+use crate::policy::{ReadPolicy, ReceiptLine};
 use crate::restore::{RestoreOptions, fetcher};
 use crate::scan::Step;
 
 /// How to put an archive back together.
 #[derive(Debug, Clone, Default)]
 pub struct ReassembleOptions {
-    /// What is accepted.
+    /// What is accepted. A root or a receipt is demanded of the parts; the seal of a receipt was that of the lost manifest, and nothing
+    /// can have it again. A seal cannot be demanded.
     pub policy: ReadPolicy,
     /// Delete a manifest that is damaged and create the new one in its place.
     pub replace: bool,
@@ -64,8 +66,9 @@ pub struct Reassembled {
 /// Rebuilds the manifest of an archive, or joins its parts.
 ///
 /// # Errors
-/// Every check of a restore without the manifest; `usage.arguments` when there is nothing to rebuild, or when the archive
-/// is not full, since its ancestors are not in its parts; `io.failed` for the joined file.
+/// Every check of a restore without the manifest; `manifest.root` when the parts are not those of the root or receipt that was demanded;
+/// `usage.arguments` when there is nothing to rebuild, when a seal is demanded, or when the archive is not full, since its ancestors are not
+/// in its parts; `key.signer` and `part.digest` when parts are joined; `io.failed` for the joined file.
 pub async fn reassemble(
     store: &Store,
     id: &ArchiveId,
@@ -75,18 +78,21 @@ pub async fn reassemble(
     observer: Arc<dyn Observer>,
 ) -> Result<Reassembled> {
     let begun = Instant::now();
-    let policy = ReadPolicy {
-        no_manifest: true,
-        this_stream_only: true,
-        require_seal: false,
-        root: None,
-        receipt: None,
-        ..options.policy.clone()
-    };
+    let demanded = &options.policy;
+    if demanded.require_seal {
+        let why = match &options.join {
+            Some(_) => "a seal cannot be demanded of parts that are joined: it takes the key to prove one",
+            None => "a seal cannot be demanded of a manifest that is made anew: the old one is lost with its seal",
+        };
+        return Err(Error::Usage { why: why.to_owned() });
+    }
+    // The root is that of the parts, and judged when all of them are read.
+    let policy =
+        ReadPolicy { no_manifest: true, this_stream_only: true, root: None, receipt: None, ..demanded.clone() };
     let reading = RestoreOptions { memory: context.memory, ..RestoreOptions::default() };
     let fetcher = fetcher(store, &reading, context, &observer);
     if let Some(path) = &options.join {
-        return join(store, id, keyring, &policy, &fetcher, path, context).await;
+        return join(store, id, keyring, demanded, &fetcher, path, context).await;
     }
     let located = Located::find(store, id, keyring, &policy).await?;
     let parts = u32::try_from(located.present().len()).unwrap_or(u32::MAX);
@@ -99,11 +105,12 @@ pub async fn reassemble(
         Archive::Native(native) => native.keys.seal(),
         Archive::Openssl(openssl) => Zeroizing::new(*openssl.key.seal_key().as_bytes()),
     };
-    let damaged = judge_standing(store, &archive, &seal_key, options.replace).await?;
+    judge_standing(store, &archive, &seal_key, options.replace).await?;
     let (profile, entries, content) = match &archive {
         Archive::Native(native) => read_native(native, &fetcher, context).await?,
         Archive::Openssl(openssl) => read_openssl(openssl, &fetcher, context).await?,
     };
+    judge_root(id, demanded, entries.iter().map(|part| &part.sha256), stored)?;
     // Whoever wrote it with a raw key, and let a reader in later, is taken for one who relied on keyboxes.
     let detached = keyboxes
         && matches!(&archive, Archive::Native(native) if native.header.common.keys.is_empty() && native.header.common.open.is_none());
@@ -129,7 +136,8 @@ pub async fn reassemble(
         unconfirmed: false,
     };
     let (bytes, seal) = manifest.encode(&seal_key, None)?;
-    if damaged {
+    // Hours may have passed, and the good one may be back.
+    if judge_standing(store, &archive, &seal_key, options.replace).await? {
         store.delete(&id.manifest()).await?;
     }
     let digest = sha256(&bytes);
@@ -148,6 +156,25 @@ pub async fn reassemble(
     observer.event(&Event::Committed(receipt.clone()));
     done.receipt = Some(receipt);
     Ok(done)
+}
+
+/// Demands that parts with these digests are those of the root or receipt that the caller names.
+fn judge_root<'a>(
+    id: &ArchiveId,
+    demanded: &ReadPolicy,
+    digests: impl Iterator<Item = &'a [u8; 32]>,
+    stored: u64,
+) -> Result<()> {
+    let root = backstay_format::manifest::root(digests);
+    let other = |found: String, expected: String| {
+        Err(Error::Unmet(Fault::ManifestRoot { object: id.manifest(), found, expected }))
+    };
+    if let Some(expected) = demanded.root.filter(|expected| *expected != root) {
+        return other(to_hex(&root), to_hex(&expected));
+    }
+    let Some(expected) = &demanded.receipt else { return Ok(()) };
+    let found = ReceiptLine { id: id.clone(), root, stored, ..expected.clone() };
+    if found == *expected { Ok(()) } else { other(found.to_string(), expected.to_string()) }
 }
 
 /// Whether a manifest stands in the way, and may be replaced.
@@ -172,7 +199,7 @@ async fn judge_standing(store: &Store, archive: &Archive, seal_key: &[u8; 32], r
         Some(Ok(Document::Foreign(_))) if matches!(archive, Archive::Openssl(_)) => {
             refuse("belongs to another backup manager and is left alone")
         }
-        Some(Err(backstay_format::Error::ArchiveUncommitted { .. })) => {
+        Some(Err(Fault::ArchiveUncommitted { .. })) => {
             refuse("says that the archive was given up: its parts are being removed")
         }
         _ if !replace => refuse("is there, but damaged: --replace deletes it and creates a new one"),
@@ -187,7 +214,7 @@ async fn read_native(native: &Native, fetcher: &Fetcher, context: &Context) -> R
     let parts = native.parts.iter().enumerate().map(|(i, part)| (part.clone(), place(i))).collect();
     let mut steps = fetcher.scan(native, parts);
     let (mut feed, pieces) = mpsc::channel(1);
-    let decoder = Decoder::native(native.header.common.codec, pieces.boxed(), &context.cpu, None);
+    let decoder = Decoder::native(native.header.common.codec, pieces, &context.cpu, None);
     let scanning = async move {
         let mut entries = Vec::new();
         while let Some(step) = steps.next().await {
@@ -223,19 +250,15 @@ async fn read_openssl(
     context: &Context,
 ) -> Result<(Profile, Vec<PartEntry>, u64)> {
     let (mut feed, pieces) = mpsc::channel(1);
-    let decoder = Decoder::openssl(archive.key.clone(), archive.gzip, pieces.boxed(), &context.cpu, None);
+    let decoder = Decoder::openssl(archive.key.clone(), archive.gzip, pieces, &context.cpu, None);
     let hashing = async move {
         let mut entries = Vec::new();
         for part in &archive.parts {
             let mut pieces = fetcher.raw(part);
             let mut hash = digest::Context::new(&digest::SHA256);
             while let Some(Piece { bytes, stored }) = pieces.try_next().await? {
-                let hashed = context.cpu.run(move || {
-                    hash.update(&bytes);
-                    (hash, bytes)
-                });
-                let (context, bytes) = hashed.await?;
-                hash = context;
+                let (hashed, bytes) = hash_on(fetcher, hash, bytes).await?;
+                hash = hashed;
                 // The decoder has found a fault, which is the one that counts.
                 if feed.send(Ok(Piece { bytes, stored })).await.is_err() {
                     return Ok(entries);
@@ -254,6 +277,15 @@ async fn read_openssl(
     Ok((Profile::Openssl(OpensslHead { kdf, salt, gzip: archive.gzip, single }), entries, content))
 }
 
+/// Hashes these bytes too, and gives them back.
+async fn hash_on(fetcher: &Fetcher, mut hash: digest::Context, bytes: Bytes) -> Result<(digest::Context, Bytes)> {
+    let hashing = fetcher.cpu.run(move || {
+        hash.update(&bytes);
+        (hash, bytes)
+    });
+    hashing.await
+}
+
 /// Decodes to the end and counts the content. The decoder goes with its fault: whoever feeds one that takes no more would wait for ever.
 async fn drain(mut decoder: Decoder) -> Result<u64> {
     let mut content = 0;
@@ -263,29 +295,47 @@ async fn drain(mut decoder: Decoder) -> Result<u64> {
     Ok(content)
 }
 
-/// Joins the parts as they are stored, which takes no key. A manifest that can be read says how many there are and of which
-/// sizes; without one nothing but the key could tell that the last of them is missing.
+/// Joins the parts as they are stored, which takes no key. A manifest that can be read says how many there are and what their digests
+/// are; without one nothing but the key, or a root that is demanded, could tell that the last of them is missing.
 async fn join(
     store: &Store,
     id: &ArchiveId,
     keyring: &Keyring,
-    policy: &ReadPolicy,
+    demanded: &ReadPolicy,
     fetcher: &Fetcher,
     path: &Path,
     context: &Context,
 ) -> Result<Reassembled> {
-    let stated = ReadPolicy { no_manifest: false, ..policy.clone() };
+    // What is demanded is judged here: a root can also be that of parts without a manifest.
+    let of_parts = ReadPolicy { this_stream_only: true, root: None, receipt: None, signer: None, ..demanded.clone() };
+    let stated = ReadPolicy { no_manifest: false, ..of_parts.clone() };
     let (mut located, mut faults) = Located::survey(store, id, keyring, &stated).await?;
     if located.committed.sealed().is_none() {
-        (located, faults) = Located::survey(store, id, keyring, policy).await?;
-        let text = format!("no manifest says how many parts {id} has: whether the last ones are missing is not known");
-        fetcher.observer.event(&Event::Warning { code: None, text });
+        (located, faults) =
+            Located::survey(store, id, keyring, &ReadPolicy { no_manifest: true, ..of_parts.clone() }).await?;
+        if demanded.root.is_none() && demanded.receipt.is_none() {
+            let text =
+                format!("no manifest says how many parts {id} has: whether the last ones are missing is not known");
+            fetcher.observer.event(&Event::Warning { code: None, text });
+        }
     }
     if let Some(fault) = faults.into_iter().next() {
-        return Err(fault.into());
+        return Err(fault);
     }
+    let sealed = located.committed.sealed();
+    if let Some(signer) = &demanded.signer {
+        let why = "it has no manifest, whose seal would be signed";
+        let unsigned = Err(Fault::KeySigner { id: id.to_string(), why });
+        sealed.map_or(unsigned, |sealed| sealed.check_signer(signer))?;
+    }
+    located.judge_root(demanded)?;
+    let entries = sealed.map(|sealed| sealed.manifest.parts.as_slice()).unwrap_or_default();
     let present = located.present();
-    write_joined(present, fetcher, path, context).await?;
+    let judge = |digests: &[[u8; 32]]| match sealed {
+        Some(_) => Ok(()),
+        None => judge_root(id, demanded, digests.iter(), located.stored()),
+    };
+    write_joined(present, entries, fetcher, path, judge, context).await?;
     Ok(Reassembled {
         id: id.clone(),
         parts: u32::try_from(present.len()).unwrap_or(u32::MAX),
@@ -295,15 +345,30 @@ async fn join(
     })
 }
 
-/// Writes the stored parts, one after another, to a file that appears when it is whole.
-async fn write_joined(parts: &[Object], fetcher: &Fetcher, path: &Path, context: &Context) -> Result<()> {
+/// Writes the stored parts, one after another, to a file that appears when it is whole: each has the digest of its entry, if there are
+/// entries, and all of them together are `judge`d.
+async fn write_joined(
+    parts: &[Object],
+    entries: &[PartEntry],
+    fetcher: &Fetcher,
+    path: &Path,
+    judge: impl Fn(&[[u8; 32]]) -> Result<()>,
+    context: &Context,
+) -> Result<()> {
     let failed = |source| Error::Io { what: format!("writing {} failed", path.display()), source };
     let file = PartialFile::create(path, context).map_err(failed)?;
-    for part in parts {
-        let mut pieces = fetcher.raw(part);
-        while let Some(piece) = pieces.try_next().await? {
+    let mut digests = Vec::with_capacity(parts.len());
+    for (i, part) in parts.iter().enumerate() {
+        let mut hashed = fetcher.hashed(part);
+        while let Some(piece) = hashed.next().await? {
             file.write(piece.bytes).await.map_err(failed)?;
         }
+        let found = hashed.finish();
+        if let Some(entry) = entries.get(i).filter(|entry| entry.sha256 != found) {
+            return Err(digest_fault(part, &found, &entry.sha256));
+        }
+        digests.push(found);
     }
+    judge(&digests)?;
     file.finish().await.map_err(failed)
 }

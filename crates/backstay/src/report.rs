@@ -243,7 +243,8 @@ pub(crate) async fn read(store: &Store, id: &ArchiveId, name: &str) -> Result<Op
 
 /// The details that a verification is kept with.
 pub(crate) fn details(report: &crate::verify::Report) -> String {
-    let findings: Vec<_> = report.findings.iter().take(100).map(|finding| {
+    let findings = report.findings.iter().filter(|finding| finding.of_archive);
+    let findings: Vec<_> = findings.take(100).map(|finding| {
         serde_json::json!({"code": finding.code, "object": finding.object.clone().unwrap_or_default(), "text": finding.text})
     }).collect();
     let mut details = serde_json::json!({
@@ -261,13 +262,17 @@ pub(crate) fn details(report: &crate::verify::Report) -> String {
 }
 
 impl Findings {
-    /// What a verification found, in the name of `by`.
-    pub fn of(report: &crate::verify::Report, good: bool, by: String) -> Findings {
+    /// What a verification found, in the name of `by`; `None` if that says nothing of the archive: a demand was not met, or no key was the
+    /// archive's. A report is read by others, who demand something else.
+    pub fn of(report: &crate::verify::Report, good: bool, by: String) -> Option<Findings> {
+        if !good && !report.findings.iter().any(|finding| finding.of_archive) {
+            return None;
+        }
         let level = match report.depth {
             crate::verify::Depth::Quick => Level::Quick,
             crate::verify::Depth::Full => Level::Full,
             crate::verify::Depth::Deep => Level::Deep,
         };
-        Findings { level, good, by, details: details(report) }
+        Some(Findings { level, good, by, details: details(report) })
     }
 }

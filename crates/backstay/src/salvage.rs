@@ -100,20 +100,18 @@ pub async fn salvage(
     let begun = Instant::now();
     let policy = ReadPolicy { this_stream_only: true, ..options.policy.clone() };
     let (located, faults) = Located::survey(store, id, keyring, &policy).await?;
-    // Whoever expects an encrypted, sealed or signed archive gets nothing out of another one.
-    let refused = |fault: &Fault| {
-        matches!(fault, Fault::KeyOpen { .. } | Fault::KeySigner { .. })
-            || (policy.require_seal && matches!(fault, Fault::ManifestSeal { .. }))
+    // Whoever expects an encrypted, sealed or signed archive, or one of a profile, gets nothing out of another one.
+    let refused = |fault: &Error| {
+        matches!(fault, Error::Unmet(_) | Error::Format(Fault::KeyOpen { .. } | Fault::KeySigner { .. }))
     };
-    if let Some(fault) = faults.iter().find(|fault| refused(fault)) {
-        return Err(fault.clone().into());
+    let (mut refused, faults): (Vec<Error>, Vec<Error>) = faults.into_iter().partition(refused);
+    if !refused.is_empty() {
+        return Err(refused.swap_remove(0));
     }
-    let demands_manifest = policy.root.is_some()
-        || policy.receipt.is_some()
-        || (policy.require_seal && located.profile == ProfileName::Openssl);
+    let demands_manifest = policy.root.is_some() || policy.receipt.is_some() || policy.require_seal;
     if demands_manifest && !matches!(located.committed, Committed::Sealed(_)) {
         let why = "a seal is demanded, and there is no manifest that could have it";
-        return Err(Fault::ManifestSeal { object: id.manifest(), why }.into());
+        return Err(Error::Unmet(Fault::ManifestSeal { object: id.manifest(), why }));
     }
     let reading = RestoreOptions { memory: options.memory, ..RestoreOptions::default() };
     let mut work = Salvage {
@@ -121,7 +119,7 @@ pub async fn salvage(
         store,
         context,
         observer: &observer,
-        findings: faults.into_iter().map(|fault| Finding::of(&fault.into())).collect(),
+        findings: faults.iter().map(Finding::of).collect(),
         holes: Vec::new(),
         output: Patchwork::create(options.output.clone(), context)?,
         content: 0,

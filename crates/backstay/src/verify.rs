@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use backstay_format::key::Keyring;
 use backstay_format::manifest::PartEntry;
 use backstay_format::{ArchiveId, Error as Fault};
-use backstay_store::Store;
+use backstay_store::{ObjectInfo, Store};
 use futures::StreamExt as _;
 use futures::stream;
 
@@ -31,6 +31,9 @@ use self::compared::Compared;
 
 /// Requests for the store's own checksums in flight.
 const HEADS: usize = 16;
+
+/// What a store says of an object that it was asked about.
+type HeadAnswer = std::result::Result<Option<ObjectInfo>, backstay_store::Error>;
 
 /// How thoroughly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub struct Finding {
     pub object: Option<String>,
     /// What is wrong, in one sentence.
     pub text: String,
+    /// Whether it says something of the archive. A demand of the caller's that is not met does not, nor does a key that does not fit.
+    pub of_archive: bool,
 }
 
 impl Finding {
@@ -62,7 +67,7 @@ impl Finding {
             text = format!("{text}: {source}");
             cause = source.source();
         }
-        Finding { code: error.code(), object: object_of(error), text }
+        Finding { code: error.code(), object: object_of(error), text, of_archive: error.is_of_archive() }
     }
 }
 
@@ -115,7 +120,7 @@ pub async fn verify(
         let (located, faults) = Located::survey(store, id, keyring, policy).await?;
         let mut check = Check::new(store, keyring, policy, context, &observer, located);
         for fault in faults {
-            check.find(&fault.into());
+            check.find(&fault);
         }
         match (check.located.profile, depth) {
             (ProfileName::Native, Depth::Deep) => check.deep().await?,
@@ -296,12 +301,18 @@ impl<'a> Check<'a> {
     async fn compare_checksums(&mut self) -> Result<()> {
         let parts = self.good_parts();
         self.compared.parts = parts.len();
-        // A store that keeps none is asked once, and one that does is asked once for each part.
+        // A store that keeps none is asked until it could answer once, and one that does is asked once for each part.
         let mut parts = parts.into_iter();
-        let Some((first, entry)) = parts.next() else { return Ok(()) };
-        match self.store.head(&first.name).await? {
-            Some(info) if info.sha256.is_some() => self.compare_checksum(&first, &entry, info.sha256),
-            _ => return Ok(()),
+        loop {
+            let Some((object, entry)) = parts.next() else { return Ok(()) };
+            let info = self.store.head(&object.name).await;
+            let keeps = info.as_ref().ok().and_then(Option::as_ref).map(|info| info.sha256.is_some());
+            self.take_head(&object, &entry, info)?;
+            match keeps {
+                None => {}
+                Some(true) => break,
+                Some(false) => return Ok(()),
+            }
         }
         let store = self.store;
         let mut heads = stream::iter(parts)
@@ -311,14 +322,20 @@ impl<'a> Check<'a> {
             })
             .buffered(HEADS);
         while let Some((object, entry, info)) = heads.next().await {
-            match info {
-                Ok(Some(info)) => self.compare_checksum(&object, &entry, info.sha256),
-                Ok(None) => {
-                    let missing = Fault::PartMissing { id: self.located.id.to_string(), n: object.n };
-                    self.find_in(Some(object.name), &missing.into());
-                }
-                Err(error) => self.find_in_part(&object, error.into())?,
+            self.take_head(&object, &entry, info)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what the store says of a part.
+    fn take_head(&mut self, object: &Object, entry: &PartEntry, info: HeadAnswer) -> Result<()> {
+        match info {
+            Ok(Some(info)) => self.compare_checksum(object, entry, info.sha256),
+            Ok(None) => {
+                let missing = Fault::PartMissing { id: self.located.id.to_string(), n: object.n };
+                self.find_in(Some(object.name.clone()), &missing.into());
             }
+            Err(error) => self.find_in_part(object, error.into())?,
         }
         Ok(())
     }
@@ -374,7 +391,7 @@ impl<'a> Check<'a> {
 
 /// The object that an error is about.
 fn object_of(error: &Error) -> Option<String> {
-    let Error::Format(fault) = error else { return None };
+    let (Error::Format(fault) | Error::Unmet(fault)) = error else { return None };
     match fault {
         Fault::PartMissing { id, n } => Some(format!("{id}-{n}")),
         Fault::ArchiveUncommitted { id, .. } => Some(format!("{id}.json")),
@@ -393,5 +410,39 @@ fn object_of(error: &Error) -> Option<String> {
         | Fault::NameMismatch { object, .. }
         | Fault::FormatUnsupported { object, .. } => Some(object.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_format::header::Codec;
+    use backstay_format::schedule::Secret;
+    use backstay_format::segment::Aead;
+
+    use super::*;
+    use crate::backup::{BackupOptions, Format, Padding, backup};
+    use crate::keys::Encryption;
+    use crate::observe::Silent;
+    use crate::source::Source;
+
+    #[tokio::test]
+    async fn a_fault_of_ours_is_not_taken_for_the_hole_that_was_met_before() {
+        let (store, context, policy) = (Store::memory(), Context::system(Some(1)).unwrap(), ReadPolicy::default());
+        let encryption = Encryption::Raw(Secret([7; 32]));
+        let (aead, codec, padding) = (Aead::Aes256Gcm, Codec::Zstd, Padding::None);
+        let format = Format::Native { aead, codec, encryption, padding, signing_key: None };
+        let guid = "de2fe9e4-6535-423d-8709-dca87df7985c".parse().unwrap();
+        let options = BackupOptions::new(guid, "pg-main".to_owned(), format);
+        let source = Source::Reader(Box::new(std::io::Cursor::new(b"content".to_vec())));
+        let id = backup(&store, source, options, &context, Arc::new(Silent)).await.unwrap().id;
+        let keyring = Keyring::default();
+        let (located, _) = Located::survey(&store, &id, &keyring, &policy).await.unwrap();
+        let observer: Arc<dyn Observer> = Arc::new(Silent);
+        let mut check = Check::new(&store, &keyring, &policy, &context, &observer, located);
+        check.judge_content(Ok(()), 0, true, 0).unwrap();
+        let panicked = context.cpu.run(|| panic!("deliberate")).await;
+        let told = check.judge_content(panicked, 0, true, 0);
+        assert!(matches!(&told, Err(Error::Internal { why }) if why.contains("deliberate")), "{told:?}");
+        assert!(check.findings.is_empty());
     }
 }

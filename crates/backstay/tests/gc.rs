@@ -13,6 +13,7 @@ use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::{Secret, sha256};
 use backstay_store::Store;
 use backstay_testkit::Faults;
+use backstay_testkit::faults::{Call, Failure, When};
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
@@ -30,7 +31,7 @@ async fn names(store: &Store) -> Vec<String> {
 }
 
 async fn run(store: &Store, options: &GcOptions) -> Vec<Leftover> {
-    gc(store, options, &context()).await.unwrap()
+    gc(store, options, &context()).await.unwrap().leftovers
 }
 
 /// The first parts of an archive of many, all of one size, as a killed run leaves them.
@@ -91,15 +92,15 @@ async fn what_may_still_be_written_stays_by_its_name_its_objects_or_the_stores_c
 
     // By this machine's clock all is old, but the store's objects are as young as they were.
     let ahead = context().with_clock(|| Timestamp::now() + SignedDuration::from_hours(24 * 3650));
-    let dry = gc(&store, &GcOptions { delete: false, ..patient.clone() }, &ahead).await.unwrap();
+    let dry = gc(&store, &GcOptions { delete: false, ..patient.clone() }, &ahead).await.unwrap().leftovers;
     assert_eq!(dry[0].fate, Fate::Due);
-    let wet = gc(&store, &patient, &ahead).await.unwrap();
+    let wet = gc(&store, &patient, &ahead).await.unwrap().leftovers;
     assert_eq!((&wet[0].fate, wet[0].reason), (&Fate::Kept, "by the store's clock it may still be written"));
     assert_eq!(names(&store).await.len(), 3);
 
     // The objects are old, but the name says that the upload began just now; a clock that is behind deletes nothing.
     let behind = context().with_clock(|| Timestamp::now() - SignedDuration::from_hours(24 * 3650));
-    assert_eq!(gc(&store, &yes(), &behind).await.unwrap()[0].fate, Fate::Kept);
+    assert_eq!(gc(&store, &yes(), &behind).await.unwrap().leftovers[0].fate, Fate::Kept);
 }
 
 #[tokio::test]
@@ -210,6 +211,29 @@ async fn staged_files_of_killed_writers_go_when_they_are_old() {
         [(What::Staged("old".to_owned()), Fate::Deleted), (What::Staged("young".to_owned()), Fate::Kept)]
     );
     assert!(!staging.join("old").exists() && staging.join("young").exists());
+}
+
+#[tokio::test]
+async fn a_store_that_fails_on_the_way_ends_the_run_and_what_is_gone_until_then_is_told() {
+    let store = Store::memory();
+    let mut uploads = Vec::new();
+    for _ in 0..3 {
+        uploads.push(interrupted(&store).await);
+    }
+    let faults = Faults::new();
+    let failing = store.clone().with_wrapper(|inner| faults.wrap(inner));
+    // The probe and the three parts of the first one; of the second one the first part goes, or one beside it.
+    let broken = Failure::Io(std::io::ErrorKind::InvalidData);
+    faults.fail(Call::Delete, 6..=usize::MAX, When::Before, broken);
+    let cleared = gc(&failing, &yes(), &context()).await.unwrap();
+    assert_eq!(cleared.stopped.as_ref().map(Error::code), Some("store.failed"));
+    let fates: Vec<&Fate> = cleared.leftovers.iter().map(|leftover| &leftover.fate).collect();
+    assert!(matches!(fates[..], [Fate::Deleted, Fate::Refused(_), Fate::Due]), "{fates:?}");
+    let left = names(&store).await;
+    let parts = |id: &ArchiveId| left.iter().filter(|name| name.starts_with(&format!("{id}-"))).count();
+    assert_eq!((parts(&uploads[0]), parts(&uploads[1]), parts(&uploads[2])), (0, 2, 3));
+    let again = gc(&store, &yes(), &context()).await.unwrap();
+    assert!(again.stopped.is_none());
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ async fn listed_planned_pruned_and_cleared_away(each: usize) {
     let whole = GcOptions { whole: true, ..GcOptions::default() };
     let clearing = gc(&store, &whole, &context);
     let (asked_for, leftovers) = measured.step("gc", 1200, &store, clearing).await;
-    let leftovers = leftovers.unwrap();
+    let leftovers = leftovers.unwrap().leftovers;
     assert!(leftovers.iter().all(|leftover| matches!(leftover.what, What::Upload(_))));
     assert_eq!(leftovers.len() as u64, interrupted);
     assert_eq!(asked_for, Requests { lists: pages(), gets: interrupted, ..Requests::default() });

@@ -722,9 +722,68 @@ async fn an_interrupted_run_stops_between_two_archives() {
     context.interrupt.set();
     let mut options = PruneOptions { grace: Duration::ZERO, ..keeping(1) };
     options.policy.trust_name_time = true;
-    let error = prune(&store, &options, &Belief::default(), &context).await.unwrap_err();
-    assert!(matches!(error, Error::Interrupted { .. }));
-    assert_eq!(archives(&store).await.len(), 3);
+    // Tombstones were made: that is told.
+    let pruned = prune(&store, &options, &Belief::default(), &context).await.unwrap();
+    assert!(matches!(pruned.stopped, Some(Error::Interrupted { .. })), "{:?}", pruned.stopped);
+    assert_eq!((of(&pruned, &Deed::Expired).len(), archives(&store).await.len()), (2, 3));
+}
+
+/// Whether this is a deletion that was begun, and which ended with this code.
+fn is_begun(deed: &Deed, code: &str) -> bool {
+    matches!(deed, Deed::Begun(finding) if finding.code == code)
+}
+
+#[tokio::test]
+async fn a_store_that_fails_on_the_way_ends_the_run_and_what_is_gone_until_then_is_told() {
+    for fails_at in [1, 5, 9] {
+        let (clock, store, context) = place();
+        let ids = days(&clock, &store, &context, 30).await;
+        run(&store, &PruneOptions { force: true, ..keeping(2) }, &context).await;
+        clock.pass(DAY);
+        let faults = Faults::new();
+        let failing = store.clone().with_wrapper(|inner| faults.wrap(inner));
+        // The clock's probe is the first thing that is deleted.
+        let broken = Failure::Io(std::io::ErrorKind::InvalidData);
+        faults.fail(Call::Delete, 1 + fails_at..=usize::MAX, When::Before, broken);
+        let pruned = run(&failing, &PruneOptions { force: true, ..keeping(2) }, &context).await;
+        assert_eq!(pruned.stopped.as_ref().map(Error::code), Some("store.failed"));
+        let (gone, stay) = (of(&pruned, &Deed::Deleted), archives(&store).await);
+        assert!(gone.len() < 28 && gone.iter().all(|id| !stay.contains(id)), "{fails_at}: {gone:?}");
+        let begun = pruned.rows.iter().filter(|row| is_begun(&row.deed, "store.failed")).count();
+        assert!((1..=8).contains(&begun), "{fails_at}: {begun}");
+        let missing = ids.iter().filter(|id| !stay.contains(id)).count();
+        assert!((gone.len()..=gone.len() + begun).contains(&missing), "{fails_at}: {missing} of {gone:?} and {begun}");
+        assert!(fails_at == 1 || missing > 0);
+        // The next run comes to the same end as one that nothing stopped.
+        let again = run(&store, &PruneOptions { force: true, ..keeping(2) }, &context).await;
+        assert!(again.stopped.is_none());
+        assert_eq!(archives(&store).await, ids[28..]);
+    }
+}
+
+#[tokio::test]
+async fn what_fails_before_anything_is_done_is_an_error_and_no_report() {
+    let (clock, store, context) = place();
+    days(&clock, &store, &context, 3).await;
+    let faults = Faults::new();
+    let failing = store.clone().with_wrapper(|inner| faults.wrap(inner));
+    faults.fail(Call::Put, 2..=usize::MAX, When::Before, Failure::Io(std::io::ErrorKind::InvalidData));
+    let error = prune(&failing, &keeping(1), &Belief::default(), &context).await.unwrap_err();
+    assert_eq!(error.code(), "store.failed");
+}
+
+#[tokio::test]
+async fn rm_that_the_store_ends_says_that_it_was_begun() {
+    let (clock, store, context) = place();
+    let ids = days(&clock, &store, &context, 2).await;
+    let faults = Faults::new();
+    let failing = store.clone().with_wrapper(|inner| faults.wrap(inner));
+    faults.fail(Call::Delete, 2..=2, When::Before, Failure::Io(std::io::ErrorKind::InvalidData));
+    let removed = rm(&failing, &ids[0], &removing(), &Belief::default(), &context).await.unwrap();
+    assert_eq!((removed.deleted, removed.stopped.as_ref().map(Error::code)), (false, Some("store.failed")));
+    assert_eq!(archives(&store).await, ids[1..]);
+    let finished = rm(&store, &ids[0], &removing(), &Belief::default(), &context).await.unwrap();
+    assert!(finished.deleted && finished.stopped.is_none());
 }
 
 /// One listing, and one small read for each archive: as many as for a list with names.

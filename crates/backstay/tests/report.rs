@@ -52,8 +52,10 @@ async fn a_verification_is_kept_with_the_root_of_what_was_verified() {
         let id = back_up(&store, &content(300_000, true), made).await.unwrap().id;
         let (policy, silent) = (ReadPolicy::default(), Arc::new(Silent));
         let verified = verify(&store, &id, &keyring, Depth::Deep, &policy, &context(), silent).await.unwrap();
-        let (one, other) =
-            (Findings::of(&verified, true, "here".to_owned()), Findings::of(&verified, true, "there".to_owned()));
+        let (one, other) = (
+            Findings::of(&verified, true, "here".to_owned()).unwrap(),
+            Findings::of(&verified, true, "there".to_owned()).unwrap(),
+        );
         let names = [
             record(&store, &id, &one, &keyring, None, &context()).await.unwrap(),
             // Another one in the same millisecond gets another name.

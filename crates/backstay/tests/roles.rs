@@ -139,7 +139,7 @@ async fn a_reader_does_everything_that_changes_nothing() {
     is_denied(back_up(&reader.store, &bytes, raw()).await);
     assert_eq!(reader.store.delete(&id.part(0)).await.unwrap_err().code(), "store.denied");
     let yes = GcOptions { delete: true, ..GcOptions::default() };
-    assert!(gc(&reader.store, &yes, &context()).await.unwrap().is_empty());
+    assert!(gc(&reader.store, &yes, &context()).await.unwrap().leftovers.is_empty());
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_pruner_clears_away_and_needs_every_right_it_has() {
     store.delete(&left.manifest()).await.unwrap();
     let pruner = Seen::of(&store, Role::Pruner);
     let yes = GcOptions { grace: std::time::Duration::ZERO, delete: true, whole: true };
-    let leftovers = gc(&pruner.store, &yes, &context()).await.unwrap();
+    let leftovers = gc(&pruner.store, &yes, &context()).await.unwrap().leftovers;
     assert_eq!(leftovers.iter().map(|left| &left.fate).collect::<Vec<_>>(), [&Fate::Deleted]);
     assert_eq!(pruner.operations(), rights(Role::Pruner));
     assert_eq!(read(&store, &id, &raw_keyring(), &RestoreOptions::default()).await.unwrap(), bytes);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{context, member_text, objects, raw_keyring, recipient, restored, set_of};
-use backstay::Context;
 use backstay::catalog::{self, Filter, Selected};
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
@@ -14,6 +13,7 @@ use backstay::retention::{
     tag,
 };
 use backstay::set::{self, SetReceipt};
+use backstay::{Context, Error};
 use backstay_format::ArchiveId;
 use backstay_format::header::Lock;
 use backstay_format::key::Keyring;
@@ -617,8 +617,9 @@ async fn an_rm_of_a_set_that_stopped_half_way_is_finished_by_its_id_alone() {
     let faults = Faults::new();
     let mortal = store.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never());
     faults.fail(Call::Delete, 3..=3, When::Before, Failure::Denied);
-    let stopped = rm(&mortal, &sets[0].id, &removing(), &Belief::default(), &context).await.unwrap_err();
-    assert_eq!(stopped.code(), "store.denied");
+    let stopped = rm(&mortal, &sets[0].id, &removing(), &Belief::default(), &context).await.unwrap();
+    assert_eq!((stopped.deleted, stopped.stopped.as_ref().map(Error::code)), (false, Some("store.denied")));
+    assert!(stopped.members.unwrap().iter().all(|member| !member.deleted));
     let selected = catalog::select_any(&store, sets[0].id.as_str(), &Filter::default()).await;
     assert_eq!(selected.unwrap_err().code(), "archive.not-found");
     let dry = RmOptions { delete: false, ..removing() };
@@ -636,4 +637,27 @@ async fn an_rm_of_a_set_that_stopped_half_way_is_finished_by_its_id_alone() {
         catalog::select_any(&store, sets[1].id.as_str(), &Filter::default()).await.unwrap(),
         Selected::Set(sets[1].id.clone())
     );
+}
+
+#[tokio::test]
+async fn which_members_are_gone_is_told_wherever_an_rm_of_a_set_ends() {
+    for number in 1.. {
+        let (clock, store, context) = place();
+        let sets = days(&clock, &store, &raw(), "told", 2).await;
+        let faults = Faults::new();
+        let mortal = store.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never());
+        faults.fail(Call::Delete, number..=usize::MAX, When::Before, Failure::Denied);
+        let removed = rm(&mortal, &sets[0].id, &removing(), &Belief::default(), &context).await.unwrap();
+        let left = objects(&store).await;
+        for member in removed.members.iter().flatten() {
+            let is_left = left.keys().any(|name| name.starts_with(member.id.as_str()));
+            assert_eq!(member.deleted, !is_left, "{number}: {}", member.id);
+        }
+        assert_eq!(removed.deleted, removed.stopped.is_none());
+        if removed.deleted {
+            assert!(number > 6, "{number}");
+            break;
+        }
+        assert_eq!(removed.stopped.as_ref().map(Error::code), Some("store.denied"));
+    }
 }

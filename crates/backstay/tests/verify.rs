@@ -11,14 +11,14 @@ use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
 use backstay::reassemble::ReassembleOptions;
 use backstay::verify::{Depth, Report, sums, verify};
-use backstay::{Receipt, Silent, reassemble};
+use backstay::{Event, Observer, Receipt, Silent, reassemble};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::Secret;
 use backstay_store::Store;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
-use backstay_testkit::sha256;
+use backstay_testkit::{S3Server, sha256};
 
 async fn made(folder: &Path) -> (Store, Receipt, Vec<u8>) {
     let store = common::open(folder).await;
@@ -158,6 +158,99 @@ async fn the_openssl_profile_is_verified_and_reassembled_too() {
     let again = reassemble(&store, &id, &keyring, &options, &machine, Arc::new(Silent));
     let refused = tokio::time::timeout(Duration::from_secs(60), again).await.expect("it comes to an end");
     assert_eq!(refused.unwrap_err().code(), "openssl.stream");
+}
+
+/// Puts these bytes in the place of a part, and with them the digest that is theirs.
+async fn put(store: &Store, name: &str, bytes: Vec<u8>) {
+    store.delete(name).await.unwrap();
+    let digest = sha256(&bytes);
+    store.create(name, bytes.into(), digest).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_checksums_that_a_store_keeps_are_compared_without_fetching_anything() {
+    let server = S3Server::with_bucket("bucket");
+    let store = server.open("s3://bucket/p").await;
+    let id = back_up(&store, &content(3_000_000, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap().id;
+    let (asked, good) = common::asked(&store, report(&store, &id, Depth::Quick)).await;
+    assert!(good.is_good() && good.compared.contains("so do the checksums that the store keeps"), "{good:?}");
+    assert_eq!((asked.heads, asked.gets), (7, 1), "all but the manifest is only asked about");
+    for part in [0, 4] {
+        // Of the same size, and whole as far as the store can tell.
+        let name = id.part(part);
+        let whole = store.get(&name, 1 << 20).await.unwrap().unwrap();
+        let mut other = whole.to_vec();
+        other[70_000] ^= 1;
+        put(&store, &name, other).await;
+        let found = report(&store, &id, Depth::Quick).await;
+        let expected = ("part.digest", Some(name.clone()));
+        assert_eq!(found.findings.len(), 1, "{found:?}");
+        assert_eq!((found.findings[0].code, found.findings[0].object.clone()), expected);
+        assert!(found.compared.contains("so were the checksums that the store keeps"), "{}", found.compared);
+        put(&store, &name, whole.to_vec()).await;
+    }
+}
+
+#[tokio::test]
+async fn whatever_part_a_store_cannot_tell_of_is_a_finding_and_the_others_are_compared() {
+    let server = S3Server::with_bucket("bucket");
+    let store = server.open("s3://bucket/p").await;
+    let id = back_up(&store, &content(3_000_000, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap().id;
+    for part in [0, 4] {
+        let faults = Faults::new();
+        let failing = store.clone().with_wrapper(|objects| faults.wrap(objects));
+        faults.fail(Call::Head, part + 1..=part + 1, When::Before, Failure::Io(std::io::ErrorKind::InvalidData));
+        let found = report(&failing, &id, Depth::Quick).await;
+        assert_eq!(codes(&found), ["store.failed"], "{found:?}");
+        assert!(found.compared.contains("checksums of 6 of 7 parts"), "{}", found.compared);
+
+        // Listed, and gone when it is asked about.
+        let part = u32::try_from(part).unwrap();
+        let faults = Faults::new();
+        let lagging = store.clone().with_wrapper(|objects| faults.wrap(objects));
+        faults.freeze_listings();
+        let whole = store.get(&id.part(part), 1 << 20).await.unwrap().unwrap();
+        lagging.delete(&id.part(part)).await.unwrap();
+        let found = report(&lagging, &id, Depth::Quick).await;
+        assert_eq!(codes(&found), ["part.missing"], "{found:?}");
+        assert!(found.compared.contains("checksums of 6 of 7 parts"), "{}", found.compared);
+        store.create(&id.part(part), whole.clone(), sha256(&whole)).await.unwrap();
+    }
+}
+
+/// Does something once, when the first part has been fetched.
+struct Meanwhile<F: Fn() + Send + Sync>(std::sync::Once, F);
+
+impl<F: Fn() + Send + Sync> Observer for Meanwhile<F> {
+    fn event(&self, event: &Event) {
+        if matches!(event, Event::PartFetched { .. }) {
+            self.0.call_once(&self.1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_good_manifest_that_comes_back_while_the_parts_are_read_is_not_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, receipt, _) = made(folder.path()).await;
+    let manifest = folder.path().join(receipt.id.manifest());
+    let good = fs::read(&manifest).unwrap();
+    fs::write(&manifest, "{\"backstay\":1,\n").unwrap();
+    let (path, bytes) = (manifest.clone(), good.clone());
+    let observer = Arc::new(Meanwhile(std::sync::Once::new(), move || fs::write(&path, &bytes).unwrap()));
+    let options = ReassembleOptions { replace: true, ..ReassembleOptions::default() };
+    let ring = raw_keyring();
+    let refused = reassemble(&store, &receipt.id, &ring, &options, &context(), observer).await.unwrap_err();
+    assert_eq!(refused.code(), "usage.arguments");
+    assert!(refused.to_string().contains("is right"), "{refused}");
+    assert!(fs::read(&manifest).unwrap() == good);
+
+    // One that goes meanwhile is not in the way, either.
+    fs::write(&manifest, "{\"backstay\":1,\n").unwrap();
+    let path = manifest.clone();
+    let observer = Arc::new(Meanwhile(std::sync::Once::new(), move || fs::remove_file(&path).unwrap()));
+    reassemble(&store, &receipt.id, &ring, &options, &context(), observer).await.unwrap();
+    assert!(report(&store, &receipt.id, Depth::Deep).await.is_good());
 }
 
 #[tokio::test]

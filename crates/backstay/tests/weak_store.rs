@@ -82,7 +82,7 @@ async fn a_part_that_arrives_after_gc_has_cleared_its_upload_away_is_no_archive_
     faults.put_late(1..=1, 1);
     let dying = store.clone().with_retry(RetryOptions::never());
     dying.create(&id.part(1), late.clone(), sha256(&late)).await.unwrap_err();
-    assert_eq!(gc(&plain, &everything(), &context()).await.unwrap()[0].fate, Fate::Deleted);
+    assert_eq!(gc(&plain, &everything(), &context()).await.unwrap().leftovers[0].fate, Fate::Deleted);
     store.head("x").await.unwrap();
     assert!(plain.head(&id.part(1)).await.unwrap().is_some(), "it has not arrived");
     let listed = catalog::list(&plain, &Filter { incomplete: true, ..Filter::default() }, false).await.unwrap();
@@ -110,7 +110,7 @@ async fn gc_does_not_touch_an_archive_whose_manifest_the_listing_does_not_show_y
     plain.delete(&id.manifest()).await.unwrap();
     faults.freeze_listings();
     store.create(&id.manifest(), manifest.clone(), sha256(&manifest)).await.unwrap();
-    let told = gc(&store, &everything(), &context()).await.unwrap();
+    let told = gc(&store, &everything(), &context()).await.unwrap().leftovers;
     assert_eq!((&told[0].fate, told[0].reason), (&Fate::Kept, "it was committed meanwhile"));
     is_whole(&plain, &id, &bytes).await;
 }

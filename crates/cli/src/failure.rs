@@ -21,6 +21,8 @@ pub(crate) struct Failure {
     hint: Option<String>,
     /// Nobody is there to be told: whoever read our output has gone.
     pub(crate) silent: bool,
+    /// A demand of the user's is not met, which says nothing of the archive.
+    pub(crate) unmet: bool,
 }
 
 /// What most functions here give.
@@ -28,7 +30,7 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into(), causes: Vec::new(), hint: None, silent: false }
+        Failure { code, message: message.into(), causes: Vec::new(), hint: None, silent: false, unmet: false }
     }
 
     /// The same, where everything was written to standard output: a reader that has gone, as in `cat | head`, is not told.
@@ -90,7 +92,8 @@ impl From<backstay::Error> for Failure {
             causes.push(error.to_string());
             cause = error.source();
         }
-        Failure { code: error.code(), message: error.to_string(), causes, hint: error.hint(), silent: false }
+        let unmet = matches!(error, backstay::Error::Unmet(_));
+        Failure { code: error.code(), message: error.to_string(), causes, hint: error.hint(), silent: false, unmet }
     }
 }
 
@@ -105,7 +108,8 @@ impl From<backstay_postgres::Error> for Failure {
             causes.push(error.to_string());
             cause = error.source();
         }
-        Failure { code: error.code(), message: error.to_string(), causes, hint: error.hint(), silent: false }
+        let (code, message, hint) = (error.code(), error.to_string(), error.hint());
+        Failure { code, message, causes, hint, silent: false, unmet: false }
     }
 }
 

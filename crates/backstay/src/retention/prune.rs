@@ -30,6 +30,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::gc::PROBE;
 pub use crate::patience::GRACE;
+use crate::under_way::each;
 use crate::verify::Finding;
 
 /// Archives that are deleted at once.
@@ -75,6 +76,8 @@ pub enum Deed {
     Locked(Box<Finding>),
     /// It was to be deleted, and that is not allowed.
     Refused(Box<Finding>),
+    /// Its deletion was begun and not finished: what ended the run ended it.
+    Begun(Box<Finding>),
 }
 
 /// One archive.
@@ -95,7 +98,7 @@ pub struct Row {
 }
 
 /// What a run did, or would.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Pruned {
     /// By source, the oldest first.
     pub rows: Vec<Row>,
@@ -105,13 +108,15 @@ pub struct Pruned {
     pub blocked: BTreeMap<Guid, Reason>,
     /// Sources of which nothing was deleted because too many would go.
     pub excess: Vec<Excess>,
+    /// What ended the run after something was done, and before all was.
+    pub stopped: Option<Error>,
 }
 
 /// Makes a plan for a store and, when told to, carries it out.
 ///
 /// # Errors
 /// `usage.arguments` for a policy that keeps nothing; `store.*`; `interrupted`. What the store refuses for one archive is in the
-/// result, and so is what of a source stopped it.
+/// result, and so is what of a source stopped it. When something was done already, what ended the run is in the result too.
 pub async fn prune(store: &Store, options: &PruneOptions, belief: &Belief, context: &Context) -> Result<Pruned> {
     options.policy.check()?;
     if options.policy.require_verified.is_some() && !belief.can_believe_reports() {
@@ -125,19 +130,11 @@ pub async fn prune(store: &Store, options: &PruneOptions, belief: &Belief, conte
     if !options.delete {
         return Ok(run.told());
     }
-    run.ask_first_parts().await?;
-    run.take_stale_tombstones().await?;
-    if run.make_tombstones(context).await? && options.grace.is_zero() {
-        // What was committed while they were made may need what they stand for.
-        let evidence = gather(store, belief).await?;
-        let expired = std::mem::take(&mut run.expired);
-        run = Run { expired, ..Run::new(store, options, store_now(store, context).await?, evidence) };
-        run.ask_first_parts().await?;
+    match run.carry_out(belief, context).await {
+        Ok(()) => Ok(run.told()),
+        Err(error) if run.has_done_nothing() => Err(error),
+        Err(error) => Ok(Pruned { stopped: Some(error), ..run.told() }),
     }
-    let due = run.delete_sets(context).await?;
-    run.delete_archives(due, context).await?;
-    run.clear_marks().await?;
-    Ok(run.told())
 }
 
 /// The earlier of our time and the store's: only what is old by both clocks is old.
@@ -183,6 +180,27 @@ impl<'a> Run<'a> {
         let deeds = vec![None; evidence.archives.len()];
         let (expired, sets, marks) = (HashSet::new(), Vec::new(), Vec::new());
         Run { store, options, now, evidence, plan, deeds, expired, sets, marks }
+    }
+
+    /// Makes and takes tombstones, and deletes.
+    async fn carry_out(&mut self, belief: &Belief, context: &Context) -> Result<()> {
+        self.ask_first_parts().await?;
+        self.take_stale_tombstones().await?;
+        if self.make_tombstones(context).await? && self.options.grace.is_zero() {
+            // What was committed while they were made may need what they stand for.
+            let (store, options) = (self.store, self.options);
+            let (evidence, now) = (gather(store, belief).await?, store_now(store, context).await?);
+            let run = Run::new(store, options, now, evidence);
+            *self = Run { expired: std::mem::take(&mut self.expired), ..run };
+            self.ask_first_parts().await?;
+        }
+        let due = self.delete_sets(context).await?;
+        self.delete_archives(due, context).await?;
+        self.clear_marks().await
+    }
+
+    fn has_done_nothing(&self) -> bool {
+        self.deeds.iter().all(Option::is_none) && self.sets.is_empty() && self.expired.is_empty()
     }
 
     fn archive(&self, decision: &Decision) -> &Archive {
@@ -240,33 +258,32 @@ impl<'a> Run<'a> {
         let sets = self.expiring_sets().into_iter().map(|(at, _)| at);
         new.extend(sets.filter(|at| self.evidence.sets[*at].tombstone.is_none()).map(Going::Set));
         let this = &*self;
-        let mut making = stream::iter(new)
-            .map(|going| {
-                let (place, id, text) = match going {
-                    Going::Archive(decision) => {
-                        let decision = &this.plan.decisions[decision];
-                        let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
-                        (Some(decision.archive), this.archive(decision).id.clone(), reasons.join(", "))
-                    }
-                    Going::Set(at) => (None, this.evidence.sets[at].id.clone(), "with all its members".to_owned()),
-                };
-                let (at, by) = (at.clone(), by.clone());
-                let remark = Remark { id, word: Word::Expired, at, by, text, tags: Vec::new() };
-                async move { make_tombstone(store, &remark).await.map(|()| place) }
-            })
-            .buffer_unordered(REQUESTS);
+        let making = new.into_iter().map(|going| {
+            let (place, id, text) = match going {
+                Going::Archive(decision) => {
+                    let decision = &this.plan.decisions[decision];
+                    let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+                    (Some(decision.archive), this.archive(decision).id.clone(), reasons.join(", "))
+                }
+                Going::Set(at) => (None, this.evidence.sets[at].id.clone(), "with all its members".to_owned()),
+            };
+            let (at, by) = (at.clone(), by.clone());
+            let remark = Remark { id, word: Word::Expired, at, by, text, tags: Vec::new() };
+            async move { make_tombstone(store, &remark).await.map(|()| place) }
+        });
         let mut made = Vec::new();
-        while let Some(one) = making.try_next().await? {
-            made.push(one);
-        }
-        drop(making);
+        let all = each(making, REQUESTS, |place| {
+            made.push(place);
+            Ok(())
+        });
+        let all = all.await;
         for place in made.iter().copied().flatten() {
             self.deeds[place] = Some(Deed::Expired);
             if self.options.grace.is_zero() {
                 self.expired.insert(self.evidence.archives[place].id.clone());
             }
         }
-        Ok(!made.is_empty())
+        all.map(|()| !made.is_empty())
     }
 
     /// The sets that go, by their places, each with the members that are there.
@@ -376,9 +393,14 @@ impl<'a> Run<'a> {
             if !members.iter().any(|at| due.contains(at)) {
                 continue;
             }
-            let set = &self.evidence.sets[at];
             check_interrupt(context)?;
-            let kept = match self.delete_set(set).await {
+            let mut gone = false;
+            let deleted = self.delete_set(&self.evidence.sets[at], &mut gone).await;
+            let set = &self.evidence.sets[at];
+            if gone {
+                self.sets.push(set.object.clone());
+            }
+            let kept = match deleted {
                 Ok(None) => None,
                 Ok(Some(reason)) => Some((reason, None)),
                 Err(error) if is_of_this_object(&error) => {
@@ -387,7 +409,7 @@ impl<'a> Run<'a> {
                 Err(error) => return Err(error),
             };
             match kept {
-                None => self.sets.push(set.object.clone()),
+                None => {}
                 Some((reason, finding)) => {
                     self.keep_set(at, &members, &reason, finding.as_ref());
                     due = self.due();
@@ -397,9 +419,10 @@ impl<'a> Run<'a> {
         Ok(due)
     }
 
-    /// Deletes a set as it is now, and then what only it had; or says what speaks against it.
-    async fn delete_set(&self, set: &Set) -> Result<Option<Reason>> {
-        let remaining = Remaining::list(self.store, &set.id).await?;
+    /// Deletes a set as it is now, and then what only it had; or says what speaks against it. Whatever comes of the rest, `gone` says
+    /// whether the set is.
+    async fn delete_set(&self, set: &Set, gone: &mut bool) -> Result<Option<Reason>> {
+        let mut remaining = Remaining::list(self.store, &set.id).await?;
         if remaining.held {
             return Ok(Some(Reason::Held));
         }
@@ -412,9 +435,9 @@ impl<'a> Run<'a> {
         }
         // An archive that somebody else begins under this name has its keybox first. What is young is left to a later run.
         let young = |modified| self.now.duration_since(modified) < MAY_BE_WRITTEN;
-        if remaining.newest_keybox().is_some_and(young) {
-            remaining.delete_set_alone(self.store).await?;
-        } else {
+        remaining.delete_set_alone(self.store).await?;
+        *gone = true;
+        if !remaining.newest_keybox().is_some_and(young) {
             remaining.delete(self.store).await?;
         }
         Ok(None)
@@ -432,20 +455,32 @@ impl<'a> Run<'a> {
         self.plan.sets.iter_mut().filter(|decision| decision.set == at).for_each(|decision| decision.expires = false);
     }
 
-    /// Deletes archives: those that need others first, and one by one, so that none is left without what it needs.
+    /// Deletes archives, and keeps what came of each, also when something ends the run.
     async fn delete_archives(&mut self, due: BTreeSet<usize>, context: &Context) -> Result<()> {
+        let mut done = Vec::new();
+        let all = self.delete_due(due, &mut done, context).await;
+        self.take_outcomes(done);
+        all
+    }
+
+    /// Those that need others first, and one by one, so that none is left without what it needs.
+    async fn delete_due(
+        &self,
+        due: BTreeSet<usize>,
+        done: &mut Vec<(usize, Outcome)>,
+        context: &Context,
+    ) -> Result<()> {
         let archives = &self.evidence.archives;
         let (mut dependent, alone): (Vec<usize>, Vec<usize>) =
             due.into_iter().partition(|at| !archives[*at].needs.is_empty());
         dependent.sort_unstable_by(|one, other| archives[*other].id.cmp(&archives[*one].id));
         let mut older = Older::new(&self.evidence, dependent.iter().chain(&alone).copied());
         let mut needed: HashMap<ArchiveId, Reason> = HashMap::new();
-        let mut done = Vec::new();
         for at in dependent {
             let archive = &archives[at];
-            let outcome = match needed.get(&archive.id) {
-                Some(reason) => Outcome::kept(reason.clone()),
-                None => self.delete(archive, context).await?,
+            let (outcome, goes_on) = match needed.get(&archive.id) {
+                Some(reason) => (Outcome::kept(reason.clone()), Ok(())),
+                None => self.delete(at, context).await?,
             };
             if !matches!(outcome, Outcome::Deleted(_)) {
                 let by = &archive.id;
@@ -456,6 +491,7 @@ impl<'a> Run<'a> {
                 }
             }
             done.push((at, outcome));
+            goes_on?;
         }
         // What is needed by something that stays is not asked about.
         let (stays, alone): (Vec<usize>, Vec<usize>) =
@@ -464,16 +500,18 @@ impl<'a> Run<'a> {
             done.push((at, Outcome::kept(needed[&archives[at].id].clone())));
         }
         if self.store.is_local() {
-            done.extend(self.delete_from_directory(&alone, context).await?);
-        } else {
-            let this = &*self;
-            let deleting = stream::iter(alone)
-                .map(|at| async move { this.delete(&archives[at], context).await.map(|outcome| (at, outcome)) });
-            let mut deleting = deleting.buffer_unordered(AT_ONCE);
-            while let Some(one) = deleting.try_next().await? {
-                done.push(one);
-            }
+            return self.delete_from_directory(&alone, done, context).await;
         }
+        let deleting =
+            alone.into_iter().map(|at| async move { self.delete(at, context).await.map(|deleted| (at, deleted)) });
+        let take = |(at, (outcome, goes_on)): (usize, Deleted)| {
+            done.push((at, outcome));
+            goes_on
+        };
+        each(deleting, AT_ONCE, take).await
+    }
+
+    fn take_outcomes(&mut self, done: Vec<(usize, Outcome)>) {
         let mut kept = HashMap::new();
         for (at, outcome) in done {
             self.deeds[at] = Some(match outcome {
@@ -487,6 +525,7 @@ impl<'a> Run<'a> {
                     Deed::Kept
                 }
                 Outcome::Failed(finding) => deed_of(finding),
+                Outcome::Begun(finding) => Deed::Begun(finding),
             });
         }
         for decision in &mut self.plan.decisions {
@@ -494,64 +533,74 @@ impl<'a> Run<'a> {
                 (decision.fate, decision.reasons) = (Fate::Kept, vec![reason]);
             }
         }
-        Ok(())
     }
 
     /// A directory is read from one end to the other whatever is asked of it, so that one reading has to do for many archives: for as many as
     /// are deleted in the time that it took, and so none is deleted by what is much older than a listing of its own would be.
-    async fn delete_from_directory(&self, places: &[usize], context: &Context) -> Result<Vec<(usize, Outcome)>> {
+    async fn delete_from_directory(
+        &self,
+        mut left: &[usize],
+        done: &mut Vec<(usize, Outcome)>,
+        context: &Context,
+    ) -> Result<()> {
         let archives = &self.evidence.archives;
-        let mut done = Vec::with_capacity(places.len());
-        while let Some(left) = places.get(done.len()..).filter(|left| !left.is_empty()) {
+        while !left.is_empty() {
             let batch = &left[..left.len().min(BATCH)];
             let begun = Instant::now();
             let ids = batch.iter().map(|at| archives[*at].id.clone()).collect();
             let mut listed = Remaining::list_each(self.store, ids).await?;
             let (took, listed_at) = (begun.elapsed(), Instant::now());
             let fresh = batch.iter().enumerate().take_while(|(n, _)| *n < AT_ONCE || listed_at.elapsed() <= took);
-            let deleting = stream::iter(fresh).map(|(_, at)| {
+            let mut taken = 0;
+            let deleting = fresh.map(|(_, at)| {
+                taken += 1;
                 let remaining = listed.remove(&archives[*at].id).unwrap_or_default();
                 async move {
                     check_interrupt(context)?;
-                    self.delete_listed(&archives[*at], remaining).await.map(|outcome| (*at, outcome))
+                    self.delete_listed(&archives[*at], remaining).await.map(|deleted| (*at, deleted))
                 }
             });
-            let deleted: Vec<_> = deleting.buffer_unordered(AT_ONCE).try_collect().await?;
-            done.extend(deleted);
+            let take = |(at, (outcome, goes_on)): (usize, Deleted)| {
+                done.push((at, outcome));
+                goes_on
+            };
+            each(deleting, AT_ONCE, take).await?;
+            left = &left[taken..];
         }
-        Ok(done)
+        Ok(())
     }
 
     /// Deletes one archive, as it is now: what was said of it since the plan was made counts.
-    async fn delete(&self, archive: &Archive, context: &Context) -> Result<Outcome> {
+    async fn delete(&self, at: usize, context: &Context) -> Result<Deleted> {
         check_interrupt(context)?;
+        let archive = &self.evidence.archives[at];
         self.delete_listed(archive, Remaining::list(self.store, &archive.id).await?).await
     }
 
-    async fn delete_listed(&self, archive: &Archive, remaining: Remaining) -> Result<Outcome> {
+    async fn delete_listed(&self, archive: &Archive, remaining: Remaining) -> Result<Deleted> {
         let tombstone = remaining.tombstone;
         if remaining.held {
-            return Ok(Outcome::kept(Reason::Held));
+            return Ok((Outcome::kept(Reason::Held), Ok(())));
         }
         if remaining.unknown || remaining.is_set() {
-            return Ok(Outcome::kept(Reason::UnknownSidecar));
+            return Ok((Outcome::kept(Reason::UnknownSidecar), Ok(())));
         }
         if remaining.is_empty() {
             // Another run was faster; or this one is the one that was interrupted.
             remaining.delete(self.store).await?;
-            return Ok(Outcome::Deleted(tombstone));
+            return Ok((Outcome::Deleted(tombstone), Ok(())));
         }
         // Whoever took the tombstone away wants it to stay.
         if tombstone.is_none_or(|at| !self.is_over(at)) {
-            return Ok(Outcome::kept(Reason::Held));
+            return Ok((Outcome::kept(Reason::Held), Ok(())));
         }
         if matches!(archive.standing, Standing::Remains) && !remaining.is_half_deleted() {
-            return Ok(Outcome::kept(Reason::MayBeWritten));
+            return Ok((Outcome::kept(Reason::MayBeWritten), Ok(())));
         }
         match remaining.delete(self.store).await {
-            Ok(()) => Ok(Outcome::Deleted(tombstone)),
-            Err(error) if is_of_this_object(&error) => Ok(Outcome::Failed(Box::new(Finding::of(&error)))),
-            Err(error) => Err(error),
+            Ok(()) => Ok((Outcome::Deleted(tombstone), Ok(()))),
+            Err(error) if is_of_this_object(&error) => Ok((Outcome::Failed(Box::new(Finding::of(&error))), Ok(()))),
+            Err(error) => Ok((Outcome::Begun(Box::new(Finding::of(&error))), Err(error))),
         }
     }
 
@@ -607,7 +656,7 @@ impl<'a> Run<'a> {
         });
         let rows = rows.collect();
         let excess = if self.options.force { Vec::new() } else { self.plan.excess };
-        Pruned { rows, sets: self.sets, blocked: self.plan.blocked, excess }
+        Pruned { rows, sets: self.sets, blocked: self.plan.blocked, excess, stopped: None }
     }
 }
 
@@ -627,6 +676,8 @@ enum Outcome {
     Kept(Box<Reason>),
     /// The store said no.
     Failed(Box<Finding>),
+    /// Something of it may be gone, and what this says ends the run.
+    Begun(Box<Finding>),
 }
 
 impl Outcome {
@@ -634,6 +685,9 @@ impl Outcome {
         Outcome::Kept(Box::new(reason))
     }
 }
+
+/// What came of deleting an archive, and whether the run goes on.
+type Deleted = (Outcome, Result<()>);
 
 fn check_interrupt(context: &Context) -> Result<()> {
     if !context.interrupt.is_set() {

@@ -128,11 +128,12 @@ impl Remaining {
     }
 
     /// Deletes the set's object, and nothing that may belong to an archive of the same name.
-    pub(super) async fn delete_set_alone(&self, store: &Store) -> Result<()> {
-        match &self.set {
-            Some(set) => Ok(store.delete(set).await?),
-            None => Ok(()),
+    pub(super) async fn delete_set_alone(&mut self, store: &Store) -> Result<()> {
+        if let Some(set) = &self.set {
+            store.delete(set).await?;
+            self.set = None;
         }
+        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ pub struct RmOptions {
 }
 
 /// What was deleted, or would be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Removed {
     /// The archive or the set.
     pub id: ArchiveId,
@@ -45,8 +45,10 @@ pub struct Removed {
     pub parts: u32,
     /// Their bytes.
     pub bytes: u64,
-    /// Whether it was done.
+    /// Whether it was done, to its end.
     pub deleted: bool,
+    /// What ended it, after something was deleted.
+    pub stopped: Option<Error>,
 }
 
 /// A member of a set that is deleted.
@@ -56,6 +58,8 @@ pub struct RemovedMember {
     pub id: ArchiveId,
     /// What becomes of it.
     pub fate: MemberFate,
+    /// Whether that was done.
+    pub deleted: bool,
 }
 
 /// What becomes of a member.
@@ -91,7 +95,8 @@ impl MemberFate {
 ///
 /// # Errors
 /// `archive.not-found`; `archive.uncommitted` for what `gc` looks after; `retention.referenced`, `retention.held`,
-/// `retention.newest`; `usage.arguments` to keep the members of what is no set; `store.*`.
+/// `retention.newest`; `usage.arguments` to keep the members of what is no set; `store.*`. When something was deleted already, what ended
+/// the run is in the result.
 pub async fn rm(
     store: &Store,
     id: &ArchiveId,
@@ -120,16 +125,23 @@ pub async fn rm(
         return Err(Error::NewestGood { id: id.to_string() });
     }
     let (parts, bytes) = (archive.parts, archive.bytes);
-    let removed = Removed { id: id.clone(), members: None, parts, bytes, deleted: options.delete };
+    let mut removed = Removed { id: id.clone(), members: None, parts, bytes, deleted: false, stopped: None };
     if !options.delete {
         return Ok(removed);
     }
     // From here on whoever finds half of it knows why.
     let (at, by, text) = (rfc3339(context.now()), options.by.clone(), "rm".to_owned());
     make_tombstone(store, &Remark { id: id.clone(), word: Word::Expired, at, by, text, tags: Vec::new() }).await?;
-    demand_unheld(store, id).await?.delete(store).await?;
-    store.delete(&id.tombstone()).await?;
+    let remaining = demand_unheld(store, id).await?;
+    removed.stopped = delete(store, id, remaining).await.err();
+    removed.deleted = removed.stopped.is_none();
     Ok(removed)
+}
+
+/// Deletes all of an archive, the tombstone last.
+async fn delete(store: &Store, id: &ArchiveId, remaining: Remaining) -> Result<()> {
+    remaining.delete(store).await?;
+    Ok(store.delete(&id.tombstone()).await?)
 }
 
 fn uncommitted(id: &ArchiveId) -> Error {

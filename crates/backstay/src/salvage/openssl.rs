@@ -126,7 +126,7 @@ impl Salvage<'_> {
                 Given::Next(bytes) => self.write(self.content, bytes).await?,
                 Given::Undecodable => {
                     let text = format!("the compressed data is damaged behind byte {} of what came out", self.content);
-                    self.findings.push(Finding { code: "openssl.stream", object: None, text });
+                    self.findings.push(Finding { code: "openssl.stream", object: None, text, of_archive: true });
                 }
                 Given::Lost { unproven } => self.lost(self.content, None, unproven),
                 Given::End => {

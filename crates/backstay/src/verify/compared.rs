@@ -62,10 +62,11 @@ impl Compared {
                 }
             },
             (Depth::Quick, true) if good => {
-                format!("number and sizes of the parts equal the manifest; {}", self.kept())
+                format!("number and sizes of the parts equal the manifest; {}", self.kept("so do"))
             }
             (Depth::Quick, true) => {
-                format!("number and sizes of the parts were compared with the manifest; {}", self.kept())
+                let kept = self.kept("so were");
+                format!("number and sizes of the parts were compared with the manifest; {kept}")
             }
             (Depth::Full, true) if good => "the stored bytes equal the manifest".to_owned(),
             (Depth::Full, true) => "the stored bytes were compared with the manifest".to_owned(),
@@ -78,11 +79,11 @@ impl Compared {
         looked_at + "; " + self.meaning(depth)
     }
 
-    /// What the store keeps itself.
-    fn kept(&self) -> String {
+    /// What the store keeps itself; `also` says that it is as with the sizes.
+    fn kept(&self, also: &str) -> String {
         match self.checksums {
             0 => "no checksums were compared, for the store keeps none that are comparable".to_owned(),
-            all if all == self.parts => "so do the checksums that the store keeps".to_owned(),
+            all if all == self.parts => format!("{also} the checksums that the store keeps"),
             some => format!("the store keeps checksums of {some} of {} parts, which were compared too", self.parts),
         }
     }

@@ -10,7 +10,7 @@ use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _};
 
 use crate::archive::{Committed, Native, Object, read_header};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Fed};
 use crate::error::{Error, Result};
 use crate::fetch::Piece;
 use crate::observe::Event;
@@ -60,7 +60,7 @@ impl Check<'_> {
         let unlocked = self.located.unlock_with(&header.common, self.store, self.keyring, self.policy).await;
         let unlocked = match unlocked {
             Ok(unlocked) => unlocked,
-            Err(error @ Error::Format(_)) => {
+            Err(error @ (Error::Format(_) | Error::Unmet(_))) => {
                 self.find(&error);
                 return Ok(None);
             }
@@ -123,7 +123,7 @@ impl Check<'_> {
 
         let mut steps = self.fetcher.scan(archive, parts);
         let (mut feed, pieces) = mpsc::channel(1);
-        let decoder = Decoder::native(archive.header.common.codec, pieces.boxed(), &self.context.cpu, None);
+        let decoder = Decoder::native(archive.header.common.codec, pieces, &self.context.cpu, None);
         let content = Arc::new(AtomicU64::new(0));
         let decoding = decode(decoder, Arc::clone(&content));
         let before = self.findings.len();
@@ -140,11 +140,11 @@ impl Check<'_> {
                             self.observer.event(&Event::Progress(self.progress));
                             if n != next && !hole {
                                 hole = true;
-                                let _ = feed.send(Err(end_of_run())).await;
+                                let _ = feed.send(Fed::Hole).await;
                             }
                             if !hole {
                                 // Whoever decodes has found a fault when this fails.
-                                let _ = feed.send(Ok(Piece { bytes, stored })).await;
+                                let _ = feed.send(Fed::Piece(Piece { bytes, stored })).await;
                             }
                         }
                         Step::Whole(part) => {
@@ -156,14 +156,14 @@ impl Check<'_> {
                             self.find_in_part(&part, fault)?;
                             if !hole {
                                 hole = true;
-                                let _ = feed.send(Err(end_of_run())).await;
+                                let _ = feed.send(Fed::Hole).await;
                             }
                         }
                     }
                 }
                 if next != count && !hole {
                     hole = true;
-                    let _ = feed.send(Err(end_of_run())).await;
+                    let _ = feed.send(Fed::Hole).await;
                 }
                 Ok::<_, Error>(hole)
             };
@@ -179,7 +179,7 @@ impl Check<'_> {
     }
 
     /// What decoding came to. Its fault lies before the first hole, so it stands before the faults of the parts, which
-    /// begin at `at` among the findings.
+    /// begin at `at` among the findings. What is not the stream's fault ends everything, hole or not.
     pub(super) fn judge_content(&mut self, decoded: Result<()>, found: u64, hole: bool, at: usize) -> Result<()> {
         match decoded {
             Ok(()) if hole => Ok(()),
@@ -199,21 +199,15 @@ impl Check<'_> {
                 self.findings[at..].rotate_right(1);
                 Ok(())
             }
-            Err(Error::Internal { .. }) if hole => Ok(()),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Decodes to the end, or to the fault that ends it.
+/// Decodes to the end, to a hole, or to the fault that ends it.
 pub(super) async fn decode(mut decoder: Decoder, content: Arc<AtomicU64>) -> Result<()> {
     while let Some(piece) = decoder.next().await? {
         content.fetch_add(piece.len() as u64, Ordering::Relaxed);
     }
     Ok(())
-}
-
-/// Tells the decoder that nothing usable follows: it ends after what it has, and says so with this.
-pub(super) fn end_of_run() -> Error {
-    Error::Internal { why: "a hole in the stream".to_owned() }
 }

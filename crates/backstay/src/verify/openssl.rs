@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::SinkExt as _;
 use futures::channel::mpsc;
-use futures::{SinkExt as _, StreamExt as _};
 
 use crate::archive::{Object, Openssl};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Fed};
 use crate::error::{Error, Result};
 use crate::fetch::Piece;
 use crate::observe::Event;
 
-use super::deep::{decode, end_of_run};
+use super::deep::decode;
 use super::{Check, Depth};
 
 impl Check<'_> {
@@ -48,7 +48,7 @@ impl Check<'_> {
                 }
                 Ok(())
             }
-            Err(error @ Error::Format(_)) => {
+            Err(error @ (Error::Format(_) | Error::Unmet(_))) => {
                 self.find(&error);
                 self.compare_digests().await
             }
@@ -66,7 +66,7 @@ impl Check<'_> {
             None => archive.parts.last().map_or(0, |last| last.n + 1),
         };
         let (mut feed, pieces) = mpsc::channel(1);
-        let decoder = Decoder::openssl(archive.key.clone(), archive.gzip, pieces.boxed(), &self.context.cpu, None);
+        let decoder = Decoder::openssl(archive.key.clone(), archive.gzip, pieces, &self.context.cpu, None);
         let content = Arc::new(AtomicU64::new(0));
         let decoding = decode(decoder, Arc::clone(&content));
         let before = self.findings.len();
@@ -80,7 +80,7 @@ impl Check<'_> {
                     }
                     if part.n != expected && !hole {
                         hole = true;
-                        let _ = feed.send(Err(end_of_run())).await;
+                        let _ = feed.send(Fed::Hole).await;
                     }
                     expected = part.n + 1;
                     let gone_before = feed.is_closed();
@@ -90,7 +90,7 @@ impl Check<'_> {
                             self.find_in_part(part, error)?;
                             if !hole {
                                 hole = true;
-                                let _ = feed.send(Err(end_of_run())).await;
+                                let _ = feed.send(Fed::Hole).await;
                             }
                             continue;
                         }
@@ -104,12 +104,12 @@ impl Check<'_> {
                         hole = true;
                         // What does not decode in a part that was changed is no second fault.
                         suspect = !gone_before;
-                        let _ = feed.send(Err(end_of_run())).await;
+                        let _ = feed.send(Fed::Hole).await;
                     }
                 }
                 if expected != end && !hole {
                     hole = true;
-                    let _ = feed.send(Err(end_of_run())).await;
+                    let _ = feed.send(Fed::Hole).await;
                 }
                 Ok::<_, Error>((hole, suspect))
             };
@@ -130,7 +130,7 @@ impl Check<'_> {
     async fn hash_and_feed(
         &mut self,
         part: &Object,
-        mut feed: Option<&mut mpsc::Sender<Result<Piece>>>,
+        mut feed: Option<&mut mpsc::Sender<Fed>>,
         content: &AtomicU64,
     ) -> Result<[u8; 32]> {
         let mut hashed = self.fetcher.hashed(part);
@@ -140,7 +140,7 @@ impl Check<'_> {
             self.observer.event(&Event::Progress(self.progress));
             if let Some(feed) = &mut feed {
                 // Whoever decodes has found a fault when this fails.
-                let _ = feed.send(Ok(piece)).await;
+                let _ = feed.send(Fed::Piece(piece)).await;
             }
         }
         Ok(hashed.finish())

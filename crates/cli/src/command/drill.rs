@@ -505,10 +505,10 @@ fn conclude(protocol: &mut Protocol, held: Result<()>) -> Option<Failure> {
                 failure = failure.with_hint("hold the drill again; a server of --dsn has to be emptied before");
             }
             protocol.failure = Some(Ending::from(&failure));
-            // What is damaged, missing or refused is the archive's. A server that is not there, a wrong key or Ctrl-C is not, and of
-            // the target only the command's own status is.
+            // What is damaged, missing or refused is the archive's. A server that is not there, a wrong key, a demand that is not met or
+            // Ctrl-C is not, and of the target only the command's own status is.
             let command_failed = failure.code == "target.failed" && protocol.dump.is_none();
-            let of_archive = matches!(codes::exit(failure.code), 20 | 21)
+            let of_archive = (matches!(codes::exit(failure.code), 20 | 21) && !failure.unmet)
                 || matches!(failure.code, "target.statements" | "target.not-a-dump")
                 || command_failed;
             protocol.verdict = if of_archive { Verdict::Failed } else { Verdict::Unknown };

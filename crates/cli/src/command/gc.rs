@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use backstay::gc::{Fate, GRACE, GcOptions, Leftover, What};
+use backstay::Error;
+use backstay::gc::{Cleared, Fate, GRACE, GcOptions, Leftover, What};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -56,11 +57,15 @@ impl Gc {
         let grace = uploads_grace(self.grace, session.settings.is_spelled_out("grace"))?;
         let store = session.store().await?;
         let options = GcOptions { grace, delete: self.yes, whole: self.whole };
-        let leftovers = backstay::gc(&store, &options, &session.context).await?;
+        let Cleared { leftovers, stopped } = backstay::gc(&store, &options, &session.context).await?;
         let rows: Vec<Row> = leftovers.iter().map(Row::from).collect();
-        let report = Report { store: store.url().to_owned(), leftovers: rows };
+        let stopped_by = stopped.as_ref().map(Error::code);
+        let report = Report { store: store.url().to_owned(), leftovers: rows, stopped_by };
         session.output.result("gc", &report)?;
         session.output.note(&report.summary());
+        if let Some(error) = stopped {
+            return Err(error.into());
+        }
         let refused = leftovers.iter().find_map(|leftover| match &leftover.fate {
             Fate::Refused(finding) => Some((leftover, finding)),
             _ => None,
@@ -119,6 +124,8 @@ impl From<&Leftover> for Row {
 struct Report {
     store: String,
     leftovers: Vec<Row>,
+    /// The code of what ended the run before its end.
+    stopped_by: Option<&'static str>,
 }
 
 impl Report {
@@ -133,6 +140,7 @@ impl Report {
             (0, ..) => "nothing is left over".to_owned(),
             (_, 0, 0) => "nothing is to be deleted".to_owned(),
             (_, 0, _) => format!("{} deleted", told(deleted)),
+            _ if self.stopped_by.is_some() => format!("{} deleted, {} not", told(deleted), told(due)),
             _ => format!("{} can be deleted: say --yes", told(due)),
         }
     }

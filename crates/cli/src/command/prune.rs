@@ -5,6 +5,7 @@ use std::fmt;
 use std::iter;
 use std::time::Duration;
 
+use backstay::Error;
 use backstay::retention::{Belief, Deed, Policy, PruneOptions, Pruned, Row as Archive, Selection};
 use backstay_format::Guid;
 use backstay_format::signature::Signer;
@@ -113,8 +114,10 @@ impl Prune {
         self.say_what_narrows(session);
         let belief = Belief { keyring, signer: self.signer, report_signer: self.report_signer };
         let store = session.store().await?;
-        let pruned = backstay::prune(&store, &options, &belief, &session.context).await?;
-        let report = Report::new(store.url(), &pruned, self.yes, session.output.columns());
+        let mut pruned = backstay::prune(&store, &options, &belief, &session.context).await?;
+        let stopped = pruned.stopped.take();
+        let stopped_by = stopped.as_ref().map(Error::code);
+        let report = Report { stopped_by, ..Report::new(store.url(), &pruned, self.yes, session.output.columns()) };
         report.print(&session.output)?;
         session.output.note(&report.summary());
         let narrowed = [
@@ -139,6 +142,9 @@ impl Prune {
         for blocked in &report.blocked {
             let text = format!("nothing of {} is deleted: {}", blocked.guid, blocked.reason);
             session.output.warning(None, &text);
+        }
+        if let Some(error) = stopped {
+            return Err(error.into());
         }
         if let Some(excess) = pruned.excess.first() {
             let message = format!(
@@ -210,6 +216,7 @@ fn fate(deed: &Deed) -> &'static str {
         Deed::Deleted => "deleted",
         Deed::Locked(_) => "locked",
         Deed::Refused(_) => "refused",
+        Deed::Begun(_) => "begun",
     }
 }
 
@@ -232,7 +239,7 @@ impl From<&Archive> for Row {
         let mut until = None;
         match &row.deed {
             Deed::Waits(time) => until = Some(format!("{time:.0}")),
-            Deed::Locked(finding) | Deed::Refused(finding) => reasons.push(finding.text.clone()),
+            Deed::Locked(finding) | Deed::Refused(finding) | Deed::Begun(finding) => reasons.push(finding.text.clone()),
             _ => {}
         }
         let (id, name, fate) = (row.id.to_string(), row.name.as_deref().map(str::to_owned), fate(&row.deed));
@@ -262,6 +269,8 @@ struct Report<'a> {
     store: &'a str,
     /// Whether it was done, or is a plan.
     done: bool,
+    /// The code of what ended the run before its end.
+    stopped_by: Option<&'static str>,
     #[serde(skip)]
     archives: &'a [Archive],
     /// Backup sets that were deleted.
@@ -280,6 +289,7 @@ impl<'a> Report<'a> {
         Report {
             store,
             done,
+            stopped_by: None,
             archives: &pruned.rows,
             sets: &pruned.sets,
             blocked: blocked
@@ -317,9 +327,10 @@ impl<'a> Report<'a> {
         let told: Vec<String> = [
             ("deleted", "deleted"),
             ("expired", "got a tombstone and will be deleted after the grace"),
+            ("begun", "may be gone in part: the next run finishes it"),
             ("locked", "could not be deleted yet: the store protects them"),
             ("waiting", "will be deleted after the grace"),
-            ("to expire", "would get a tombstone: say --yes"),
+            ("to expire", if self.done { "got no tombstone yet" } else { "would get a tombstone: say --yes" }),
             ("to delete", "would be deleted: say --yes"),
         ]
         .into_iter()

@@ -26,7 +26,8 @@ Examples:
 
 All parts must be there: reassemble reads and checks each of them. With --join, the file of an
 archive of the openssl format is what `openssl enc -d` reads; no key is needed, and the manifest
-says whether a part is missing.";
+says whether a part is missing or damaged. --receipt holds the parts to a receipt's root, also
+where the manifest is lost; what its seal was of is then lost too. --require-seal fits neither.";
 
 /// Put an archive's parts back together: make its manifest anew, or join the parts to one file
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use backstay::Error;
 use backstay::retention::{Belief, MemberFate, Removed, RmOptions};
 use backstay_format::ArchiveId;
 use clap::Args;
@@ -56,7 +57,7 @@ impl Rm {
         let options = RmOptions { delete, force, keep_members, by: host() };
         let removed = backstay::retention::rm(&store, &id, &options, &Belief::default(), &session.context).await?;
         session.output.result("rm", &Printed::from(&removed))?;
-        Ok(0)
+        removed.stopped.map_or(Ok(0), |error| Err(error.into()))
     }
 }
 
@@ -70,6 +71,8 @@ struct Printed {
     parts: u32,
     bytes: u64,
     deleted: bool,
+    /// The code of what ended it before its end.
+    stopped_by: Option<&'static str>,
 }
 
 /// What became of a member of a set.
@@ -77,22 +80,31 @@ struct Printed {
 struct Member {
     id: String,
     fate: &'static str,
+    deleted: bool,
     #[serde(skip)]
     goes: bool,
 }
 
 impl From<&Removed> for Printed {
     fn from(removed: &Removed) -> Printed {
-        let Removed { id, members, parts, bytes, deleted } = removed;
+        let Removed { id, members, parts, bytes, deleted, stopped } = removed;
         let members = members.as_ref().map(|members| {
             let members = members.iter().map(|member| Member {
                 id: member.id.to_string(),
                 fate: member.fate.as_str(),
+                deleted: member.deleted,
                 goes: member.fate == MemberFate::Goes,
             });
             members.collect()
         });
-        Printed { id: id.to_string(), members, parts: *parts, bytes: *bytes, deleted: *deleted }
+        Printed {
+            id: id.to_string(),
+            members,
+            parts: *parts,
+            bytes: *bytes,
+            deleted: *deleted,
+            stopped_by: stopped.as_ref().map(Error::code),
+        }
     }
 }
 
@@ -103,12 +115,17 @@ impl fmt::Display for Printed {
             None => format!("{} ({} in {parts})", self.id, Size(self.bytes)),
             Some(members) => {
                 for member in members {
-                    writeln!(f, "{}  {}", member.id, member.fate)?;
+                    let fate = if member.deleted { "deleted" } else { member.fate };
+                    writeln!(f, "{}  {fate}", member.id)?;
                 }
                 let going = count(members.iter().filter(|member| member.goes).count() as u64, "member");
                 format!("the backup set {} with {going} ({} in {parts})", self.id, Size(self.bytes))
             }
         };
-        if self.deleted { writeln!(f, "{what} was deleted") } else { writeln!(f, "{what} would be deleted: say --yes") }
+        match (self.deleted, self.stopped_by) {
+            (true, _) => writeln!(f, "{what} was deleted"),
+            (false, Some(_)) => writeln!(f, "{what} is NOT DELETED TO ITS END: run it again"),
+            (false, None) => writeln!(f, "{what} would be deleted: say --yes"),
+        }
     }
 }

@@ -147,7 +147,14 @@ impl Verify {
             return Ok(None);
         }
         let signing_key = self.sign_key.as_deref().map(keys::signing::read).transpose()?;
-        let findings = Findings::of(report, good, host());
+        let Some(findings) = Findings::of(report, good, host()) else {
+            let text = format!(
+                "nothing is recorded about {}: what was found is about what was demanded, or about the key, and not about the archive",
+                report.id
+            );
+            session.output.note(&text);
+            return Ok(None);
+        };
         let context = &session.context;
         let name =
             backstay::report::record(store, &report.id, &findings, keyring, signing_key.as_ref(), context).await?;
@@ -350,8 +357,10 @@ mod tests {
     #[test]
     fn the_worst_finding_is_the_first_of_the_highest_severity() {
         let code = |codes: &[&'static str]| {
-            let findings: Vec<_> =
-                codes.iter().map(|code| Finding { code, object: None, text: String::new() }).collect();
+            let findings: Vec<_> = codes
+                .iter()
+                .map(|code| Finding { code, object: None, text: String::new(), of_archive: true })
+                .collect();
             worst(&findings)
         };
         assert_eq!(code(&[]), None);

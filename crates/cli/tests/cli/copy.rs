@@ -1,6 +1,10 @@
 //! `copy`: the same archive in a second store.
 
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
 use backstay_testkit::S3Server;
+use backstay_testkit::proxy::{Fate, Proxy};
 use serde_json::json;
 
 use crate::harness::{Place, Run, noise, shell};
@@ -280,4 +284,101 @@ fn keys_for_a_copy_that_is_byte_for_byte_are_refused_and_a_reencrypted_one_has_t
     copy(&["--reencrypt", "-r", &new, "-i", "key.txt"]).good().says_out("written anew from native");
     assert_eq!(place.run(["cat", &id, "-s", &to, "-i", "new.txt"]).good().stdout, b"content");
     place.run(["cat", &id, "-s", &to, "-i", "key.txt"]).fails("key.not-found", 12);
+}
+
+/// Options that only an archive that is written anew can have.
+const ONLY_ANEW: [&[&str]; 13] = [
+    &["-r", "KEY"],
+    &["-R", "recipients.txt"],
+    &["--new-passphrase-file", "passphrase.txt"],
+    &["--detached-keys"],
+    &["--sign-key", "sign.pem"],
+    &["--level", "9"],
+    &["--part-size", "1MiB"],
+    &["--restart"],
+    &["-i", "key.txt"],
+    &["--passphrase-command", "echo x"],
+    &["--md", "md5"],
+    &["--pbkdf2-iter", "1000"],
+    &["--payload", "raw"],
+];
+
+#[test]
+fn what_says_nothing_to_a_copy_that_is_byte_for_byte_is_refused() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    place.run(["key", "generate", "--signing", "sign.pem"]).good();
+    place.write("recipients.txt", &place.recipient);
+    let replica = place.path("replica");
+    for options in ONLY_ANEW {
+        let options = options.iter().map(|word| if *word == "KEY" { place.recipient.as_str() } else { word });
+        for to in ["--to", "--repair"] {
+            let run = place.run(["copy", &id, to]).arg(&replica).args(options.clone());
+            run.fails("usage.arguments", 2).says("needs --to-format native or --reencrypt");
+        }
+        assert!(!replica.exists());
+    }
+}
+
+#[test]
+fn each_option_of_an_archive_that_is_written_anew_has_its_effect() {
+    let place = Place::new();
+    let content = crate::harness::dump(3 << 20);
+    let id = place.backup(&content, &[]);
+    place.run(["key", "generate", "--signing", "sign.pem"]).good();
+    let signer = place.run(["key", "show", "sign.pem"]).good().out().trim().to_owned();
+    let new = place.run(["key", "generate", "new.txt"]).good().out().trim().to_owned();
+    place.write("recipients.txt", &new);
+    let copy = |to: &str, options: &[&str]| {
+        let run = place.run(["--json", "copy", &id, "--to", to, "--reencrypt", "-i", "key.txt"]).args(options);
+        run.good().json("converted")["archives"][0].clone()
+    };
+    let to_key = ["-r", place.recipient.as_str()];
+    let stored =
+        |to: &str, level: &str| copy(to, &[&to_key[..], &["--level", level]].concat())["stored"].as_u64().unwrap();
+    let (fast, small) = (stored("fast", "1"), stored("small", "19"));
+    assert!(small < fast, "{small} {fast}");
+    assert!(copy("parts", &[&to_key[..], &["--part-size", "128KiB"]].concat())["parts"].as_u64().unwrap() > 1);
+    assert_eq!(copy("plain", &to_key)["parts"], 1);
+    place.run(["cat", &id, "-s", "plain", "-i", "key.txt", "--signer", &signer]).fails("key.signer", 12);
+    copy("signed", &[&to_key[..], &["--sign-key", "sign.pem"]].concat());
+    place.run(["cat", &id, "-s", "signed", "-i", "key.txt", "--signer", &signer]).good();
+    copy("phrase", &["--new-passphrase-file", "passphrase.txt"]);
+    assert!(place.run(["cat", &id, "-s", "phrase", "--passphrase-file", "passphrase.txt"]).good().stdout == content);
+    copy("file", &["-R", "recipients.txt"]);
+    assert!(place.run(["cat", &id, "-s", "file", "-i", "new.txt"]).good().stdout == content);
+    let keyboxes = |to: &str| files(&place.path(to)).iter().filter(|(name, _)| name.contains(".key.")).count();
+    assert_eq!(keyboxes("plain"), 0);
+    copy("detached", &[&to_key[..], &["--detached-keys"]].concat());
+    assert_eq!(keyboxes("detached"), 1);
+}
+
+#[test]
+fn so_many_parts_of_a_copy_are_under_way_as_are_allowed() {
+    let place = Place::new();
+    let id = place.backup(noise(9 << 20), &["--part-size", "1MiB"]);
+    let server = S3Server::with_bucket("bucket");
+    let most = |uploads: &str| {
+        let arrivals = Arc::new(Mutex::new(Vec::new()));
+        let arriving = Arc::clone(&arrivals);
+        let proxy = Proxy::start(server.address(), move |request| {
+            if request.method != "PUT" || request.target.ends_with(".json") {
+                return Fate::Pass;
+            }
+            arriving.lock().unwrap().push(Instant::now());
+            Fate::Delay(Duration::from_millis(500))
+        });
+        let to = format!("s3://bucket/{uploads}");
+        let run = place.run(["copy", &id, "--to", &to, "--uploads", uploads]);
+        server.variables(&proxy.endpoint).iter().fold(run, |run, (name, value)| run.env(name, value)).good();
+        let arrivals = arrivals.lock().unwrap();
+        assert!(arrivals.len() >= 9);
+        // Each takes half a second: those that come within less are under way together.
+        let together = |at: &Instant| {
+            arrivals.iter().filter(|other| *other >= at && **other - *at < Duration::from_millis(450)).count()
+        };
+        arrivals.iter().map(together).max().unwrap()
+    };
+    assert_eq!(most("1"), 1);
+    assert!((2..=4).contains(&most("4")));
 }

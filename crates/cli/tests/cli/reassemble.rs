@@ -122,3 +122,86 @@ fn a_manifest_that_was_cut_or_forged_is_made_anew_and_the_archive_is_as_before()
         assert!(place.cat(&id) == noise(2 << 20));
     }
 }
+
+#[test]
+fn a_receipt_holds_what_is_put_together_to_itself() {
+    let place = Place::new();
+    let backup = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--part-size", "1MiB"]);
+    let receipt = backup.stdin(noise(3 << 20)).good().out().trim().to_owned();
+    let (id, root) = (receipt.split(' ').next().unwrap(), receipt.split(' ').nth(1).unwrap());
+    let manifest = place.store().join(format!("{id}.json"));
+    let good = std::fs::read(&manifest).unwrap();
+    std::fs::remove_file(&manifest).unwrap();
+    let wrong = "ab".repeat(32);
+    let (other_root, other_size) = (receipt.replace(root, &wrong), format!("{receipt}0"));
+    let make = |receipt: &str| place.run(["reassemble", id, "-i", "key.txt", "--receipt", receipt]);
+    for receipt in [&wrong, &other_root, &other_size] {
+        make(receipt).fails("manifest.root", 20);
+        assert!(!manifest.exists(), "{receipt}");
+    }
+    // With --replace the damaged one stays until it is known that the parts are the right ones.
+    std::fs::write(&manifest, "{\"backstay\":1,").unwrap();
+    make(&wrong).arg("--replace").fails("manifest.root", 20);
+    assert_eq!(std::fs::read(&manifest).unwrap(), b"{\"backstay\":1,");
+    make(root).arg("--replace").good();
+    std::fs::remove_file(&manifest).unwrap();
+    // The seal of the receipt was that of the manifest that is lost.
+    make(&receipt).good();
+
+    let join = |options: &[&str]| place.run(["reassemble", id, "--join", "joined"]).args(options);
+    let joined = place.path("joined");
+    // With the manifest that the backup made, with another one, and with none.
+    for manifest_is in ["the backup's", "made anew", "lost"] {
+        match manifest_is {
+            "the backup's" => std::fs::write(&manifest, &good).unwrap(),
+            "lost" => std::fs::remove_file(&manifest).unwrap(),
+            _ => {
+                std::fs::remove_file(&manifest).unwrap();
+                make(root).good();
+            }
+        }
+        for receipt in [&wrong, &other_root, &other_size] {
+            join(&["--receipt", receipt]).fails("manifest.root", 20);
+            assert!(!joined.exists() && !place.path("joined.partial").exists(), "{manifest_is}: {receipt}");
+        }
+        let done = join(&["--receipt", root]).good();
+        assert!(!done.stderr.contains("is not known"), "{}", done.stderr);
+        std::fs::remove_file(&joined).unwrap();
+        if manifest_is != "made anew" {
+            join(&["--receipt", &receipt]).good();
+            std::fs::remove_file(&joined).unwrap();
+        }
+    }
+    // Without a manifest the root tells what nothing else does: that the last part is missing.
+    let last = place.objects().into_iter().filter(|name| !name.ends_with(".json")).max().unwrap();
+    std::fs::remove_file(place.store().join(last)).unwrap();
+    join(&["--receipt", root]).fails("manifest.root", 20);
+    assert!(!joined.exists());
+}
+
+#[test]
+fn a_joined_file_is_what_the_manifest_and_its_signer_stand_for() {
+    let place = Place::new();
+    let sign = |file: &str| {
+        place.run(["key", "generate", "--signing", file]).good();
+        place.run(["key", "show", file]).good().out().trim().to_owned()
+    };
+    let (signer, stranger) = (sign("sign.pem"), sign("stranger.pem"));
+    let id = place.backup(noise(3 << 20), &["--part-size", "1MiB", "--sign-key", "sign.pem"]);
+    let join = |options: &[&str]| place.run(["reassemble", &id, "--join", "joined"]).args(options);
+    join(&["--signer", &stranger]).fails("key.signer", 12);
+    join(&["--require-seal"]).fails("usage.arguments", 2).says("takes the key");
+    assert!(!place.path("joined").exists());
+    join(&["--signer", &signer]).good();
+    std::fs::remove_file(place.path("joined")).unwrap();
+    // Of the right size, and not what was stored.
+    let part = place.store().join(format!("{id}-1"));
+    let mut bytes = std::fs::read(&part).unwrap();
+    bytes[70_000] ^= 1;
+    std::fs::write(&part, &bytes).unwrap();
+    join(&[]).fails("part.digest", 20).says(&format!("{id}-1"));
+    assert!(!place.path("joined").exists() && !place.path("joined.partial").exists());
+    std::fs::remove_file(place.store().join(format!("{id}.json"))).unwrap();
+    join(&["--signer", &signer]).fails("key.signer", 12).says("no manifest");
+    assert!(!place.path("joined").exists());
+}

@@ -59,7 +59,7 @@ impl Removal {
             let archives: HashMap<&ArchiveId, &Archive> = archives().collect();
             for member in &set.members {
                 let fate = fate(archives.get(&member.id).copied(), Some(&member.root), options);
-                removal.members.push(RemovedMember { id: member.id.clone(), fate });
+                removal.members.push(RemovedMember { id: member.id.clone(), fate, deleted: false });
             }
         } else if !unreadable() {
             if !is_interrupted(store, id, evidence).await? {
@@ -69,7 +69,9 @@ impl Removal {
             for id in said_to_go_with(store, id, evidence).await? {
                 match archives.get(&id).copied() {
                     None => removal.leftovers.push(id),
-                    archive => removal.members.push(RemovedMember { fate: fate(archive, None, options), id }),
+                    archive => {
+                        removal.members.push(RemovedMember { fate: fate(archive, None, options), id, deleted: false })
+                    }
                 }
             }
         }
@@ -94,13 +96,14 @@ impl Removal {
         let archives = || evidence.archives.iter().filter(|archive| self.going.contains(&archive.id));
         let parts = archives().map(|archive| archive.parts).fold(0, u32::saturating_add);
         let bytes = archives().map(|archive| archive.bytes).sum();
-        let deleted = options.delete;
-        let removed = Removed { id: self.id.clone(), members: Some(self.members.clone()), parts, bytes, deleted };
-        if !deleted {
+        let members = Some(self.members.clone());
+        let mut removed = Removed { id: self.id.clone(), members, parts, bytes, deleted: false, stopped: None };
+        if !options.delete {
             return Ok(removed);
         }
         if self.beside_archive {
             Remaining::list(store, &self.id).await?.delete_set_alone(store).await?;
+            removed.deleted = true;
             return Ok(removed);
         }
         let at = rfc3339(context.now());
@@ -125,9 +128,26 @@ impl Removal {
         if remaining.is_archive() {
             return Err(Error::Held { id: self.id.to_string(), how: UNKNOWN });
         }
+        let mut gone = HashSet::new();
+        removed.stopped = self.delete(store, remaining, archives().collect(), &mut gone, context).await.err();
+        removed.deleted = removed.stopped.is_none();
+        for member in removed.members.iter_mut().flatten() {
+            member.deleted = gone.contains(&member.id);
+        }
+        Ok(removed)
+    }
+
+    /// Deletes the set, and then its members. Those that are gone are told whatever comes of the others.
+    async fn delete(
+        &self,
+        store: &Store,
+        remaining: Remaining,
+        mut members: Vec<&Archive>,
+        gone: &mut HashSet<ArchiveId>,
+        context: &Context,
+    ) -> Result<()> {
         remaining.delete(store).await?;
         // Those that need others go before them.
-        let mut members: Vec<&Archive> = archives().collect();
         members
             .sort_unstable_by(|one, other| (one.needs.is_empty(), &other.id).cmp(&(other.needs.is_empty(), &one.id)));
         let ids = members.into_iter().map(|member| &member.id).chain(&self.leftovers);
@@ -136,11 +156,10 @@ impl Removal {
                 let left = format!("rm {} finishes what is left of the set", self.id);
                 return Err(Error::Interrupted { left });
             }
-            demand_unheld(store, id).await?.delete(store).await?;
-            store.delete(&id.tombstone()).await?;
+            super::delete(store, id, demand_unheld(store, id).await?).await?;
+            gone.insert(id.clone());
         }
-        store.delete(&self.id.tombstone()).await?;
-        Ok(removed)
+        Ok(store.delete(&self.id.tombstone()).await?)
     }
 
     /// Demands that nothing speaks against it.

@@ -71,8 +71,23 @@ pub(super) struct Anew {
 }
 
 /// Options that say nothing to a copy that is byte for byte.
-const ONLY_ANEW: [&str; 7] =
-    ["recipient", "recipients_file", "new_passphrase_file", "detached_keys", "sign_key", "part_size", "restart"];
+const ONLY_ANEW: [&str; 15] = [
+    "recipient",
+    "recipients_file",
+    "new_passphrase_file",
+    "detached_keys",
+    "sign_key",
+    "level",
+    "part_size",
+    "restart",
+    "identity",
+    "passphrase_file",
+    "passphrase_command",
+    "ask_passphrase",
+    "md",
+    "pbkdf2_iter",
+    "payload",
+];
 
 impl Anew {
     /// Whether archives are written anew at all.
