@@ -10,7 +10,6 @@ use futures::channel::mpsc;
 use crate::archive::{Object, Openssl};
 use crate::decode::{Decoder, Fed};
 use crate::error::{Error, Result};
-use crate::fetch::Piece;
 use crate::observe::Event;
 
 use super::deep::decode;
