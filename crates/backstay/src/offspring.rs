@@ -69,7 +69,7 @@ impl Before {
     /// The command with this number, which has been started.
     pub(crate) fn started(self, id: Option<u32>) -> Offspring {
         let number = id.and_then(|id| i32::try_from(id).ok());
-        let root = number.and_then(|number| process(number)).map(|process| process.name);
+        let root = number.and_then(process).map(|process| process.name);
         Offspring { root, before: self.0 }
     }
 }
