@@ -187,7 +187,7 @@ the_way_out() {
 
     # What a failed source left goes two days later, by both clocks, and its marker two days after that.
     refuses source.failed then_backstay backup -r "$RECIPIENT" --part-size 1MiB --name other -- sh -c 'cat content0; exit 1'
-    left=$(then_backstay list --incomplete --json | jq -r '.archives[] | select(.state != "committed").id')
+    left=$(then_backstay list --incomplete --json | jq -r '.archives[] | select(.state == "incomplete").id')
     objects_of "$left"
     mv objects parts-left
     [[ $(wc -l < parts-left) -ge 2 ]] || fail "not much is left: $(cat parts-left)"

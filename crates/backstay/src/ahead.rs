@@ -75,10 +75,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_late_and_nothing_at_all_come_to_an_end() {
-        let late = stream::once(async {
-            tokio::task::yield_now().await;
-            std::future::ready(7)
-        });
+        let late = stream::once(tokio::task::yield_now()).map(|()| std::future::ready(7));
         assert_eq!(ahead(late, 2).collect::<Vec<_>>().await, [7]);
         assert!(ahead(stream::empty::<std::future::Ready<u8>>(), 2).next().await.is_none());
     }
