@@ -293,7 +293,7 @@ async fn a_check_tells_each_role_what_it_may_do() {
             Role::Reader,
             [
                 ("list", Verdict::Good),
-                ("create", Verdict::Unknown),
+                ("create", Verdict::Warning),
                 ("read", Verdict::Unknown),
                 ("delete", Verdict::Unknown),
             ],

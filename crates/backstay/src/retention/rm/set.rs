@@ -70,7 +70,7 @@ impl Removal {
                 match archives.get(&id).copied() {
                     None => removal.leftovers.push(id),
                     archive => {
-                        removal.members.push(RemovedMember { fate: fate(archive, None, options), id, deleted: false })
+                        removal.members.push(RemovedMember { fate: fate(archive, None, options), id, deleted: false });
                     }
                 }
             }
