@@ -125,9 +125,9 @@ fn hole(range: Range<usize>) -> Hole {
 
 #[tokio::test]
 async fn strangers_with_the_largest_numbers_neither_end_nor_hide_an_archive() {
-    let made: [(fn() -> BackupOptions, fn() -> Keyring); 2] =
-        [(|| zstd(Padding::None), raw_keyring), (openssl, password)];
-    for (options, keyring) in made {
+    type Kind = (fn() -> BackupOptions, fn() -> Keyring);
+    let kinds: [Kind; 2] = [(|| zstd(Padding::None), raw_keyring), (openssl, password)];
+    for (options, keyring) in kinds {
         for n in [u32::MAX, u32::MAX - 1] {
             for manifest in [true, false] {
                 let mut made = make(options(), 2 * MIB + 3, keyring).await;
