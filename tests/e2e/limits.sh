@@ -230,6 +230,7 @@ it_says_that_the_disk_of_a_spool_is_full_and_goes_on_when_it_is_not() {
     small 8
     noise $((20 * MIB)) full > content
     # A store that takes nothing, so that everything waits.
+    # shellcheck disable=SC2329
     backup() { backstay backup -s "$1" -r "$RECIPIENT" --name files --part-size 1MiB --spool small/spool --retry-for 0s < content; }
     export AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x AWS_REGION=us-east-1 BACKSTAY_ENDPOINT_URL=http://127.0.0.1:9
     refuses io.failed backup s3://nowhere/pg
