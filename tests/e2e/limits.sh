@@ -278,7 +278,7 @@ it_says_that_there_is_no_room_for_what_is_salvaged() {
     small 8
     refuses io.failed backstay salvage -s store latest -i key.txt -o small/content
     says err 'No space left on device'
-    says err 'writing small/content.partial failed'
+    says err 'writing small/content failed'
     says err 'space'
     [[ -z $(ls -A small) ]] || fail "something is left on the small disk: $(ls -A small)"
 }
