@@ -5,8 +5,8 @@ use std::fmt;
 use std::iter;
 use std::time::Duration;
 
-use backstay::Error;
 use backstay::retention::{Belief, Deed, Policy, PruneOptions, Pruned, Row as Archive, Selection};
+use backstay::{Error, guid};
 use backstay_format::Guid;
 use backstay_format::signature::Signer;
 use clap::Args;
@@ -126,9 +126,15 @@ impl Prune {
             self.tag.first().map(|tag| format!("tag {tag}")),
         ];
         let narrowed: Vec<String> = narrowed.into_iter().flatten().collect();
-        let matches_nothing = report.archives.iter().all(|archive| matches!(archive.deed, Deed::PassedOver))
-            && report.sets.is_empty()
-            && report.blocked.is_empty();
+        // One that is passed over today, for it is too young to be judged perhaps, is there all the same.
+        let is_meant = |row: &Archive| {
+            row.deed != Deed::PassedOver
+                || self.guid.as_ref().is_some_and(|guid| row.id.guid() == *guid)
+                || self.name.as_ref().is_some_and(|name| {
+                    row.name.as_deref() == Some(name) || guid::from_name(name).is_ok_and(|guid| guid == row.id.guid())
+                })
+        };
+        let matches_nothing = !pruned.rows.iter().any(is_meant) && report.sets.is_empty() && report.blocked.is_empty();
         if matches_nothing && !narrowed.is_empty() {
             // A rule with a slip of the pen in it would never delete anything, and nobody would see it.
             let text = format!(
