@@ -136,14 +136,13 @@ impl Prune {
         };
         let matches_nothing = !pruned.rows.iter().any(is_meant) && report.sets.is_empty() && report.blocked.is_empty();
         if matches_nothing && !narrowed.is_empty() {
-            // A rule with a slip of the pen in it would never delete anything, and nobody would see it.
+            // A rule with a slip of the pen in it would never delete anything, and nobody would see it. It is no failure: the first backup may be yet to come.
             let text = format!(
                 "no archive in {} that the rules could be for has the {}",
                 report.store,
                 narrowed.join(" and the ")
             );
             session.output.warning(None, &text);
-            return Ok(DEGRADED);
         }
         for blocked in &report.blocked {
             let text = format!("nothing of {} is deleted: {}", blocked.guid, blocked.reason);
