@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use aws_lc_rs::digest;
 use backstay_format::header::{Head, Kind};
 use backstay_format::key::Keyring;
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, OpensslHead, PartEntry, Profile};
@@ -19,7 +18,7 @@ use backstay_format::{ArchiveId, Error as Fault};
 use backstay_store::Store;
 use bytes::Bytes;
 use futures::channel::mpsc;
-use futures::{SinkExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{SinkExt as _, StreamExt as _};
 use zeroize::Zeroizing;
 
 use crate::archive::{Archive, Lines, Located, Native, Object, Openssl};
@@ -254,18 +253,14 @@ async fn read_openssl(
     let hashing = async move {
         let mut entries = Vec::new();
         for part in &archive.parts {
-            let mut pieces = fetcher.raw(part);
-            let mut hash = digest::Context::new(&digest::SHA256);
-            while let Some(Piece { bytes, stored }) = pieces.try_next().await? {
-                let (hashed, bytes) = hash_on(fetcher, hash, bytes).await?;
-                hash = hashed;
+            let mut hashed = fetcher.hashed(part);
+            while let Some(piece) = hashed.next().await? {
                 // The decoder has found a fault, which is the one that counts.
-                if feed.send(Ok(Piece { bytes, stored })).await.is_err() {
+                if feed.send(Ok(piece)).await.is_err() {
                     return Ok(entries);
                 }
             }
-            let sha256 = hash.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
-            entries.push(PartEntry { size: part.size, rnd: None, sha256 });
+            entries.push(PartEntry { size: part.size, rnd: None, sha256: hashed.finish() });
         }
         Ok::<_, Error>(entries)
     };
@@ -275,15 +270,6 @@ async fn read_openssl(
     let single = archive.parts.first().is_some_and(|part| part.name == archive.id.as_str());
     let (kdf, salt) = (archive.key.kdf(), archive.key.salt());
     Ok((Profile::Openssl(OpensslHead { kdf, salt, gzip: archive.gzip, single }), entries, content))
-}
-
-/// Hashes these bytes too, and gives them back.
-async fn hash_on(fetcher: &Fetcher, mut hash: digest::Context, bytes: Bytes) -> Result<(digest::Context, Bytes)> {
-    let hashing = fetcher.cpu.run(move || {
-        hash.update(&bytes);
-        (hash, bytes)
-    });
-    hashing.await
 }
 
 /// Decodes to the end and counts the content. The decoder goes with its fault: whoever feeds one that takes no more would wait for ever.
