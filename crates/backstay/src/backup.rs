@@ -420,7 +420,7 @@ impl End {
             Some(sender) => {
                 manifest.unconfirmed = true;
                 let (doubtful, its_seal) = manifest.encode(&seal_key, signing_key)?;
-                sender.keep(&bytes, &Bytes::from(doubtful)).await?;
+                sender.keep(store, &bytes, &Bytes::from(doubtful)).await?;
                 *left = Left::InTheSpool;
                 let (committed, after) = sender.send_and_commit(store, context).await?;
                 (totals, sealed) = (after, if after.unconfirmed { its_seal } else { sealed });

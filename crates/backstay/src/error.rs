@@ -62,6 +62,8 @@ pub enum Error {
     SpoolIsForeign { folder: String, found: String },
     #[error("{folder} cannot be the spool: it is the store {store}")]
     SpoolIsStore { folder: String, store: String },
+    #[error("{name} is neither in the spool {spool} nor in {store}")]
+    SentElsewhere { name: String, spool: String, store: String },
     #[error("{id} in {store} cannot be repaired: {why}")]
     ReplicaDiffers { id: String, store: String, why: String },
     #[error(
@@ -119,6 +121,7 @@ impl Error {
             Error::CopyDiffers { .. } | Error::WrittenAlready { .. } | Error::ConversionLeft { .. } => "name.taken",
             Error::SpoolLocked { .. } => "store.locked",
             Error::ReplicaDiffers { .. } => "replica.differs",
+            Error::SentElsewhere { .. } => "part.missing",
             Error::Unmended { first, .. } => first.code(),
             Error::Referenced { .. } => "retention.referenced",
             Error::Held { .. } | Error::KeysHeld { .. } => "retention.held",
@@ -201,6 +204,10 @@ impl Error {
             Error::SpoolLocked { .. } => Some("wait for it to end, or give this run a spool of its own".to_owned()),
             Error::SpoolIsForeign { .. } => Some(
                 "name a new or an empty directory: what lies in a spool and cannot be finished is deleted; only if this is a spool that lost its .backstay-lock, make that file again"
+                    .to_owned(),
+            ),
+            Error::SentElsewhere { .. } => Some(
+                "nothing was sent: give the store that the interrupted run had; if that one has lost the part, the archive cannot be finished, and its files can be deleted from the spool"
                     .to_owned(),
             ),
             Error::SpoolIsStore { .. } => Some("give the spool a directory of its own".to_owned()),

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{back_up, content, context, native, objects, raw_keyring, restored};
+use crate::common::{back_up, content, context, native, objects, open, raw_keyring, restored};
 use backstay::backup::BackupOptions;
 use backstay::backup::spool::Spool;
 use backstay::catalog::{self, Filter};
 use backstay::copy::CopyOptions;
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
-use backstay::resume::{Resumed, resume};
+use backstay::resume::{Leftovers, Resumed, resume};
 use backstay::source::Source;
 use backstay::verify::{Depth, verify};
 use backstay::{Error, Silent, backup};
@@ -55,7 +55,7 @@ async fn store_of(objects: &Objects) -> Store {
 }
 
 async fn finish(store: &Store, spool: &Arc<Spool>) -> Result<Vec<Resumed>, Error> {
-    resume(store, spool, &CopyOptions::default(), &context(), Arc::new(Silent)).await
+    resume(store, spool, Leftovers::All, &CopyOptions::default(), &context(), Arc::new(Silent)).await
 }
 
 /// Every archive of the store is whole and holds one of these contents; how many there are.
@@ -97,6 +97,7 @@ async fn the_source_ends_while_the_store_is_away_and_the_upload_goes_on_later() 
         assert_eq!(committed(&plain, &[]).await, 0);
         let there = objects(&held).await;
         assert!(there.keys().filter(|name| name.ends_with(".json")).count() == 2, "{:?}", there.keys());
+        assert_eq!(there.keys().filter(|name| name.ends_with(".store")).count(), 1);
         // Nor does it get far while the store stays away.
         assert_eq!(finish(&store, &spool).await.unwrap_err().code(), "store.failed");
         faults.clear();
@@ -108,7 +109,10 @@ async fn the_source_ends_while_the_store_is_away_and_the_upload_goes_on_later() 
         // What was in the spool is what is in the store, to the byte; and the receipt is that archive's.
         let stored = objects(&plain).await;
         assert!(
-            there.iter().filter(|(name, _)| !name.contains("unconfirmed")).all(|(name, bytes)| stored[name] == bytes)
+            there
+                .iter()
+                .filter(|(name, _)| !name.contains("unconfirmed") && !name.ends_with(".store"))
+                .all(|(name, bytes)| stored[name] == bytes)
         );
         let (policy, silent) =
             (ReadPolicy { receipt: Some(done.receipt.clone()), ..ReadPolicy::default() }, Arc::new(Silent));
@@ -395,7 +399,7 @@ async fn a_damaged_spool_is_noticed_and_nothing_is_committed() {
     assert!(error.code() == "io.failed" && error.to_string().contains(&name), "{error}");
     there.remove(&name);
     let bad = Arc::new(Spool::over(store_of(&there).await, ROOM));
-    assert_eq!(finish(&store, &bad).await.unwrap_err().code(), "store.failed");
+    assert_eq!(finish(&store, &bad).await.unwrap_err().code(), "part.missing");
     assert_eq!(committed(&plain, &[]).await, 0);
 }
 
@@ -426,6 +430,72 @@ async fn an_archive_that_cannot_be_finished_does_not_keep_others_from_it() {
     let before = faults.calls(Call::Put);
     assert_eq!(finish(&store, &spool).await.unwrap_err().code(), "store.failed");
     assert!(faults.calls(Call::Put) - before <= 4);
+}
+
+#[tokio::test]
+async fn parts_of_one_archive_do_not_go_to_two_stores() {
+    let bytes = content(250_000, true);
+    let ((held, spool), (plain, store, faults)) = (spool(ROOM), faulty());
+    faults.fail(Call::Put, 3..=usize::MAX, When::Before, Failure::Lost);
+    back_up(&store, &bytes, by_way_of(&spool)).await.unwrap_err();
+    faults.clear();
+    let (before, other) = (objects(&held).await, Store::memory());
+    for which in [Leftovers::All, Leftovers::OfThisStore] {
+        let refused = resume(&other, &spool, which, &CopyOptions::default(), &context(), Arc::new(Silent)).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), "part.missing");
+        assert!(refused.to_string().contains("neither in the spool"), "{refused}");
+        assert!(refused.hint().unwrap().contains("the store that the interrupted run had"));
+        assert!(objects(&other).await.is_empty() && objects(&held).await == before);
+    }
+    // A part of the same name and another size is not that part.
+    let first = objects(&plain).await.into_keys().next().unwrap();
+    other.create(&first, "another's".into(), sha256(b"another's")).await.unwrap();
+    assert_eq!(finish(&other, &spool).await.unwrap_err().code(), "part.missing");
+    assert!(objects(&held).await == before);
+    finish(&store, &spool).await.unwrap();
+    assert_eq!(committed(&plain, &[bytes]).await, 1);
+    assert!(objects(&held).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_made_for_one_store_goes_to_no_other_of_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = content(250_000, true);
+    for noted in [true, false] {
+        for asked in [true, false] {
+            let ((held, spool), faults) = (spool(ROOM), Faults::new());
+            let own = open(&folder.path().join(format!("own-{noted}-{asked}"))).await;
+            let other = open(&folder.path().join(format!("other-{noted}-{asked}"))).await;
+            let away = own.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never());
+            faults.fail_all(Call::Put, Failure::Lost);
+            back_up(&away, &bytes, by_way_of(&spool)).await.unwrap_err();
+            let note = objects(&held).await.into_keys().find(|name| name.ends_with(".store")).unwrap();
+            if !noted {
+                // As earlier versions left it.
+                held.delete(&note).await.unwrap();
+            }
+            let before = objects(&held).await;
+            let which = if asked { Leftovers::All } else { Leftovers::OfThisStore };
+            let sent = |store: Store| {
+                let spool = Arc::clone(&spool);
+                async move {
+                    let (options, context) = (CopyOptions::default(), context());
+                    resume(&store, &spool, which, &options, &context, Arc::new(Silent)).await.unwrap().len()
+                }
+            };
+            if noted && !asked {
+                assert_eq!(sent(other.clone()).await, 0);
+                assert!(objects(&held).await == before);
+                assert_eq!(sent(own.clone()).await, 1);
+                assert_eq!(committed(&own, std::slice::from_ref(&bytes)).await, 1);
+            } else {
+                assert_eq!(sent(other.clone()).await, 1);
+                assert_eq!(committed(&other, std::slice::from_ref(&bytes)).await, 1);
+            }
+            assert!(objects(&held).await.is_empty());
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::local;
+use crate::open::WORKPLACE_MARK;
 
 /// An error of a store operation.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,12 @@ pub enum Error {
         url: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The directory is a spool: what is in it comes and goes.
+    #[error("{directory} is a spool, as its {WORKPLACE_MARK} says, and no store of archives")]
+    Workplace {
+        /// The directory.
+        directory: String,
     },
     /// The credentials found cannot be used, or none were found.
     #[error("no usable credentials for {store}: {reason}")]
@@ -216,7 +223,7 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Url { .. } => "usage.store-url",
+            Self::Url { .. } | Self::Workplace { .. } => "usage.store-url",
             Self::Credentials { .. } => "usage.credentials",
             Self::Name { .. } => "name.invalid",
             Self::NameTaken { .. } => "name.taken",
@@ -241,6 +248,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Url { .. } => Some("stores are s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, file:///path or a plain path".into()),
+            Self::Workplace { .. } => Some("name the directory that holds the archives; what is left in a spool is sent to its store by `backstay backup --resume --spool`".into()),
             Self::Credentials { hint, .. } => Some(hint.clone()),
             Self::NameTaken { .. } => Some("another writer used this id; run again".into()),
             Self::StoreMissing { what, .. } => Some(format!("create {what} first, or correct the store url")),

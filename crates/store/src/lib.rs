@@ -70,7 +70,7 @@ pub use error::Error;
 pub use interrupt::Interrupt;
 pub use local::StagedFile;
 pub use location::without_secrets;
-pub use open::{Addressing, Store, StoreOptions};
+pub use open::{Addressing, Store, StoreOptions, WORKPLACE_MARK};
 pub use rate::RateLimit;
 pub use requests::RequestCounts;
 pub use retry::RetryOptions;

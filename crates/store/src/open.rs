@@ -23,6 +23,9 @@ use crate::requests::{Counters, Request, RequestCounts};
 use crate::retry::{Attempts, RetryOptions};
 use crate::watch::{Retry, Watch};
 
+/// A file of this name marks a directory of this machine as one to work in, where what lies there is moved and deleted as the work wants it.
+pub const WORKPLACE_MARK: &str = ".backstay-lock";
+
 /// How a store is reached.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -107,6 +110,8 @@ impl std::fmt::Debug for Store {
 struct Inner {
     /// As messages show it; never holds a secret.
     url: String,
+    /// The URL as it was given.
+    address: String,
     /// What a missing store is called in a message.
     container: String,
     backend: Backend,
@@ -167,7 +172,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `usage.store-url` and `usage.credentials`.
+    /// `usage.store-url`, also for a directory that is marked as one to work in, and `usage.credentials`.
     pub async fn open(url: &str, options: &StoreOptions, env: &Environment) -> Result<Self, Error> {
         let location = Location::parse(url)?;
         let shown = location.url();
@@ -175,16 +180,20 @@ impl Store {
         match location {
             Location::Memory => Self::memory().told(options).with_object_options(&options.objects),
             Location::Directory(path) => {
+                if path.join(WORKPLACE_MARK).exists() {
+                    return Err(Error::Workplace { directory: shown });
+                }
                 Self::over_directory(path, &shown).told(options).with_object_options(&options.objects)
             }
             Location::Bucket { cloud, bucket, prefix } => {
                 let opened = open_bucket(cloud, &bucket, &shown, options, env, &counters).await?;
                 let url = match opened.endpoint {
                     Some(endpoint) => format!("{shown} at {endpoint}"),
-                    None => shown,
+                    None => shown.clone(),
                 };
                 let inner = Inner {
                     url,
+                    address: shown,
                     container: format!("{} {bucket}", cloud.container()),
                     backend: Backend::Cloud(cloud),
                     objects: opened.objects,
@@ -248,6 +257,7 @@ impl Store {
         let prefix = prefix.trim_matches('/');
         let inner = Inner {
             url: url.into(),
+            address: url.into(),
             container: url.into(),
             backend: Backend::Other,
             objects: store,
@@ -335,6 +345,14 @@ impl Store {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.inner.url
+    }
+
+    /// The store's URL without its endpoint, or the absolute path of a directory: the same from whichever directory and by whichever way a run
+    /// reaches the store.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let absolute = self.directory().and_then(|directory| std::path::absolute(directory).ok());
+        absolute.map_or_else(|| self.inner.address.clone(), |path| path.display().to_string())
     }
 
     /// The directory, if the store is one of this machine.

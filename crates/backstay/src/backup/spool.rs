@@ -7,11 +7,14 @@
 //!
 //! It holds ciphertext only, never a secret; therefore the manifest is kept in two versions, for whoever finishes may learn that an
 //! answer of the store could not be confirmed, which the manifest then has to say, and has no key to seal it with.
+//!
+//! Beside them lies a note of the store that the run had. Parts that were sent are in that one alone, and no other can be given the archive whole; and
+//! what was made for one bucket is nobody else's business. So nothing goes of itself to a store that the note does not name.
 
 mod directory;
 pub(crate) mod sender;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +33,8 @@ use crate::observe::{Event, Observer};
 
 /// How long a store that is away is left alone before it is tried again.
 const REST: Duration = Duration::from_secs(60);
+/// More than any URL has.
+const LONGEST_NOTE: u64 = 64 << 10;
 
 /// A spool that nobody else works with meanwhile.
 #[derive(Debug)]
@@ -48,6 +53,15 @@ pub(crate) struct Waiting {
     pub(crate) parts: BTreeMap<u32, u64>,
     /// The source has ended, and everything about it was good.
     pub(crate) complete: bool,
+    /// There is a note of the store that it was made for.
+    noted: bool,
+}
+
+impl Waiting {
+    /// Bytes of parts.
+    pub(crate) fn size(&self) -> u64 {
+        self.parts.values().sum()
+    }
 }
 
 impl Spool {
@@ -120,15 +134,17 @@ impl Spool {
         Ok(self.store.delete(name).await?)
     }
 
-    /// Keeps both versions of the manifest; once the second call has succeeded the archive is complete here.
+    /// Keeps a note of the store, and both versions of the manifest; once the last call has succeeded the archive is complete here.
     pub(crate) async fn keep_manifests(
         &self,
         id: &ArchiveId,
+        store: &Store,
         plain: &Bytes,
         unconfirmed: &Bytes,
         cpu: &Cpu,
     ) -> Result<()> {
-        for (name, bytes) in [(variant(id), unconfirmed), (id.manifest(), plain)] {
+        let note = Bytes::from(format!("{}\n", store.address()));
+        for (name, bytes) in [(note_of(id), &note), (variant(id), unconfirmed), (id.manifest(), plain)] {
             let hashed = bytes.clone();
             let digest = cpu.run(move || sha256(&hashed)).await?;
             self.keep(&name, bytes.clone(), digest).await?;
@@ -146,10 +162,20 @@ impl Spool {
         self.store.get(&name, MAX_MANIFEST).await?.ok_or_else(missing)
     }
 
+    /// The store that an archive which is complete here was made for, as its run noted it. `None` if there is no note: earlier versions kept none.
+    pub(crate) async fn store_of(&self, id: &ArchiveId, waiting: &Waiting) -> Result<Option<String>> {
+        if !waiting.noted {
+            return Ok(None);
+        }
+        let note = self.store.get(&note_of(id), LONGEST_NOTE).await?;
+        Ok(note.map(|note| String::from_utf8_lossy(&note).trim_end().to_owned()))
+    }
+
     /// The archive is committed: nothing of it is needed here any more. The version that may be the committed one outlives the mark.
     pub(crate) async fn done(&self, id: &ArchiveId) -> Result<()> {
         self.forget(&id.manifest()).await?;
-        self.forget(&variant(id)).await
+        self.forget(&variant(id)).await?;
+        self.forget(&note_of(id)).await
     }
 
     /// Everything that is here, by archive.
@@ -157,9 +183,13 @@ impl Spool {
         let mut waiting: BTreeMap<ArchiveId, Waiting> = BTreeMap::new();
         let mut objects = self.store.list("", None);
         while let Some(object) = objects.try_next().await? {
-            match ObjectName::parse(&object.name) {
-                ObjectName::Part { id, n, .. } => drop(waiting.entry(id).or_default().parts.insert(n, object.size)),
-                ObjectName::Manifest(id) => waiting.entry(id).or_default().complete = true,
+            let name = ObjectName::parse(&object.name);
+            let Some(id) = name.id() else { continue };
+            let of_it = waiting.entry(id.clone()).or_default();
+            match &name {
+                ObjectName::Part { n, .. } => drop(of_it.parts.insert(*n, object.size)),
+                ObjectName::Manifest(_) => of_it.complete = true,
+                ObjectName::Unknown(id) if object.name == note_of(id) => of_it.noted = true,
                 _ => {}
             }
         }
@@ -175,37 +205,22 @@ impl Spool {
         Ok(())
     }
 
-    /// Removes versions of manifests whose archives are committed.
-    async fn drop_variants(&self) -> Result<()> {
-        let mut objects = self.store.list("", None);
-        let mut ids = (BTreeSet::new(), BTreeSet::new());
-        while let Some(object) = objects.try_next().await? {
-            match ObjectName::parse(&object.name) {
-                ObjectName::Unknown(id) if object.name == variant(&id) => drop(ids.0.insert(id)),
-                ObjectName::Manifest(id) => drop(ids.1.insert(id)),
-                _ => {}
-            }
-        }
-        for id in ids.0.difference(&ids.1) {
-            self.forget(&variant(id)).await?;
-        }
-        Ok(())
-    }
-
     /// Removes what runs left whose source never ended well, and tells; gives the bytes that all others take.
     pub(crate) async fn tidy(&self, observer: &Arc<dyn Observer>) -> Result<u64> {
         let mut held = 0;
         for (id, waiting) in self.waiting().await? {
             if waiting.complete {
-                held += waiting.parts.values().sum::<u64>();
+                held += waiting.size();
             } else {
                 self.discard(&id).await?;
-                let text =
-                    format!("{id} was not complete in the spool and is cleared away: its source never ended well");
-                observer.event(&Event::Note { text });
+                // Of one that is committed something else may be left, no part.
+                if !waiting.parts.is_empty() {
+                    let text =
+                        format!("{id} was not complete in the spool and is cleared away: its source never ended well");
+                    observer.event(&Event::Note { text });
+                }
             }
         }
-        self.drop_variants().await?;
         // Nobody else works here, so these are a killed run's.
         for file in self.store.staged().await? {
             self.store.remove_staged(&file.name).await?;
@@ -217,6 +232,11 @@ impl Spool {
 /// Where the manifest is kept that says `unconfirmed`.
 fn variant(id: &ArchiveId) -> String {
     format!("{id}.unconfirmed.json")
+}
+
+/// Where it is noted for which store it was made.
+fn note_of(id: &ArchiveId) -> String {
+    format!("{id}.store")
 }
 
 #[cfg(test)]
@@ -235,7 +255,8 @@ mod tests {
         let moment = Duration::from_millis(200);
         let taking = spool.take("part", 4, sha256(&body), &cpu);
         assert!(tokio::time::timeout(moment, taking).await.is_err(), "it was computed elsewhere");
-        let keeping = spool.keep_manifests(&id, &body, &body, &cpu);
+        let store = Store::memory();
+        let keeping = spool.keep_manifests(&id, &store, &body, &body, &cpu);
         assert!(tokio::time::timeout(moment, keeping).await.is_err(), "it was computed elsewhere");
         release.send(()).unwrap();
         busy.await.unwrap().unwrap();

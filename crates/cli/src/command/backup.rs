@@ -18,7 +18,7 @@ use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::layout::UPLOADS;
 use backstay::patience::STALL;
-use backstay::resume::Resumed;
+use backstay::resume::{Leftovers, Resumed};
 use backstay::source::Source;
 use backstay_format::Guid;
 use backstay_format::header::Codec;
@@ -320,7 +320,8 @@ impl Backup {
         let store = session.store().await?;
         let spool = Arc::new(Spool::open(folder, self.spool_size, &[&store]).await?);
         let options = CopyOptions { memory: session.global.memory, transfers: self.uploads };
-        let resumed = backstay::resume(&store, &spool, &options, &session.context, session.observer()).await?;
+        let resumed =
+            backstay::resume(&store, &spool, Leftovers::All, &options, &session.context, session.observer()).await?;
         session.output.end();
         session.output.result("resumed", &AllResumed { archives: resumed.iter().map(Finished::from).collect() })?;
         Ok(0)
@@ -438,7 +439,7 @@ fn refuse_with_spool(also: Option<&str>, single: bool) -> Result<()> {
 
 /// What an earlier run left in the spool goes first. When that fails, the new backup is made all the same.
 async fn send_leftovers(store: &Store, spool: &Arc<Spool>, options: &CopyOptions, session: &Session) -> Result<()> {
-    match backstay::resume(store, spool, options, &session.context, session.observer()).await {
+    match backstay::resume(store, spool, Leftovers::OfThisStore, options, &session.context, session.observer()).await {
         Ok(resumed) => {
             for done in resumed {
                 let sent = Size(done.sent);

@@ -87,6 +87,33 @@ fn the_next_backup_sends_first_what_the_last_one_left() {
 }
 
 #[test]
+fn what_was_made_for_one_store_is_not_sent_to_another() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let content = noise(3 << 20);
+    let id = killed(&place, &server, &content);
+    let before = spooled(&place);
+    // Another job with the same spool.
+    let run = place.run(["backup", "--name", "web", "-r", &place.recipient, "--spool", "spool"]).stdin("the web");
+    run.good().says(&id).says("was made for s3://bucket/pg").says("backup --resume");
+    place
+        .run(["backup", "--resume", "--spool", "spool"])
+        .fails("part.missing", 21)
+        .says("neither in the spool")
+        .says("the store that the interrupted run had");
+    assert!(place.objects().iter().all(|name| !name.starts_with(&id)), "{:?}", place.objects());
+    assert_eq!(spooled(&place), before);
+    reaching(&server, &server.endpoint, place.run(["backup", "--resume", "--spool", "spool"])).good();
+    let run = place.run(["cat", &id, "-i", "key.txt"]);
+    assert!(reaching(&server, &server.endpoint, run).good().stdout == content);
+    // What lies in a spool is moved and deleted as the spool wants it.
+    for arguments in [&["list"][..], &["backup", "--name", "web", "-r", &place.recipient]] {
+        let refused = place.run(arguments).env("BACKSTAY_STORE", "spool").stdin("x").fails("usage.store-url", 2);
+        refused.says("spool is a spool").says(".backstay-lock");
+    }
+    assert!(spooled(&place).is_empty());
+}
+
+#[test]
 fn a_spool_and_a_second_store_are_refused_by_name_and_with_a_way_out() {
     let place = Place::new();
     let backup = |arguments: &[&str]| {

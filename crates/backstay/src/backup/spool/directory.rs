@@ -2,7 +2,7 @@
 //!
 //! What lies in a spool and cannot be finished is deleted, without waiting and without asking. Elsewhere the same names are archives, or uploads
 //! of others that are under way. So a directory is taken only if it is marked as a spool, or if nothing is in it; then it is marked. The mark is the
-//! lock file, which stays.
+//! lock file, which stays; a directory that has it is never opened as a store.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -10,12 +10,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use backstay_store::Store;
+use backstay_store::{Store, WORKPLACE_MARK as MARK};
 
 use crate::error::{Error, Result};
 
-/// Marks a spool, and whoever works with it holds a lock on it.
-const MARK: &str = ".backstay-lock";
 /// What some file systems are made with: one that is there for the spool alone is no reason to refuse it.
 const OF_A_FILE_SYSTEM: &str = "lost+found";
 

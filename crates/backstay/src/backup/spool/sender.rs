@@ -278,8 +278,8 @@ impl Sender {
 
     /// The source has ended well: makes both versions of the manifest durable here. From now on, everything that goes wrong can be
     /// made up for.
-    pub(crate) async fn keep(&self, manifest: &Bytes, doubtful: &Bytes) -> Result<()> {
-        self.line.spool.keep_manifests(&self.line.id, manifest, doubtful, &self.line.cpu).await
+    pub(crate) async fn keep(&self, store: &Store, manifest: &Bytes, doubtful: &Bytes) -> Result<()> {
+        self.line.spool.keep_manifests(&self.line.id, store, manifest, doubtful, &self.line.cpu).await
     }
 
     /// Sends what is only in the spool, and commits the archive with the manifest that is there.
