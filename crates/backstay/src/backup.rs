@@ -8,141 +8,50 @@
 //! The manifest is the commit, so everything that can say that this is not a good backup is asked before it is created:
 //! the producer's exit status, the end marker, the size, and the store about each part.
 
+mod document;
+mod id;
+mod options;
 pub mod spool;
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use backstay_format::ArchiveId;
 use backstay_format::header::{Codec, Common, Head, Kind};
-use backstay_format::manifest::{Converted, MOST_PARTS, Manifest, OpensslHead, Profile, seal_private};
-use backstay_format::openssl::{Kdf, KeyIv, PartWriter, Password, Salt};
+use backstay_format::manifest::{MOST_PARTS, Manifest, OpensslHead, Profile};
+use backstay_format::openssl::{PartWriter, Salt};
 use backstay_format::part::Sealer;
 use backstay_format::schedule::{Keys, sha256};
-use backstay_format::segment::Aead;
-use backstay_format::signature::{SigningKey, header_message};
-use backstay_format::{ArchiveId, Guid};
+use backstay_format::signature::header_message;
 use backstay_store::{Created, Store};
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use zeroize::Zeroizing;
+use futures::{TryStreamExt as _, stream};
 
+pub(crate) use self::document::{Anew, Inherited, facts_of_this_host, rfc3339, sealed_facts};
+use self::document::{SealKeys, Sealing};
+pub(crate) use self::id::next_id;
+use self::id::warn_of_the_clock;
+pub use self::options::{BackupOptions, Format};
 use self::spool::Spool;
 use self::spool::sender::{Line, Sender};
-use crate::chunk::{Checks, Facts, Verdict, Watch, Witness};
+use crate::chunk::{Checks, Verdict, Witness};
 use crate::claim::Ours;
 use crate::compress::Compressors;
 use crate::context::Context;
 use crate::destinations::Destinations;
 pub use crate::destinations::{Also, Missed};
-use crate::effort::{Effort, Level};
+use crate::effort::Effort;
 use crate::error::{Error, Result};
-use crate::keys::Encryption;
 use crate::layout::{self, Layout};
 use crate::observe::{Event, Observer};
 use crate::pack::Packer;
 pub use crate::pack::Padding;
 use crate::parts::{Finished, Parts, Totals, progress};
-use crate::patience::STALL;
 use crate::policy::ReceiptLine;
 use crate::sizing::{OPENSSL_MANY_PARTS, Sizing};
 use crate::source::{Chunks, Source};
-
-/// How to make an archive.
-#[derive(Debug)]
-pub struct BackupOptions {
-    /// The source's identity: its archives share it.
-    pub guid: Guid,
-    /// The source's name, for people.
-    pub name: String,
-    /// Keep name and tags in the sealed part of the manifest.
-    pub hide_name: bool,
-    /// Leave the content's length out of the manifest.
-    pub hide_size: bool,
-    /// Labels.
-    pub tags: Vec<String>,
-    /// What to write.
-    pub format: Format,
-    /// How hard to compress.
-    pub level: Level,
-    /// Bytes of memory that all buffers together may take.
-    pub memory: u64,
-    /// The nominal size of a part in bytes; chosen when `None`.
-    pub part_size: Option<u64>,
-    /// About how many bytes will be stored at most, where somebody has an idea of it: parts are then large enough. That of a file is
-    /// known by itself.
-    pub expected: Option<u64>,
-    /// Uploads in flight, at most.
-    pub uploads: usize,
-    /// What the content must be.
-    pub checks: Checks,
-    /// How long the source may give nothing.
-    pub stall: Duration,
-    /// A second store, written in the same pass.
-    pub also: Option<Also>,
-    /// Where sealed parts wait for the store; not together with a second store.
-    pub spool: Option<Arc<Spool>>,
-    /// What the manifest calls the kind of source, instead of `stream` or `command`.
-    pub source: Option<&'static str>,
-    /// Further facts for the sealed part of the manifest, by name.
-    pub facts: Facts,
-    /// Who looks at the content and may find out more.
-    pub watch: Option<Box<dyn Watch>>,
-}
-
-impl BackupOptions {
-    /// The defaults for this source and format.
-    pub fn new(guid: Guid, name: String, format: Format) -> BackupOptions {
-        BackupOptions {
-            guid,
-            name,
-            hide_name: false,
-            hide_size: false,
-            tags: Vec::new(),
-            format,
-            level: Level::Auto,
-            memory: layout::MEMORY,
-            part_size: None,
-            expected: None,
-            uploads: layout::UPLOADS,
-            checks: Checks::default(),
-            stall: STALL,
-            also: None,
-            spool: None,
-            source: None,
-            facts: Facts::new(),
-            watch: None,
-        }
-    }
-}
-
-/// What to write.
-#[derive(Debug)]
-pub enum Format {
-    /// Backstay's own format.
-    Native {
-        /// The suite.
-        aead: Aead,
-        /// The codec.
-        codec: Codec,
-        /// Who can open it.
-        encryption: Encryption,
-        /// How its size is hidden.
-        padding: Padding,
-        /// Who signs it.
-        signing_key: Option<SigningKey>,
-    },
-    /// What `openssl enc -d | gunzip` reads.
-    Openssl {
-        /// How the key follows from the password.
-        kdf: Kdf,
-        /// The password.
-        password: Password,
-        /// One object instead of parts.
-        single: bool,
-    },
-}
 
 /// What a commit gives: a line for logs, tickets and rollback checks.
 #[derive(Debug, Clone)]
@@ -192,41 +101,6 @@ pub async fn backup(
     observer: Arc<dyn Observer>,
 ) -> Result<Receipt> {
     write(store, source, options, None, context, observer).await
-}
-
-/// The archive whose content is written anew, under its own id.
-pub(crate) struct Anew {
-    pub(crate) id: ArchiveId,
-    /// Set once the content has ended and everything was right.
-    pub(crate) facts: Arc<OnceLock<Inherited>>,
-}
-
-/// What the new manifest takes over from the old one.
-pub(crate) struct Inherited {
-    pub(crate) created: String,
-    pub(crate) finished: Option<String>,
-    pub(crate) source: Option<String>,
-    pub(crate) name: Option<String>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) private: Facts,
-    pub(crate) converted: Converted,
-}
-
-impl Anew {
-    /// Gives the manifest the old one's facts, the private ones too.
-    fn describe(&self, manifest: &mut Manifest, keys: &SealKeys, context: &Context) -> Result<()> {
-        let facts = self.facts.get().ok_or_else(|| Error::Internal {
-            why: format!("the content of {} ended before it was known to be whole", self.id),
-        })?;
-        manifest.created.clone_from(&facts.created);
-        manifest.finished.clone_from(&facts.finished);
-        manifest.source.clone_from(&facts.source);
-        manifest.name.clone_from(&facts.name);
-        manifest.tags.clone_from(&facts.tags);
-        manifest.converted = Some(facts.converted.clone());
-        manifest.private = keys.sealed(&facts.private, context)?;
-        Ok(())
-    }
 }
 
 /// Writes what `source` gives as one archive: a new one, or one that exists elsewhere anew.
@@ -507,11 +381,6 @@ async fn stream_through(
     Ok(())
 }
 
-/// A time as manifests state it: RFC 3339, UTC, whole seconds.
-pub(crate) fn rfc3339(time: jiff::Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 /// What is needed to pack parts, and later to make the manifest.
 struct Prepared {
     packer: Packer,
@@ -519,113 +388,6 @@ struct Prepared {
     seal: Sealing,
     /// Key slots that are objects of their own.
     detached: Vec<Vec<u8>>,
-}
-
-/// What the manifest says about the profile, and the keys that seal it.
-struct Sealing {
-    profile: Profile,
-    keys: SealKeys,
-}
-
-enum SealKeys {
-    Native(Keys),
-    Openssl(KeyIv),
-}
-
-impl Sealing {
-    fn key(&self) -> Zeroizing<[u8; 32]> {
-        match &self.keys {
-            SealKeys::Native(keys) => keys.seal(),
-            SealKeys::Openssl(key) => Zeroizing::new(*key.seal_key().as_bytes()),
-        }
-    }
-
-    /// What the manifest says, as far as that is known before the first byte of content.
-    ///
-    /// # Errors
-    /// `manifest.limit` when that leaves no room for the parts.
-    fn draft(
-        &self,
-        id: &ArchiveId,
-        source: &str,
-        created: jiff::Timestamp,
-        options: &BackupOptions,
-        command: Option<&str>,
-        detached: bool,
-    ) -> Result<Manifest> {
-        let visible = !options.hide_name;
-        // As long as what will be sealed.
-        let private = match &self.keys {
-            SealKeys::Native(_) => Some(vec![0; to_json(&private_facts(options, command))?.len() + SEALING]),
-            SealKeys::Openssl(_) => None,
-        };
-        let draft = Manifest {
-            id: id.clone(),
-            profile: self.profile.clone(),
-            kind: Kind::Full,
-            created: rfc3339(created),
-            finished: None,
-            source: Some(source.to_owned()),
-            name: visible.then(|| options.name.clone()),
-            tags: if visible { options.tags.clone() } else { Vec::new() },
-            converted: None,
-            content: None,
-            first: 0,
-            parts: Vec::new(),
-            needs: Vec::new(),
-            private,
-            detached,
-            unconfirmed: false,
-        };
-        draft.leaves_room_for_parts()?;
-        Ok(draft)
-    }
-
-    /// The facts that only the key's holder may read.
-    fn private(&self, options: &BackupOptions, command: Option<&str>, context: &Context) -> Result<Option<Vec<u8>>> {
-        self.keys.sealed(&private_facts(options, command), context)
-    }
-}
-
-impl SealKeys {
-    /// These facts as only the key's holder may read them.
-    fn sealed(&self, facts: &Facts, context: &Context) -> Result<Option<Vec<u8>>> {
-        match self {
-            SealKeys::Native(keys) => Ok(Some(sealed_facts(keys, facts, context)?)),
-            SealKeys::Openssl(_) => Ok(None),
-        }
-    }
-}
-
-/// What sealing adds to facts: a nonce and a tag.
-const SEALING: usize = 12 + 16;
-
-fn private_facts(options: &BackupOptions, command: Option<&str>) -> Facts {
-    let mut facts = options.facts.clone();
-    facts.extend(facts_of_this_host());
-    if let Some(command) = command {
-        facts.insert("command".to_owned(), command.into());
-    }
-    if options.hide_name {
-        facts.insert("name".to_owned(), options.name.as_str().into());
-        facts.insert("tags".to_owned(), options.tags.clone().into());
-    }
-    facts
-}
-
-/// Where and by what a document was made.
-pub(crate) fn facts_of_this_host() -> [(String, serde_json::Value); 2] {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    [("host".to_owned(), host.into()), ("version".to_owned(), env!("CARGO_PKG_VERSION").into())]
-}
-
-/// The private part of a document.
-pub(crate) fn sealed_facts(keys: &Keys, facts: &Facts, context: &Context) -> Result<Vec<u8>> {
-    Ok(seal_private(keys, context.random(), &to_json(facts)?))
-}
-
-fn to_json(facts: &Facts) -> Result<String> {
-    serde_json::to_string(facts).map_err(|error| Error::Internal { why: error.to_string() })
 }
 
 /// Draws the archive's secret and opens part 0.
@@ -692,52 +454,6 @@ async fn store_keyboxes(destinations: &Destinations, id: &ArchiveId, detached: V
         keyboxes.push(ours);
     }
     Ok(keyboxes)
-}
-
-/// An id for an archive that begins now: later than every other of this process and, as far as the stores let themselves be
-/// listed, than every other of this guid.
-pub(crate) async fn next_id(
-    destinations: &Destinations,
-    needed: bool,
-    guid: &Guid,
-    context: &Context,
-) -> Result<ArchiveId> {
-    let mut millis = context.millis()?;
-    let now = format!("{guid}-{millis}");
-    for store in destinations.stores() {
-        let mut later = store.list(&format!("{guid}-"), Some(&now));
-        while let Some(object) = later.next().await {
-            let object = match object {
-                Ok(object) => object,
-                // Nothing would reach it later either, after as much patience again.
-                Err(error) if error.is_retryable() && needed => return Err(error.into()),
-                // A writer's credentials may not allow listing, and a store that is not there yet lists nothing.
-                Err(_) => break,
-            };
-            if let Some(id) = backstay_format::ObjectName::parse(&object.name).id() {
-                millis = millis.max(id.millis() + 1);
-            }
-        }
-    }
-    Ok(ArchiveId::new(guid, context.issue(millis))?)
-}
-
-/// What the clocks of writers may differ by without a word.
-const CLOCK_TOLERANCE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
-
-/// An id that had to be put behind an archive of the future: its time is not to be relied on, nor that of all that follow.
-fn warn_of_the_clock(id: &ArchiveId, now: jiff::Timestamp, observer: &Arc<dyn Observer>) {
-    let Some(time) = i64::try_from(id.millis()).ok().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok())
-    else {
-        return;
-    };
-    if time.duration_since(now) > CLOCK_TOLERANCE {
-        let (time, now) = (rfc3339(time), rfc3339(now));
-        let text = format!(
-            "the store has an archive of this source from {time}, and by the clock of this machine it is {now}: one of the two is wrong; to keep the order, this archive is dated {time} too"
-        );
-        observer.event(&Event::Warning { code: None, text });
-    }
 }
 
 /// What there is of an archive that fails now.

@@ -17,13 +17,14 @@ use backstay_format::key::Keyring;
 use backstay_format::manifest::{Manifest, Profile, SealedManifest, open_private};
 use backstay_format::report::Level;
 use backstay_format::{ArchiveId, Error as Fault, Guid, ObjectName, Seal};
-use backstay_store::Store;
+use backstay_store::{ObjectInfo, Store};
 use futures::TryStreamExt as _;
 use tokio::sync::Semaphore;
 
 use self::found::Found;
 use crate::archive::{Committed, Located, Objects};
 use crate::error::{Error, Result};
+use crate::inventory::{self, Holding};
 use crate::policy::{ProfileName, ReadPolicy, ReceiptLine};
 
 pub use self::listing::{Listed, Listing, list, list_all, stream};
@@ -208,23 +209,31 @@ pub struct Details {
     pub receipt: Option<String>,
 }
 
+/// Everything under one id, by name and size, beside what it amounts to.
+struct Shown {
+    found: Found,
+    objects: Vec<(String, u64)>,
+    keyboxes: Vec<u32>,
+}
+
+impl Holding for Shown {
+    fn new(id: &ArchiveId) -> Shown {
+        Shown { found: Found::new(id), objects: Vec::new(), keyboxes: Vec::new() }
+    }
+
+    fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
+        self.objects.push((object.name.clone(), object.size));
+        self.keyboxes.extend(if let ObjectName::Keybox(_, m) = name { Some(*m) } else { None });
+        self.found.add(name, object);
+    }
+}
+
 /// Everything that is known about one archive.
 ///
 /// # Errors
 /// `archive.not-found`, `store.*`; the manifest's own checks, its seal among them when the keyring opens the archive.
 pub async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<Details> {
-    let mut found = Found::new(id.clone());
-    let mut objects = Vec::new();
-    let mut keyboxes = Vec::new();
-    let mut listing = store.list(id.as_str(), None);
-    while let Some(object) = listing.try_next().await? {
-        let name = ObjectName::parse(&object.name);
-        if name.id() == Some(id) {
-            objects.push((object.name.clone(), object.size));
-            keyboxes.extend(if let ObjectName::Keybox(_, m) = name { Some(m) } else { None });
-            found.add(&name, &object);
-        }
-    }
+    let Shown { mut found, objects, mut keyboxes } = inventory::of(store, id).await?;
     if !found.is_archive() {
         return Err(Error::ArchiveNotFound { what: id.to_string(), store: store.url().to_owned() });
     }

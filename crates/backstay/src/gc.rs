@@ -21,6 +21,7 @@ use crate::backup::rfc3339;
 use crate::catalog::SHORTER_THAN_A_MANIFEST;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::inventory::{self, Holding};
 pub use crate::patience::GRACE;
 use crate::verify::Finding;
 
@@ -181,7 +182,7 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
         What::Probe(name) => store.delete(name).await?,
         What::Marker(id) => {
             // A writer that was slow beyond measure may have stored something since.
-            if !Group::list(store, id).await?.is_empty() {
+            if !inventory::of::<Group>(store, id).await?.is_empty() {
                 leftover.reason = "something of it was stored meanwhile";
                 return Ok(Fate::Kept);
             }
@@ -190,7 +191,7 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
         What::Upload(id) => {
             // Looked at before anything is said about it: a marker beside what is kept would keep it from being repaired.
             if !leftover.given_up {
-                let group = Group::list(store, id).await?;
+                let group = inventory::of::<Group>(store, id).await?;
                 if group.untouchable || !group.is_native(store).await? {
                     leftover.reason = NOT_TO_BE_TOUCHED;
                     return Ok(Fate::Kept);
@@ -209,7 +210,7 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
                 }
             }
             // Only from here on is it certain that nothing commits them, and what there is now is what is deleted.
-            let group = Group::list(store, id).await?;
+            let group = inventory::of::<Group>(store, id).await?;
             if group.untouchable || !group.is_native(store).await? {
                 // Something came meanwhile. Our own marker goes again; one that stood already may have told its writer to give up.
                 if !leftover.given_up {
@@ -240,7 +241,7 @@ pub(crate) async fn give_up(store: &Store, id: &ArchiveId, context: &Context) ->
     probe_conditional_create(passing, &probe).await?;
     let (what, now) = (What::Upload(id.clone()), SystemTime::from(context.now()));
     let mut leftover = Leftover::old_or_not(what, Vec::new(), 0, now, &GcOptions::default(), now);
-    leftover.given_up = match Group::list(passing, id).await?.manifest {
+    leftover.given_up = match inventory::of::<Group>(passing, id).await?.manifest {
         Some((size, _)) => is_marker(passing, id, size).await?,
         None => false,
     };
@@ -266,27 +267,21 @@ async fn is_marker(store: &Store, id: &ArchiveId, size: u64) -> Result<bool> {
 
 /// Lists the store and judges everything in it that no manifest commits.
 async fn survey(store: &Store, options: &GcOptions, now: SystemTime) -> Result<Vec<Leftover>> {
+    let mut probes = Vec::new();
+    let listing = store.list("", None).inspect_ok(|object| {
+        if object.name.starts_with(PROBE) && object.size <= PROBE_SIZE {
+            probes.push(object.clone());
+        }
+    });
     let mut leftovers = Vec::new();
-    let mut listing = store.list("", None);
-    let mut group: Option<Group> = None;
-    loop {
-        let object = listing.try_next().await?;
-        let name = object.as_ref().map(|object| ObjectName::parse(&object.name));
-        let id = name.as_ref().and_then(ObjectName::id);
-        // The objects of an archive stand together in the listing, with only foreign ones between them, and most archives
-        // are whole: one is held at a time.
-        if let Some(done) = group.take_if(|group| object.is_none() || id.is_some_and(|id| *id != group.id)) {
-            leftovers.extend(done.judge(store, options, now).await?);
-        }
-        let Some(object) = object else { break };
-        match id {
-            Some(id) => group.get_or_insert_with(|| Group::new(id.clone())).add(object),
-            None if object.name.starts_with(PROBE) && object.size <= PROBE_SIZE => {
-                let (what, modified) = (What::Probe(object.name.clone()), object.modified);
-                leftovers.push(Leftover::old_or_not(what, vec![object.name], object.size, modified, options, now));
-            }
-            None => {}
-        }
+    // Most archives are whole: one is held at a time.
+    let mut groups = inventory::each::<Group>(listing);
+    while let Some(group) = groups.try_next().await? {
+        leftovers.extend(group.judge(store, options, now).await?);
+    }
+    drop(groups);
+    for ObjectInfo { name, size, modified, .. } in probes {
+        leftovers.push(Leftover::old_or_not(What::Probe(name.clone()), vec![name], size, modified, options, now));
     }
     for file in store.staged().await? {
         let (what, modified) = (What::Staged(file.name.clone()), file.modified);
@@ -333,46 +328,36 @@ struct Group {
     modified: SystemTime,
 }
 
-impl Group {
-    fn new(id: ArchiveId) -> Group {
+impl Holding for Group {
+    fn new(id: &ArchiveId) -> Group {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(id.millis());
-        Group { id, parts: Vec::new(), keyboxes: Vec::new(), manifest: None, untouchable: false, modified }
+        Group { id: id.clone(), parts: Vec::new(), keyboxes: Vec::new(), manifest: None, untouchable: false, modified }
     }
 
-    /// What there is of an archive now.
-    async fn list(store: &Store, id: &ArchiveId) -> Result<Group> {
-        let mut group = Group::new(id.clone());
-        let mut listing = store.list(id.as_str(), None);
-        while let Some(object) = listing.try_next().await? {
-            if ObjectName::parse(&object.name).id() == Some(id) {
-                group.add(object);
-            }
-        }
-        Ok(group)
-    }
-
-    /// Whether nothing is left but a manifest and sidecars that say nothing.
-    fn is_empty(&self) -> bool {
-        self.parts.is_empty() && self.keyboxes.is_empty() && !self.untouchable
-    }
-
-    fn add(&mut self, ObjectInfo { name, size, modified, .. }: ObjectInfo) {
-        match ObjectName::parse(&name) {
+    fn add(&mut self, parsed: &ObjectName, ObjectInfo { name, size, modified, .. }: ObjectInfo) {
+        match parsed {
             ObjectName::Manifest(_) => {
                 self.manifest = Some((size, modified));
                 return;
             }
             // Of a whole archive nothing has to be known.
             ObjectName::Part { n, padded, .. } => {
-                self.untouchable |= padded;
-                self.parts.push(Object { n, name, size });
+                self.untouchable |= *padded;
+                self.parts.push(Object { n: *n, name, size });
             }
             ObjectName::Keybox(..) => self.keyboxes.push((name, size)),
             ObjectName::Single(_) | ObjectName::Set(_) | ObjectName::Unknown(_) => self.untouchable = true,
-            ObjectName::Sidecar(_, word, _) => self.untouchable |= word == Word::Hold,
+            ObjectName::Sidecar(_, word, _) => self.untouchable |= *word == Word::Hold,
             ObjectName::Foreign => {}
         }
         self.modified = self.modified.max(modified);
+    }
+}
+
+impl Group {
+    /// Whether nothing is left but a manifest and sidecars that say nothing.
+    fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.keyboxes.is_empty() && !self.untouchable
     }
 
     /// Keyboxes first: whatever is interrupted then, the rest is only noise.

@@ -28,6 +28,7 @@ mod fetch;
 pub mod gc;
 pub mod guid;
 pub mod interrupt;
+mod inventory;
 pub mod keys;
 pub mod layout;
 pub mod observe;

@@ -3,10 +3,13 @@
 use std::io::Cursor;
 use std::sync::Mutex;
 
+use backstay_format::Guid;
 use backstay_format::manifest::MOST_PARTS;
-use backstay_format::openssl::Digest;
+use backstay_format::openssl::{Digest, Kdf, Password};
 
 use super::*;
+use crate::effort::Level;
+use crate::patience::STALL;
 
 #[derive(Default)]
 struct Warnings(Mutex<Vec<String>>);

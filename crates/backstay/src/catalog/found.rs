@@ -8,12 +8,13 @@ use backstay_format::remark::{MAX_REMARK, Remark};
 use backstay_format::{ArchiveId, Error as Fault, Guid, ObjectName, Word, openssl};
 use backstay_store::{ObjectInfo, Store};
 use futures::TryStreamExt as _;
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{BoxStream, StreamExt as _};
 use tokio::sync::Semaphore;
 
 use super::{Entry, Filter, MANIFESTS, Reported, SHORTER_THAN_A_MANIFEST, State};
 use crate::archive::{Object, first_bytes};
 use crate::error::Result;
+use crate::inventory::{self, Holding};
 use crate::outline::Outline;
 use crate::policy::ProfileName;
 use crate::report;
@@ -72,41 +73,18 @@ pub(super) struct FoundSet {
     pub(super) tags: Vec<String>,
 }
 
-/// What a store holds, id by id, in the order of the listing. The objects of one id stand together in it.
+/// What a store holds, id by id, in the order of the listing.
 pub(super) fn groups<'a>(store: &'a Store, prefix: &str, filter: &'a Filter) -> BoxStream<'a, Result<Found>> {
-    struct State<'a> {
-        listing: BoxStream<'a, std::result::Result<ObjectInfo, backstay_store::Error>>,
-        group: Option<Found>,
-        /// The last source of which an archive had a document. Those of one source stand together, older before newer.
-        documented: Option<Guid>,
-    }
-    impl State<'_> {
-        fn finish(&mut self, mut group: Found) -> Found {
-            let guid = group.id.guid();
-            group.documented_before = self.documented.as_ref() == Some(&guid);
-            if group.manifest.is_some() {
-                self.documented = Some(guid);
-            }
-            group
-        }
-    }
     let before = filter.before.map(|before| u64::try_from(before.as_millisecond()).unwrap_or(0));
-    let state = State { listing: store.list(prefix, None), group: None, documented: None };
-    let groups = stream::try_unfold(state, move |mut state| async move {
-        loop {
-            let Some(object) = state.listing.try_next().await? else {
-                let last = state.group.take().map(|group| state.finish(group));
-                return Ok::<_, crate::Error>(last.map(|last| (last, state)));
-            };
-            let name = ObjectName::parse(&object.name);
-            // Foreign objects may stand between those of an archive.
-            let Some(id) = name.id() else { continue };
-            let done = state.group.take_if(|group| group.id != *id);
-            state.group.get_or_insert_with(|| Found::new(id.clone())).add(&name, &object);
-            if let Some(done) = done {
-                return Ok(Some((state.finish(done), state)));
-            }
+    // The last source of which an archive had a document. Those of one source stand together, older before newer.
+    let mut documented: Option<Guid> = None;
+    let groups = inventory::each::<Found>(store.list(prefix, None)).map_ok(move |mut found| {
+        let guid = found.id.guid();
+        found.documented_before = documented.as_ref() == Some(&guid);
+        if found.manifest.is_some() {
+            documented = Some(guid);
         }
+        found
     });
     let wanted = move |id: &ArchiveId| {
         before.is_none_or(|before| id.millis() < before) && filter.guid.as_ref().is_none_or(|guid| id.guid() == *guid)
@@ -130,10 +108,10 @@ pub(super) async fn survey(store: &Store, prefix: &str, filter: &Filter) -> Resu
     Ok((archives, sets))
 }
 
-impl Found {
-    pub(super) fn new(id: ArchiveId) -> Found {
+impl Holding for Found {
+    fn new(id: &ArchiveId) -> Found {
         Found {
-            id,
+            id: id.clone(),
             parts: 0,
             stored: 0,
             newest: SystemTime::UNIX_EPOCH,
@@ -150,18 +128,7 @@ impl Found {
         }
     }
 
-    /// Keyboxes and sidecars alone are no archive.
-    pub(super) fn is_archive(&self) -> bool {
-        self.parts > 0 || self.manifest.is_some()
-    }
-
-    /// The backup set that has this id.
-    pub(super) fn set(&self) -> Option<FoundSet> {
-        let tags = self.said.as_ref().map(|said| said.tags.clone()).unwrap_or_default();
-        self.is_set.then(|| FoundSet { id: self.id.clone(), held: self.held, tags })
-    }
-
-    pub(super) fn add(&mut self, name: &ObjectName, object: &ObjectInfo) {
+    fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
         let (n, named) = match name {
             ObjectName::Part { n, padded, .. } => {
                 self.outline.add_part(*n, object.size);
@@ -183,7 +150,7 @@ impl Found {
                 self.is_set = true;
                 return;
             }
-            ObjectName::Sidecar(_, word, number) => return self.add_sidecar(*word, *number, object),
+            ObjectName::Sidecar(_, word, number) => return self.add_sidecar(*word, *number, &object),
             ObjectName::Unknown(_) | ObjectName::Foreign => return,
         };
         self.parts += 1;
@@ -197,6 +164,19 @@ impl Found {
             self.start.pop();
         }
         self.start.truncate(MAGIC_OBJECTS);
+    }
+}
+
+impl Found {
+    /// Keyboxes and sidecars alone are no archive.
+    pub(super) fn is_archive(&self) -> bool {
+        self.parts > 0 || self.manifest.is_some()
+    }
+
+    /// The backup set that has this id.
+    pub(super) fn set(&self) -> Option<FoundSet> {
+        let tags = self.said.as_ref().map(|said| said.tags.clone()).unwrap_or_default();
+        self.is_set.then(|| FoundSet { id: self.id.clone(), held: self.held, tags })
     }
 
     fn add_sidecar(&mut self, word: Word, number: Option<u64>, object: &ObjectInfo) {

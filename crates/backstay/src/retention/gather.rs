@@ -16,8 +16,7 @@ use backstay_format::report::Level;
 use backstay_format::signature::Signer;
 use backstay_format::{ArchiveId, Error as Fault, ObjectName, Word, openssl};
 use backstay_store::{ObjectInfo, Store};
-use futures::stream::{self, BoxStream};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
@@ -25,6 +24,7 @@ use super::evidence::{Archive, Believed, Evidence, Mark, Need, Set, Standing};
 use super::sets;
 use crate::archive::{Object, first_bytes};
 use crate::error::{Error, Result};
+use crate::inventory::{self, Holding};
 use crate::outline::Outline;
 use crate::report::{self, Keyed};
 
@@ -63,7 +63,9 @@ impl Belief {
 pub async fn gather(store: &Store, belief: &Belief) -> Result<Evidence> {
     let gatherer = Gatherer { store, belief, held: Semaphore::new(MANIFESTS), texts: Mutex::default() };
     let gatherer = &gatherer;
-    let mut found = groups(store).map_ok(|group| gatherer.look_at(group)).try_buffer_unordered(AT_ONCE);
+    let mut found = inventory::each::<Group>(store.list("", None))
+        .map_ok(|group| gatherer.look_at(group))
+        .try_buffer_unordered(AT_ONCE);
     let mut evidence = Evidence::default();
     while let Some((set, found)) = found.try_next().await? {
         match set {
@@ -95,7 +97,7 @@ enum Found {
 }
 
 /// The objects of one id.
-pub(super) struct Group {
+struct Group {
     id: ArchiveId,
     /// Size and time of `<id>.json`.
     manifest: Option<(u64, Timestamp)>,
@@ -118,40 +120,15 @@ pub(super) struct Group {
     newest: Option<Timestamp>,
 }
 
-/// The listing, group by group. The objects of one id stand together in it.
-fn groups(store: &Store) -> BoxStream<'_, Result<Group>> {
-    struct State<'a> {
-        listing: BoxStream<'a, std::result::Result<ObjectInfo, backstay_store::Error>>,
-        group: Option<Group>,
-    }
-    let state = State { listing: store.list("", None), group: None };
-    stream::try_unfold(state, |mut state| async move {
-        loop {
-            let Some(object) = state.listing.try_next().await? else {
-                return Ok(state.group.take().map(|group| (group, state)));
-            };
-            let name = ObjectName::parse(&object.name);
-            // Foreign objects may stand between those of an archive.
-            let Some(id) = name.id() else { continue };
-            let done = state.group.take_if(|group| group.id != *id);
-            state.group.get_or_insert_with(|| Group::new(id.clone())).add(&name, object);
-            if let Some(done) = done {
-                return Ok(Some((done, state)));
-            }
-        }
-    })
-    .boxed()
-}
-
 /// The store's time.
 pub(super) fn stored_at(modified: SystemTime) -> Timestamp {
     Timestamp::try_from(modified).unwrap_or(Timestamp::MAX)
 }
 
-impl Group {
-    fn new(id: ArchiveId) -> Group {
+impl Holding for Group {
+    fn new(id: &ArchiveId) -> Group {
         Group {
-            id,
+            id: id.clone(),
             manifest: None,
             parts: Vec::new(),
             padded: Vec::new(),
@@ -197,7 +174,9 @@ impl Group {
             ObjectName::Unknown(_) => self.unknown = true,
         }
     }
+}
 
+impl Group {
     /// The first parts, as many as may hold the bytes that tell the profile.
     fn start(&self) -> Vec<Object> {
         if let (Some(size), true) = (self.single, self.parts.is_empty()) {

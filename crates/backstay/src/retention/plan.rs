@@ -5,18 +5,20 @@
 //! that they neither take a good one's place nor are deleted. What is kept keeps everything that it needs, and sets are kept or
 //! given up whole.
 
+mod reason;
+mod rules;
 mod sets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt;
-use std::time::Duration;
 
 use backstay_format::{ArchiveId, Guid};
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::reason::Reason;
+use self::rules::{Source, before, begun};
 use self::sets::Whole;
 use super::evidence::{Archive, Evidence, Set, Standing};
-use super::policy::{Policy, Rule};
+use super::policy::Policy;
 use crate::guid;
 use crate::patience::GRACE;
 
@@ -69,69 +71,6 @@ pub enum Fate {
     Expires,
 }
 
-/// Why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// A rule keeps it.
-    Rule(Rule),
-    /// It is young enough.
-    Within,
-    /// It has this label.
-    Tag(String),
-    /// It has more added labels than are read, and the policy keeps some.
-    UnreadTags,
-    /// It is one of the newest, of which a number is always kept.
-    Floor,
-    /// Somebody holds it.
-    Held,
-    /// This one needs it.
-    NeededBy(ArchiveId),
-    /// This one needs others, and nobody has checked which.
-    MayBeNeededBy(ArchiveId),
-    /// It belongs to this set, which is kept.
-    InSet(ArchiveId),
-    /// It belongs to this set, which is of another key.
-    InClosedSet(ArchiveId),
-    /// The policy is not for it.
-    NotSelected,
-    /// No rule keeps it.
-    NoRule,
-    /// Its deletion was begun, and no rule would keep it.
-    HalfDeleted,
-    /// Its deletion was begun, and a rule would keep it now.
-    HalfDeletedAndKept,
-    /// It is not known to be whole.
-    Standing(Standing),
-    /// It may still be written.
-    MayBeWritten,
-    /// No document commits it, while others of its source have one.
-    NoDocument,
-    /// It needs an archive that is not there, is another one, or is not good.
-    BrokenChain(ArchiveId),
-    /// It claims to be of a time that has not come.
-    Future,
-    /// The time in its name is not that of the store.
-    TimeDiffers,
-    /// A believed report says that it is bad.
-    FoundBad,
-    /// No believed report says that it is good, or none that is young enough.
-    Unverified,
-    /// None of the reports that were read is believed, and there are more.
-    UnreadReports,
-    /// It has a sidecar that this version does not know.
-    UnknownSidecar,
-    /// This archive of its source cannot be read, and may need any other.
-    Unreadable(ArchiveId),
-    /// This backup set cannot be read, and may hold any archive.
-    UnreadableSet(String),
-    /// Two sources share its guid.
-    TwoNames(String, String),
-    /// What its first part says of it is not what its manifest says.
-    ManifestDiffers(ArchiveId),
-    /// Too many of its source would go.
-    TooMany,
-}
-
 /// More than may go at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excess {
@@ -145,56 +84,6 @@ pub struct Excess {
     pub allowed: usize,
     /// Since when additions were counted.
     pub since: Option<Timestamp>,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Rule(rule) => f.write_str(rule.as_str()),
-            Reason::Within => f.write_str("within"),
-            Reason::Tag(tag) => write!(f, "tag {tag}"),
-            Reason::UnreadTags => f.write_str("more tags were added than are read, and --keep-tag may name one of them: see show, and delete those that nobody added"),
-            Reason::Floor => f.write_str("one of the newest good ones"),
-            Reason::Held => f.write_str("held"),
-            Reason::NeededBy(id) => write!(f, "needed by {id}"),
-            Reason::MayBeNeededBy(id) => write!(f, "{id} may need it: only its key (-i) or --signer proves what it needs"),
-            Reason::InSet(id) => write!(f, "in the set {id}"),
-            Reason::InClosedSet(id) => write!(f, "in the set {id}, and none of the given keys is its key"),
-            Reason::NotSelected => f.write_str("the rules are not for it"),
-            Reason::NoRule => f.write_str("no rule keeps it"),
-            Reason::HalfDeleted => f.write_str("its deletion was interrupted"),
-            Reason::HalfDeletedAndKept => {
-                f.write_str("nothing commits it and a tombstone stands, but a rule would keep it: rm it, or take the tombstone away")
-            }
-            Reason::Standing(standing) => match standing {
-                Standing::Good => f.write_str("good"),
-                Standing::Unconfirmed => f.write_str("its writer could not confirm what is stored: verify it with --record"),
-                Standing::Unmarked => f.write_str("no document commits it"),
-                Standing::Unfinished => f.write_str("not finished: see gc"),
-                Standing::GivenUp => f.write_str("given up: see gc"),
-                Standing::Remains => f.write_str("its deletion was interrupted"),
-                Standing::Damaged(why) => f.write_str(why),
-                Standing::Closed => f.write_str("none of the given keys is its key"),
-                Standing::Unreadable(why) => f.write_str(why),
-            },
-            Reason::MayBeWritten => f.write_str("it may still be written"),
-            Reason::NoDocument => f.write_str("no json commits it, as others of its source have"),
-            Reason::BrokenChain(id) => write!(f, "it needs {id}, which is missing, damaged or another one"),
-            Reason::Future => f.write_str("its time is in the future"),
-            Reason::TimeDiffers => f.write_str("its time is not that of the store (--trust-name-time)"),
-            Reason::FoundBad => f.write_str("found bad by a verification"),
-            Reason::Unverified => f.write_str("not verified lately"),
-            Reason::UnreadReports => f.write_str("it has more reports than are read, and none of those is believed: verify it with --record, or delete those that nobody made"),
-            Reason::UnknownSidecar => f.write_str("something stands beside it that this version does not know, or a set under its name"),
-            Reason::Unreadable(id) => write!(f, "{id} cannot be read, and may need it"),
-            Reason::UnreadableSet(object) => write!(f, "the set {object} cannot be read, and may hold it"),
-            Reason::TwoNames(one, other) => {
-                write!(f, "two sources share its guid, {one} and {other}: prune one with --name")
-            }
-            Reason::ManifestDiffers(id) => write!(f, "the first part of {id} says that it needs others, and its manifest does not"),
-            Reason::TooMany => f.write_str("more would go than were added (--force, --max-expire)"),
-        }
-    }
 }
 
 /// Decides about every archive.
@@ -220,67 +109,6 @@ struct Planner<'a> {
     with_set: HashMap<usize, Vec<Reason>>,
     /// The same of archives that are judged by themselves, too.
     beside_set: HashMap<usize, Vec<Reason>>,
-}
-
-/// The newest archive of each span of time, the newest first.
-type Spans<'a> = Vec<(i64, &'a ArchiveId)>;
-
-/// Archives of one source that count, the newest first, and the rules over them.
-struct Source<'a> {
-    counting: Vec<&'a ArchiveId>,
-    /// For each rule its number, and the newest archive of each span, the newest first.
-    spans: Vec<(Rule, u32, Spans<'a>)>,
-    /// What was begun from here on is kept.
-    within: Option<Timestamp>,
-    floor: usize,
-}
-
-impl<'a> Source<'a> {
-    fn new(mut counting: Vec<&'a ArchiveId>, policy: &Policy, now: Timestamp) -> Source<'a> {
-        counting.sort_unstable_by(|one, other| other.cmp(one));
-        let spans = policy.rules().map(|(rule, number)| {
-            let mut newest: Spans<'_> = Vec::new();
-            for id in counting.iter().copied() {
-                match rule.span(id.millis()) {
-                    Some(span) if newest.last().is_none_or(|(last, _)| *last != span) => newest.push((span, id)),
-                    _ => {}
-                }
-            }
-            (rule, number, newest)
-        });
-        let spans = spans.collect();
-        // When no backups are made any more, nothing gets too old.
-        let newest = counting.first().map(|id| begun(id).min(now));
-        let within = policy.within.zip(newest).map(|(within, newest)| before(newest, within));
-        Source { counting, spans, within, floor: policy.min_keep.max(1) as usize }
-    }
-
-    /// What keeps an archive, or would if it counted.
-    fn reasons(&self, id: &ArchiveId) -> Vec<Reason> {
-        let newer = self.counting.partition_point(|other| *other > id);
-        let mut reasons = Vec::new();
-        for (rule, number, newest) in &self.spans {
-            let number = *number as usize;
-            let keeps = match rule.span(id.millis()) {
-                None => newer < number,
-                Some(span) => {
-                    let spans = newest.partition_point(|(other, _)| *other > span);
-                    let newest_of_span = newest.get(spans).filter(|(other, _)| *other == span);
-                    spans < number && newest_of_span.is_none_or(|(_, newest)| *newest <= id)
-                }
-            };
-            if keeps {
-                reasons.push(Reason::Rule(*rule));
-            }
-        }
-        if self.within.is_some_and(|from| begun(id) >= from) {
-            reasons.push(Reason::Within);
-        }
-        if newer < self.floor {
-            reasons.push(Reason::Floor);
-        }
-        reasons
-    }
 }
 
 /// What there is of each source that has archives of which nobody knows for certain what they need, by age.
@@ -314,18 +142,6 @@ impl<'a> Older<'a> {
         });
         older.into_values()
     }
-}
-
-/// The time in a name.
-fn begun(id: &ArchiveId) -> Timestamp {
-    i64::try_from(id.millis())
-        .ok()
-        .and_then(|millis| Timestamp::from_millisecond(millis).ok())
-        .unwrap_or(Timestamp::MAX)
-}
-
-fn before(time: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by).ok().and_then(|by| time.checked_sub(by).ok()).unwrap_or(Timestamp::MIN)
 }
 
 impl<'a> Planner<'a> {

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::gather::stored_at;
 use crate::error::{Error, Result};
+use crate::inventory::{self, Holding};
 
 /// Requests in flight for one archive.
 const REQUESTS: usize = 16;
@@ -33,31 +34,9 @@ pub(super) struct Remaining {
     newest: Option<Timestamp>,
 }
 
-impl Remaining {
-    /// Lists it.
-    pub(super) async fn list(store: &Store, id: &ArchiveId) -> Result<Remaining> {
-        let mut remaining = Remaining::default();
-        let mut listing = store.list(id.as_str(), None);
-        while let Some(object) = listing.try_next().await? {
-            let name = ObjectName::parse(&object.name);
-            if name.id() == Some(id) {
-                remaining.add(&name, object);
-            }
-        }
-        Ok(remaining)
-    }
-
-    /// Lists all of these at once. What there is nothing of is left out.
-    pub(super) async fn list_each(store: &Store, ids: HashSet<ArchiveId>) -> Result<HashMap<ArchiveId, Remaining>> {
-        let mut found: HashMap<ArchiveId, Remaining> = HashMap::new();
-        let mut listing = store.list_where(move |name| ObjectName::parse(name).id().is_some_and(|id| ids.contains(id)));
-        while let Some(object) = listing.try_next().await? {
-            let name = ObjectName::parse(&object.name);
-            if let Some(id) = name.id() {
-                found.entry(id.clone()).or_default().add(&name, object);
-            }
-        }
-        Ok(found)
+impl Holding for Remaining {
+    fn new(_: &ArchiveId) -> Remaining {
+        Remaining::default()
     }
 
     fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
@@ -81,6 +60,26 @@ impl Remaining {
             ObjectName::Foreign => {}
         }
         self.newest = self.newest.max(Some(modified));
+    }
+}
+
+impl Remaining {
+    /// Lists it.
+    pub(super) async fn list(store: &Store, id: &ArchiveId) -> Result<Remaining> {
+        inventory::of(store, id).await
+    }
+
+    /// Lists all of these at once. What there is nothing of is left out.
+    pub(super) async fn list_each(store: &Store, ids: HashSet<ArchiveId>) -> Result<HashMap<ArchiveId, Remaining>> {
+        let mut found: HashMap<ArchiveId, Remaining> = HashMap::new();
+        let mut listing = store.list_where(move |name| ObjectName::parse(name).id().is_some_and(|id| ids.contains(id)));
+        while let Some(object) = listing.try_next().await? {
+            let name = ObjectName::parse(&object.name);
+            if let Some(id) = name.id() {
+                found.entry(id.clone()).or_default().add(&name, object);
+            }
+        }
+        Ok(found)
     }
 
     /// Whether nothing of it is left that could be restored.
