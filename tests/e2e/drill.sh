@@ -457,6 +457,73 @@ it_leaves_the_roles_of_a_server_alone() {
     exits 0 backstay drill -s store -i key.txt latest --dsn "$dsn"
 }
 
+# with_tablespace DIR PLACE: a server with the tablespace "fast" in PLACE, with a table of `shop` and all of `orders` in it.
+with_tablespace() {
+    mkdir "$2"
+    ((EUID != 0)) || chown postgres: "$2"
+    pg_start "$1"
+    pg_on "$1" psql -X -q -c "CREATE TABLESPACE fast LOCATION '$2'" -c 'CREATE DATABASE about' -c 'CREATE DATABASE orders TABLESPACE fast' \
+        -c 'CREATE DATABASE shop'
+    local database
+    for database in about orders shop; do
+        pg_on "$1" psql -X -q -d "$database" -c 'CREATE TABLE t TABLESPACE fast AS SELECT 42 AS answer' -c 'CREATE TABLE u AS SELECT 43 AS answer'
+    done
+}
+
+it_leaves_the_directories_of_tablespaces_alone() {
+    local place=$PWD/place before after subject
+    with_tablespace "$PWD/source" "$place"
+    new_key
+    exits 0 pg_on "$PWD/source" "$BACKSTAY" backup -s store -r "$RECIPIENT" --name set --pg-dumpall
+    exits 0 pg_on "$PWD/source" "$BACKSTAY" backup -s store -r "$RECIPIENT" --name text -- pg_dumpall
+    exits 0 pg_on "$PWD/source" "$BACKSTAY" backup -s store -r "$RECIPIENT" --name one -- pg_dump shop
+    # All names below, and their times.
+    pg_on "$PWD/source" psql -X -q -c CHECKPOINT
+    before=$(find "$place" -printf '%P %T@\n' | sort)
+    mkdir scratch
+    chmod 1777 scratch
+    for subject in set text set; do
+        exits 0 drill "$subject" --db orders --assert 'SELECT answer = 42 FROM t'
+        says out passed
+        exits 0 drill "$subject" --db shop --assert "SELECT spcname = 'fast' FROM pg_class JOIN pg_tablespace s ON s.oid = reltablespace WHERE relname = 't'"
+        demand_nothing_left
+    done
+    # The dump of one database does not make them: its tables are where the server puts them.
+    exits 0 drill one --assert 'SELECT answer = 42 FROM t'
+    says out 'the dump has no tablespaces: '
+    after=$(find "$place" -printf '%P %T@\n' | sort)
+    [[ $before == "$after" ]] || fail "the tablespace of the source was touched: $(diff <(echo "$before") <(echo "$after"))"
+}
+
+it_restores_the_other_databases_of_a_set_when_one_cannot_be_made() {
+    local dsn status
+    with_tablespace "$PWD/source" "$PWD/place"
+    new_key
+    exits 0 pg_on "$PWD/source" "$BACKSTAY" backup -s store -r "$RECIPIENT" --name set --pg-dumpall
+    pg_start "$PWD/target"
+    dsn="host=$PWD/target/socket user=postgres dbname=postgres"
+    # The place is the source's, so that there is no tablespace, and no database in it.
+    refuses target.failed backstay --json restore -s store set -i key.txt --to-db "$dsn"
+    says err 'the member `orders`, '
+    says err 'the other 3 members are restored'
+    jq -e '.type == "restored_set" and (.members | length == 3) and (.failed | length == 1) and .failed[0].name == "orders" and .failed[0].code == "target.failed"' out ||
+        fail "the result: $(< out)"
+    [[ $(psql -XAtq -d "$dsn" -c '\connect about' -c 'SELECT answer FROM u' -c '\connect shop' -c 'SELECT answer FROM u') == $'43\n43' ]] || fail 'other rows'
+    # A server that is gone ends all of it.
+    pg_start "$PWD/dying"
+    dsn="host=$PWD/dying/socket user=postgres dbname=postgres"
+    pg_on "$PWD/source" psql -X -q -d about -c 'CREATE TABLE many AS SELECT generate_series(1, 3000000)'
+    exits 0 pg_on "$PWD/source" "$BACKSTAY" backup -s store -r "$RECIPIENT" --name set --pg-dumpall
+    backstay restore -s store set -i key.txt --to-db "$dsn" 2> err > out &
+    until pg_on "$PWD/dying" psql -XAtq -d about -c 'SELECT 1 FROM many LIMIT 0' 2> /dev/null; do sleep 0.02; done
+    pg_stop "$PWD/dying"
+    status=0
+    wait $! || status=$?
+    [[ $status -eq 1 ]] || fail "exit status $status"
+    says err 'the member `about`, '
+    ! grep -q 'the member `orders`\|the member `shop`' err || fail 'it went on without a server'
+}
+
 it_fails_for_a_dump_that_was_cut_short_before_it_was_backed_up() {
     new_key
     mkdir -m 1777 scratch

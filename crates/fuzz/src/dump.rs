@@ -118,8 +118,11 @@ pub(crate) fn dump_head(bytes: &[u8]) {
 
 /// What psql said.
 pub(crate) fn messages(bytes: &[u8]) {
-    let judge =
-        Judge { roles: BTreeSet::from(["postgres".to_owned()]), roles_may_be_missing: bytes.len().is_multiple_of(2) };
+    let judge = Judge {
+        roles: BTreeSet::from(["postgres".to_owned()]),
+        roles_may_be_missing: bytes.len().is_multiple_of(2),
+        ..Judge::default()
+    };
     let (mut parser, mut tally, mut errors) = (Parser::default(), Tally::default(), 0);
     let said = String::from_utf8_lossy(bytes);
     let mut add = |message| {

@@ -4,10 +4,10 @@
 pub mod dsn;
 pub mod facts;
 pub mod head;
+pub mod host;
 pub mod judge;
 pub mod load;
 pub mod message;
-mod own_role;
 pub mod psql;
 pub mod reach;
 pub mod scratch;
@@ -16,5 +16,6 @@ pub mod script;
 pub use dsn::Dsn;
 pub use facts::Facts;
 pub use head::Head;
+pub use host::Host;
 pub use psql::Psql;
 pub use reach::Reach;

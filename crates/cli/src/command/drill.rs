@@ -21,7 +21,6 @@ use backstay_format::report::Level;
 use backstay_format::text::to_hex;
 use backstay_postgres::DATABASE;
 use backstay_postgres::programs::{Need, Programs};
-use backstay_postgres::target::Dsn;
 use backstay_postgres::target::facts::{Facts, oldest_programs};
 use backstay_postgres::target::head::{Head, Kind};
 use backstay_postgres::target::judge::Judge;
@@ -29,6 +28,7 @@ use backstay_postgres::target::load::Place;
 use backstay_postgres::target::psql::{Psql, RunAs};
 use backstay_postgres::target::reach::superuser;
 use backstay_postgres::target::scratch::{Scratch, ScratchOptions, sweep};
+use backstay_postgres::target::{Dsn, Host};
 use backstay_store::Store;
 use clap::Args;
 
@@ -297,7 +297,7 @@ impl Drill {
         let facts = look(&psql, true, subject.session).await?;
         facts.demand_empty(&psql, &heads.iter().collect::<Vec<_>>())?;
         let own = facts.session.clone();
-        subject.load_and_check(&psql, facts, Some(&own), heads, protocol).await
+        subject.load_and_check(&psql, facts, Host::Lasting { role: &own }, heads, protocol).await
     }
 
     /// Into a server that is made now and thrown away.
@@ -327,7 +327,9 @@ impl Drill {
         protocol.phases.prepare = Some(millis(begun.elapsed()));
         let held = async {
             let facts = look(&scratch.psql, false, subject.session).await?;
-            subject.load_and_check(&scratch.psql, facts, None, heads, protocol).await
+            let tablespaces = scratch.tablespaces();
+            let host = Host::Scratch { tablespaces: &tablespaces };
+            subject.load_and_check(&scratch.psql, facts, host, heads, protocol).await
         };
         let held = held.await;
         scratch.end().await;
@@ -402,27 +404,31 @@ impl Subject<'_> {
         (details, rows)
     }
 
-    /// The role `own` keeps its attributes.
+    /// Loads everything into the server, and asks what came of it.
     async fn load_and_check(
         &self,
         psql: &Psql,
         facts: Facts,
-        own: Option<&str>,
+        host: Host<'_>,
         heads: &[Head],
         protocol: &mut Protocol,
     ) -> Result<()> {
         protocol.server = Some(facts.version.to_string());
         protocol.programs = Some(psql.programs.version.to_string());
         heads.iter().try_for_each(|head| facts.demand_version(head))?;
-        // Nobody makes the roles of a database's dump for a drill.
+        // Nobody makes the roles and tablespaces of a database's dump for a drill.
         let whole_server = self.is_set || heads.iter().any(|head| head.kind == Kind::Cluster);
-        let judge = Judge { roles: facts.roles, roles_may_be_missing: !whole_server };
+        let judge = Judge {
+            roles: facts.roles,
+            roles_may_be_missing: !whole_server,
+            tablespaces_may_be_missing: !whole_server,
+        };
         let mut said = Said::default();
         let mut target = Duration::ZERO;
         for (archive, head) in self.archives.iter().zip(heads) {
             let loading = self.loading(archive);
             let Loaded { restored, tally, waited, elapsed } =
-                loading.load(psql, head, archive.place()?, own, &judge).await?;
+                loading.load(psql, head, archive.place()?, host, &judge).await?;
             protocol.take(&restored, elapsed);
             target += waited + elapsed.saturating_sub(restored.elapsed);
             protocol.phases.target = Some(millis(target));

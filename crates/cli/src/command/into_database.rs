@@ -16,6 +16,7 @@ use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_postgres::target::facts::Facts;
 use backstay_postgres::target::head::{self, Head};
+use backstay_postgres::target::host::Host;
 use backstay_postgres::target::judge::{Judge, Tally, Verdict};
 use backstay_postgres::target::load::{Listener, Load, Place};
 use backstay_postgres::target::message::Message;
@@ -68,19 +69,18 @@ impl Loading<'_> {
         Ok(Head::read(&bytes)?)
     }
 
-    /// Loads the content; `own` is the role whose attributes stay as they are. Statements that the server refuses are in the tally and are
-    /// no failure here.
+    /// Loads the content into this host. Statements that the server refuses are in the tally and are no failure here.
     pub(super) async fn load(
         &self,
         psql: &Psql,
         head: &Head,
         place: Place<'_>,
-        own: Option<&str>,
+        host: Host<'_>,
         judge: &Judge,
     ) -> Result<Loaded> {
         let begun = Instant::now();
         let interrupt = &self.session.context.interrupt;
-        let (mut load, feed) = Load::start(psql, head.kind, place, own, judge, &listener(self.session))?;
+        let (mut load, feed) = Load::start(psql, head.kind, place, host, judge, &listener(self.session))?;
         let target = Target::Writer(Box::new(feed));
         let (context, observer) = (&self.session.context, self.session.observer());
         let restoring = backstay::restore(self.store, self.id, self.keyring, target, &self.options, context, observer);
@@ -98,9 +98,11 @@ impl Loading<'_> {
         match restored {
             Ok(restored) => {
                 let waited = load.waited();
-                if let Some(own) = own.filter(|_| load.left_own_role_out()) {
+                if let Host::Lasting { role } = host
+                    && load.left_own_role_out()
+                {
                     self.session.output.note(&format!(
-                        "the role `{own}`, as which this restore is logged in, keeps its own attributes and password"
+                        "the role `{role}`, as which this restore is logged in, keeps its own attributes and password"
                     ));
                 }
                 let tally = match load.finish(interrupt).await {

@@ -32,6 +32,8 @@ pub struct Judge {
     pub roles: BTreeSet<String>,
     /// Owners and privileges may name roles that are not there: a dump of one database has none.
     pub roles_may_be_missing: bool,
+    /// Tables and databases may be in tablespaces that are not there; then they are where the server puts them of itself.
+    pub tablespaces_may_be_missing: bool,
 }
 
 impl Judge {
@@ -44,8 +46,11 @@ impl Judge {
             // psql's own: an unknown backslash command, a connection that is refused or lost.
             return if message.severity.is_empty() { Verdict::Target } else { Verdict::Error };
         };
+        // A directory that is not there is what the dump says of another machine.
+        let makes_tablespace = code == "58P01"
+            && message.failed_statement().is_some_and(|statement| statement.starts_with("CREATE TABLESPACE "));
         // Connections, resources, limits, operators, the system, the configuration file.
-        if ["08", "53", "57", "58", "F0"].iter().any(|class| code.starts_with(class)) {
+        if !makes_tablespace && ["08", "53", "57", "58", "F0"].iter().any(|class| code.starts_with(class)) {
             return Verdict::Target;
         }
         match message.failed_statement().and_then(|statement| self.forgive(code, statement)) {
@@ -72,6 +77,9 @@ impl Judge {
                 Some("the server is older than pg_dump and lacks a setting")
             }
             _ if ABSENT.contains(&code) && drops(statement) => Some("there was nothing to drop"),
+            "22023" if self.tablespaces_may_be_missing && statement.starts_with("SET default_tablespace = ") => {
+                Some("the dump has no tablespaces")
+            }
             "42704" if self.roles_may_be_missing && names_a_role(statement) => Some("the dump has no roles"),
             _ => None,
         }
@@ -185,7 +193,11 @@ mod tests {
     use crate::target::message::Parser;
 
     fn tally(text: &str, roles_may_be_missing: bool) -> Tally {
-        let judge = Judge { roles: BTreeSet::from(["postgres".to_owned()]), roles_may_be_missing };
+        let judge = Judge {
+            roles: BTreeSet::from(["postgres".to_owned()]),
+            roles_may_be_missing,
+            tablespaces_may_be_missing: roles_may_be_missing,
+        };
         let (mut parser, mut tally) = (Parser::default(), Tally::default());
         let mut add = |message: Option<Message>| {
             message.iter().for_each(|message| tally.add(message, judge.judge(message)));
@@ -254,7 +266,8 @@ mod tests {
 
     #[test]
     fn a_role_that_was_not_there_before_cannot_be_there_already() {
-        let judge = Judge { roles: BTreeSet::from(["post\"gres".to_owned()]), roles_may_be_missing: true };
+        let judge =
+            Judge { roles: BTreeSet::from(["post\"gres".to_owned()]), roles_may_be_missing: true, ..Judge::default() };
         let said = |statement: &str| {
             let mut parser = Parser::default();
             parser.line("psql:<stdin>:1: ERROR:  42710: role already exists");

@@ -23,9 +23,9 @@ use tokio::time::timeout;
 use crate::error::{Error, Result};
 use crate::source::ending::announcements;
 use crate::target::head::Kind;
+use crate::target::host::{Adapter, Host};
 use crate::target::judge::{Judge, Tally, Verdict};
 use crate::target::message::{Message, Parser};
-use crate::target::own_role::OwnRole;
 use crate::target::psql::Psql;
 
 /// The longest line that is looked at; the rest of it is dropped.
@@ -89,18 +89,19 @@ struct Passed {
 #[derive(Debug)]
 pub struct Feed {
     pipe: File,
-    own_role: Option<OwnRole>,
+    /// Of a dump of a whole server.
+    adapter: Option<Adapter>,
     passed: Arc<Passed>,
 }
 
 impl Write for Feed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let began = Instant::now();
-        let written = match &mut self.own_role {
+        let written = match &mut self.adapter {
             None => self.pipe.write(bytes)?,
-            Some(own_role) => {
+            Some(adapter) => {
                 let mut rest = Vec::with_capacity(bytes.len());
-                let left_out = own_role.pass(bytes, &mut rest);
+                let left_out = adapter.pass(bytes, &mut rest)?;
                 self.passed.left_out.fetch_add(left_out, Ordering::Relaxed);
                 self.pipe.write_all(&rest)?;
                 bytes.len()
@@ -120,8 +121,8 @@ impl Write for Feed {
 }
 
 impl Load {
-    /// Starts the programs for a dump of this kind. Gives where its content is to be written to. Of a dump of a whole server, what it says of
-    /// the attributes of the role `own` is left out.
+    /// Starts the programs for a dump of this kind. Gives where its content is to be written to. Of a dump of a whole server, what is not
+    /// for this host is left out, or changed.
     ///
     /// # Errors
     /// `target.failed` when a program does not start.
@@ -129,7 +130,7 @@ impl Load {
         psql: &Psql,
         kind: Kind,
         place: Place<'_>,
-        own: Option<&str>,
+        host: Host<'_>,
         judge: &Judge,
         listener: &Listener,
     ) -> Result<(Load, Feed)> {
@@ -177,8 +178,8 @@ impl Load {
             lines.spawn(hear(errors, judge.clone(), Arc::clone(&tally), Arc::clone(listener)));
         }
         let passed: Arc<Passed> = Arc::default();
-        let own_role = own.filter(|_| kind == Kind::Cluster).map(OwnRole::new);
-        let feed = Feed { pipe: File::from(pipe), own_role, passed: Arc::clone(&passed) };
+        let adapter = (kind == Kind::Cluster).then(|| Adapter::new(host, psql.run_as));
+        let feed = Feed { pipe: File::from(pipe), adapter, passed: Arc::clone(&passed) };
         Ok((Load { psql: child, restore, held: Some(held), lines, tally, passed }, feed))
     }
 

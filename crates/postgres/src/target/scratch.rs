@@ -4,6 +4,7 @@
 //! <parent>/backstay-drill-<random>/    mode 0700, of the user that the server runs as
 //!     lock                             locked for as long as the run that made it lives
 //!     data/                            what initdb made; the server works in it
+//!     tablespaces/                     those of the dump, wherever it says that they are
 //!     socket/                          nobody else gets here, so nobody is asked for a password
 //! ```
 //!
@@ -30,6 +31,8 @@ use crate::target::psql::{Asking, Psql, RunAs, english, without_leads};
 
 /// How the names of directories begin.
 const NAME: &str = "backstay-drill-";
+/// The folder for tablespaces.
+const TABLESPACES: &str = "tablespaces";
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(60);
 /// How long a server may take to end at once.
@@ -154,6 +157,11 @@ impl Scratch {
         Err(self.failed("does not answer"))
     }
 
+    /// Where the tablespaces of what it is filled with are made.
+    pub fn tablespaces(&self) -> PathBuf {
+        self.dir.join(TABLESPACES)
+    }
+
     fn failed(&self, how: &str) -> Error {
         let log = fs::read_to_string(self.dir.join("server.log")).unwrap_or_default();
         Error::Target { program: "postgres".to_owned(), how: format!("{how}; it said: {}", reason(&log)) }
@@ -184,6 +192,7 @@ fn make(dir: &Path, socket: &Path, run_as: Option<RunAs>) -> Result<File> {
         file.lock().map_err(io("locking", &lock))?;
         folder(socket)?;
         folder(&dir.join("data"))?;
+        folder(&dir.join(TABLESPACES))?;
         Ok(file)
     };
     rest().inspect_err(|_| remove(dir))
@@ -411,7 +420,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("backstay-drill-1");
         let _lock = make(&dir, &dir.join("socket"), None).unwrap();
-        for path in [dir.clone(), dir.join("socket"), dir.join("data")] {
+        for path in [dir.clone(), dir.join("socket"), dir.join("data"), dir.join(TABLESPACES)] {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
         }
     }

@@ -11,7 +11,7 @@ use backstay_postgres::target::head::Kind;
 use backstay_postgres::target::judge::Judge;
 use backstay_postgres::target::load::Place;
 use backstay_postgres::target::psql::Psql;
-use backstay_postgres::target::{Dsn, Head};
+use backstay_postgres::target::{Dsn, Head, Host};
 use backstay_postgres::{DATABASE, Version};
 use serde::Serialize;
 
@@ -34,8 +34,8 @@ impl Restore {
                 let loading = loading(&id, options);
                 let head = loading.head().await?;
                 let target = self.target(dsn, &[&head], head.kind == Kind::Cluster, session).await?;
-                let own = Some(target.session.as_str());
-                let loaded = loading.load(&target.psql, &head, Place::Connected, own, &target.judge).await?;
+                let host = Host::Lasting { role: &target.session };
+                let loaded = loading.load(&target.psql, &head, Place::Connected, host, &target.judge).await?;
                 let printed = Loaded {
                     restored: Printed::from(&loaded.restored),
                     database: head.database_made().unwrap_or(&target.database).to_owned(),
@@ -71,8 +71,8 @@ impl Restore {
                     messages: Said::default(),
                 };
                 for (member, loading, head, place) in &parts {
-                    let own = Some(target.session.as_str());
-                    let loaded = loading.load(&target.psql, head, *place, own, &target.judge).await?;
+                    let host = Host::Lasting { role: &target.session };
+                    let loaded = loading.load(&target.psql, head, *place, host, &target.judge).await?;
                     let messages = Said::from(&loaded.tally);
                     printed.messages.add(messages.clone());
                     let restored = Printed::from(&loaded.restored);
@@ -104,7 +104,7 @@ impl Restore {
             }
         }
         warn_of_older_programs(&psql, &facts, &session.output);
-        let judge = Judge { roles: facts.roles, roles_may_be_missing: self.database.no_owner };
+        let judge = Judge { roles: facts.roles, roles_may_be_missing: self.database.no_owner, ..Judge::default() };
         Ok(Server { psql, judge, database: facts.database, session: facts.session, server: facts.version })
     }
 }
