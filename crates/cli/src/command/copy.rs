@@ -46,7 +46,8 @@ its end. One that is deleted while the run is at work is not a failure.
 
 With --to-format native, archives of the openssl format are read with their password and written anew: same id and time, the
 old manager's document kept inside, new keys. With --reencrypt native archives are written anew too. What was converted before is not
-converted again; one archive that was interrupted begins again with --restart.";
+converted again; one archive that was interrupted begins again with --restart. With --all, backup sets are left out: the archives in
+them are written anew, and the exit status is 3.";
 
 /// Copy archives to another store, byte for byte or written anew
 #[derive(Debug, Args)]
@@ -111,7 +112,7 @@ impl Copy {
                 let left_out = count(sets.len() as u64, "backup set");
                 session.output.warning(None, &format!("{left_out} left out, the members are not: {why}"));
             }
-            return self.anew.run(&from, &to, ids, self.uploads, session).await;
+            return self.anew.run(&from, &to, ids, &sets, self.uploads, session).await;
         }
         let (mut archives, mut copied_sets) = (Vec::new(), Vec::new());
         let mut several = Several::new(session, "copied", self.archive.is_some());

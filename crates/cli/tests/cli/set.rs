@@ -139,3 +139,31 @@ fn a_new_key_opens_sets_too_and_an_audit_counts_them() {
     place.write(&format!("store/{}.set.json", sets[0]), "{}");
     rewrap(&["--all"]).fails("set.invalid", 20).says("1 of 4 archives and 2 backup sets");
 }
+
+#[test]
+fn a_conversion_of_all_names_the_sets_that_it_leaves_out() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let again = |target: &str, arguments: &[&str]| {
+        let run = place.run(["copy", "--all", "--to", target, "-i", "key.txt", "-r", &place.recipient]).args(arguments);
+        run.done()
+    };
+    for arguments in [&["--reencrypt"][..], &["--to-format", "native"]] {
+        let target = arguments.concat();
+        let done = again(&target, &[arguments, &["--json"]].concat());
+        assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+        let report = done.json("converted");
+        assert_eq!(report["left_out"], serde_json::json!(sets));
+        assert_eq!((report["archives"].as_array().unwrap().len(), report["failed"].as_array().unwrap().len()), (4, 0));
+        for id in &ids {
+            assert!(place.path(&format!("{target}/{id}.json")).exists(), "{id}");
+        }
+        let done = again(&target, arguments);
+        assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+        done.says("2 backup sets left out").says_out(&format!("{}: NOT THERE", sets[0]));
+    }
+    // Where there is no set, nothing is left out.
+    place.run(["rm", "shop~1", "--keep-members", "--yes"]).good();
+    place.run(["rm", "shop", "--keep-members", "--yes", "--force"]).good();
+    assert_eq!(again("third", &["--reencrypt"]).status.code(), Some(0));
+}
