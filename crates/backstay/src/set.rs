@@ -5,6 +5,7 @@
 //! state a set is in is found out by looking at its members, and stored nowhere.
 
 mod new;
+mod repair;
 mod transfer;
 
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use crate::policy::ReadPolicy;
 use crate::verify::{Depth, Finding, Report, verify};
 
 pub use self::new::{NewSet, SetOptions, SetReceipt};
-pub use self::transfer::{CopiedSet, RestoredSet, copy_set, repair_set, restore_set};
+pub use self::repair::{RepairedSet, repair_set};
+pub use self::transfer::{CopiedSet, RestoredSet, copy_set, restore_set};
 pub use backstay_format::set::Member;
 
 /// Members that are looked at at the same time.

@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::output::Target;
 use crate::receiver::Receiver;
-use crate::repair::{Repaired, repair};
 use crate::restore::{RestoreOptions, Restored, restore};
 
 /// What was restored of a set.
@@ -113,28 +112,6 @@ pub async fn copy_set(
     }
     document(from, to, &sealed, context, &observer).await?;
     Ok(CopiedSet { id: id.clone(), members, elapsed: begun.elapsed() })
-}
-
-/// Makes a set whole again: what is missing or damaged of its members comes back from the replica, and then the set itself, if it is gone.
-///
-/// # Errors
-/// Those of [`load`] in the replica and of [`repair`]; `name.taken` if the store has another document under the set's name.
-pub async fn repair_set(
-    store: &Store,
-    replica: &Store,
-    id: &ArchiveId,
-    options: &CopyOptions,
-    context: &Context,
-    observer: Arc<dyn Observer>,
-) -> Result<Vec<Repaired>> {
-    let sealed = load(replica, id).await?;
-    let mut members = Vec::new();
-    for member in &sealed.set.members {
-        members.push(repair(store, replica, &member.id, options, context, Arc::clone(&observer)).await?);
-    }
-    demand_complete(store, &sealed.set, context).await?;
-    document(replica, store, &sealed, context, &observer).await?;
-    Ok(members)
 }
 
 /// Creates the set's keyboxes and then the set in another store, where they may be already.

@@ -167,3 +167,34 @@ fn a_conversion_of_all_names_the_sets_that_it_leaves_out() {
     place.run(["rm", "shop", "--keep-members", "--yes", "--force"]).good();
     assert_eq!(again("third", &["--reencrypt"]).status.code(), Some(0));
 }
+
+#[test]
+fn a_repair_of_all_mends_a_damaged_set_and_tells_of_each_archive_once() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let copied = place.run(["copy", "--all", "--to", "replica"]).good();
+    let repair = |arguments: &[&str]| place.run(["copy", "--all", "--repair", "replica"]).args(arguments).good();
+    let name = format!("store/{}.set.json", sets[0]);
+    let good = place.read(&name);
+    let mut damaged = good.clone();
+    damaged[100] ^= 1;
+    place.write(&name, &damaged);
+    std::fs::remove_file(place.path(&format!("store/{}-0", ids[3]))).unwrap();
+    let mended = repair(&[]);
+    assert_eq!(place.read(&name), good);
+    mended.says_out(&format!("{}: the set of 2 members, all good now: 1 object", sets[0])).says_out("was damaged");
+    mended.says_out(&format!("{}: the set of 2 members, all good\n", sets[1]));
+    for id in &ids {
+        for told in [&mended, &copied] {
+            let lines = told.out().lines().filter(|line| line.starts_with(&format!("{id}:")));
+            assert_eq!(lines.count(), 1, "{}", told.out());
+        }
+    }
+    let again = repair(&["--json"]).json("repaired");
+    assert_eq!((again["archives"].as_array().unwrap().len(), again["sets"].as_array().unwrap().len()), (4, 2));
+    assert_eq!((&again["sets"][0]["replaced"], &again["sets"][0]["members"]), (&serde_json::json!([]), &2.into()));
+
+    place.write(&name, &damaged);
+    place.write(&format!("replica/{}.set.json", sets[0]), &damaged);
+    place.run(["copy", &sets[0], "--repair", "replica"]).fails("set.seal", 20).says("changed after it was sealed");
+}
