@@ -324,6 +324,7 @@ impl Drill {
             settings: self.scratch.pg_set.clone(),
         };
         let scratch = Scratch::start(programs, &options, context.random(), &context.interrupt).await?;
+        protocol.target = "a PostgreSQL server made for the drill (fsync off), and removed".to_owned();
         protocol.phases.prepare = Some(millis(begun.elapsed()));
         let held = async {
             let facts = look(&scratch.psql, false, subject.session).await?;
@@ -376,7 +377,7 @@ impl Subject<'_> {
             by: host(),
             backstay: env!("CARGO_PKG_VERSION"),
             verdict: Verdict::Unknown,
-            target: "a PostgreSQL server made for the drill (fsync off), and removed".to_owned(),
+            target: "none: the drill ended before there was one".to_owned(),
             dump: None,
             server: None,
             programs: None,
@@ -464,10 +465,10 @@ impl Subject<'_> {
     /// Into a command, whose exit status is the verdict.
     async fn feed_command(&self, command: &[OsString], protocol: &mut Protocol) -> Result<()> {
         let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
-        protocol.target = format!("the command `{program}`");
         if !can_start(&program) {
             return Err(Failure::usage(format!("there is no program `{program}`")));
         }
+        protocol.target = format!("the command `{program}`");
         let (context, observer) = (&self.session.context, self.session.observer());
         adopt_orphans();
         // Standard output is the report's.
