@@ -98,11 +98,20 @@ async fn a_set_is_restored_verified_and_copied_as_a_whole() {
         let report = set::verify_set(&store, id, &raw_keyring(), depth, &policy, &context(), silent).await.unwrap();
         assert!(report.is_good() && report.members.len() == 3, "{report:?}");
         assert_eq!(report.authentic, depth == Depth::Deep);
+        // Nobody named a signer or a receipt, and without a key a set proves nothing of its members.
+        for (_, member) in &report.members {
+            assert_eq!(member.authentic, depth == Depth::Deep, "{}", member.compared);
+            assert_eq!(member.compared.contains("that the set names"), depth == Depth::Full, "{}", member.compared);
+            assert!(!member.compared.contains("receipt"), "{}", member.compared);
+        }
     }
     for depth in [Depth::Quick, Depth::Deep] {
         let (policy, silent) = (ReadPolicy { root: Some([0; 32]), ..ReadPolicy::default() }, Arc::new(Silent));
         let refused = set::verify_set(&store, id, &raw_keyring(), depth, &policy, &context(), silent).await;
-        assert_eq!(refused.unwrap_err().code(), "usage.arguments");
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), "usage.arguments");
+        // What it speaks of are options that there are.
+        assert!(refused.to_string().ends_with("--no-manifest and --receipt are for one archive"), "{refused}");
     }
     let opened = set::open(&store, id, &raw_keyring(), &ReadPolicy::default()).await.unwrap();
     assert!(opened.private.unwrap().contains("15.4"));
