@@ -36,8 +36,8 @@ pub struct RestoredSet {
 /// is called: a plain name, which is never that of a file that is there already.
 ///
 /// # Errors
-/// Those of [`open`], `set.incomplete` before the first byte is written, and those of [`restore`]. Files that were finished before
-/// an error stay.
+/// Those of [`open`], `set.incomplete` before the first byte is written, and those of [`restore`], as [`Error::Member`] with the member that they are of. Files
+/// that were finished before an error stay.
 #[allow(clippy::too_many_arguments, reason = "what restore takes, and how files are called")]
 pub async fn restore_set(
     store: &Store,
@@ -74,7 +74,12 @@ pub async fn restore_set(
     for (member, policy, path) in files {
         let options = RestoreOptions { policy, ..options.clone() };
         let target = Target::File(path.clone());
-        let restored = restore(store, &member.id, keyring, target, &options, context, Arc::clone(&observer)).await?;
+        let restored = restore(store, &member.id, keyring, target, &options, context, Arc::clone(&observer)).await;
+        let restored = restored.map_err(|error| match error {
+            // The user knows who stopped it.
+            Error::Interrupted { .. } => error,
+            why => Error::Member { name: member.name.clone(), id: member.id.to_string(), why: Box::new(why) },
+        })?;
         members.push((member.clone(), path, restored));
     }
     Ok(RestoredSet { id: id.clone(), members, elapsed: begun.elapsed() })

@@ -198,3 +198,28 @@ fn a_repair_of_all_mends_a_damaged_set_and_tells_of_each_archive_once() {
     place.write(&format!("replica/{}.set.json", sets[0]), &damaged);
     place.run(["copy", &sets[0], "--repair", "replica"]).fails("set.seal", 20).says("changed after it was sealed");
 }
+
+#[test]
+fn a_set_that_fails_on_the_way_says_at_which_member() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let part = format!("store/{}-0", ids[1]);
+    let good = place.read(&part);
+    let mut damaged = good.clone();
+    let end = damaged.len() - 1;
+    damaged[end] ^= 1;
+    place.write(&part, &damaged);
+    let said = format!("the member `1`, {}, is not restored: part 0", ids[1]);
+    let failed = place.run(["restore", &sets[0], "-i", "key.txt", "-o", "files"]).fails("segment.auth", 20);
+    assert!(failed.stderr.contains(&format!("error[segment.auth]: {said}")), "{}", failed.stderr);
+    let files = std::fs::read_dir(place.path("files")).unwrap();
+    assert_eq!(files.count(), 1, "what was finished before stays");
+    place.write(&part, &good);
+    // Into a server, which is not even asked.
+    let binary = place.backup([0; 100], &[]);
+    let set = set_of(&place, "binary", &[&ids[0], &binary]);
+    for words in [["restore", "--to-db"], ["drill", "--dsn"]] {
+        let run = place.run([words[0], &set, "-i", "key.txt", words[1], "host=/nowhere"]);
+        run.fails("target.not-a-dump", 2).says(&format!("the member `1`, {binary}, is not restored: "));
+    }
+}

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::super::into_database::{Loading, Said, look};
 use super::{Printed, Restore};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::output::human::count;
 use crate::output::visible::cell;
@@ -58,7 +58,7 @@ impl Restore {
                         Some(DATABASE) => Place::of_database(&member.name)?,
                         _ => Place::Connected,
                     };
-                    let head = loading.head().await?;
+                    let head = loading.head().await.map_err(of(member))?;
                     parts.push((member, loading, head, place));
                 }
                 let heads: Vec<&Head> = parts.iter().map(|(_, _, head, _)| head).collect();
@@ -72,7 +72,8 @@ impl Restore {
                 };
                 for (member, loading, head, place) in &parts {
                     let own = Some(target.session.as_str());
-                    let loaded = loading.load(&target.psql, head, *place, own, &target.judge).await?;
+                    let loaded = loading.load(&target.psql, head, *place, own, &target.judge).await;
+                    let loaded = loaded.map_err(of(member))?;
                     let messages = Said::from(&loaded.tally);
                     printed.messages.add(messages.clone());
                     let restored = Printed::from(&loaded.restored);
@@ -107,6 +108,11 @@ impl Restore {
         let judge = Judge { roles: facts.roles, roles_may_be_missing: self.database.no_owner };
         Ok(Server { psql, judge, database: facts.database, session: facts.session, server: facts.version })
     }
+}
+
+/// Says of which member a failure is, unless it is the user's.
+fn of(member: &set::Member) -> impl FnOnce(Failure) -> Failure + '_ {
+    |failure| if failure.code == "interrupted" { failure } else { failure.of_member(&member.name, member.id.as_str()) }
 }
 
 /// A server that can take what is to be loaded.
