@@ -184,8 +184,8 @@ async fn a_damaged_set_is_replaced_with_the_replicas_if_that_is_good() {
     // A good one that differs is not touched, and nor is what this version does not know.
     let mut set = Set::parse(&good, id).unwrap().set;
     set.tags.push("another".to_owned());
-    let other = set.encode(&[1; 32], None).0;
-    let (later, digest) = set.encode(&[1; 32], None);
+    let other = set.encode(&[1; 32], None).unwrap().0;
+    let (later, digest) = set.encode(&[1; 32], None).unwrap();
     let later = String::from_utf8(later).unwrap().replacen("{\"backstay_set\":1", "{\"backstay_set\":2", 1);
     let body = &later[..later.find("\"seal\"").unwrap()];
     let later = later.replacen(&to_hex(&digest), &to_hex(&sha256(body.as_bytes())), 1).into_bytes();
@@ -203,7 +203,7 @@ async fn a_damaged_set_is_replaced_with_the_replicas_if_that_is_good() {
     replace(&store, &name, &flipped).await;
     let (member, other) = (&receipt.members[0].id, make(&store, set_options(&raw(), false)).await.unwrap());
     set.members[0].id = other.members[0].id.clone();
-    replace(&replica, &name, &set.encode(&[1; 32], None).0).await;
+    replace(&replica, &name, &set.encode(&[1; 32], None).unwrap().0).await;
     assert_eq!(repair_set(&store, &replica, id).await.unwrap_err().code(), "set.incomplete", "{member}");
     assert_eq!(store.get(&name, 1 << 20).await.unwrap().unwrap(), flipped);
 }

@@ -38,7 +38,7 @@ fn set_of(place: &Place, name: &str, members: &[&str]) -> String {
         members: members.collect(),
         private: None,
     };
-    place.write(&format!("store/{}", id.set()), set.encode(&keys.set(), None).0);
+    place.write(&format!("store/{}", id.set()), set.encode(&keys.set(), None).unwrap().0);
     id.to_string()
 }
 
