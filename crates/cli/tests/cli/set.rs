@@ -149,7 +149,7 @@ fn a_conversion_of_all_names_the_sets_that_it_leaves_out() {
         run.done()
     };
     for arguments in [&["--reencrypt"][..], &["--to-format", "native"]] {
-        let target = arguments.concat();
+        let target = format!("anew{}", arguments.concat());
         let done = again(&target, &[arguments, &["--json"]].concat());
         assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
         let report = done.json("converted");
@@ -209,7 +209,7 @@ fn a_set_that_fails_on_the_way_says_at_which_member() {
     let end = damaged.len() - 1;
     damaged[end] ^= 1;
     place.write(&part, &damaged);
-    let said = format!("the member `1`, {}, is not restored: part 0", ids[1]);
+    let said = format!("the member `1`, {0}, is not restored: {0}-0 is not authentic", ids[1]);
     let failed = place.run(["restore", &sets[0], "-i", "key.txt", "-o", "files"]).fails("segment.auth", 20);
     assert!(failed.stderr.contains(&format!("error[segment.auth]: {said}")), "{}", failed.stderr);
     let files = std::fs::read_dir(place.path("files")).unwrap();
