@@ -172,7 +172,8 @@ def load_manifest(archive, id, legacy=False):
     with archive.open(id + ".json") as file:
         data = file.read(128 * MiB + 1)
     valid(len(data) <= 128 * MiB)
-    if legacy and b'"backstay"' not in data and b'"seal":{' not in data:
+    cut = b'{"backstay":'.startswith(data) or not data.strip(b"\0")
+    if legacy and not cut and b'"backstay"' not in data and b'"seal":{' not in data:
         return None
     text = attempt(data.decode)
     marker = text and re.fullmatch(r'\{"backstay":1,"id":"([^"\\\n]*)","aborted":"[^"\\\n]*"\}\n', text)

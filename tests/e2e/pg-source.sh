@@ -10,6 +10,8 @@ pg_start "$ODD"
 pg_on "$ODD" psql -X -q -v ON_ERROR_STOP=1 -f "$E2E/odd-cluster.sql"
 pg_on "$ODD" createdb "$SLASHES"
 pg_on "$ODD" createdb globals
+pg_on "$ODD" createdb frozen
+pg_on "$ODD" psql -X -q -d frozen -c 'CREATE TABLE t AS SELECT 42 AS answer' -c 'ALTER DATABASE frozen SET default_transaction_read_only = on'
 pg_dump_of "$ODD" > "$SCRATCH/odd.sql"
 
 # Its tables are large enough that not fetching the others shows.
@@ -40,6 +42,7 @@ no_set() {
 # restored_by_hand DIR: restores the files in ./files into the server in DIR, as docs/postgres.md says.
 restored_by_hand() {
     local file
+    local -x PGOPTIONS='-c default_transaction_read_only=off'
     pg_on "$1" psql -X -q -d postgres -f files/globals.sql 2> err
     [[ $(grep -E '(ERROR|FATAL|PANIC|WARNING):' err | sed 's/.*ERROR/ERROR/') == 'ERROR:  role "postgres" already exists' ]] || {
         cat err >&2

@@ -4,6 +4,8 @@
 //! A slot does not say whose it is, so that nobody who looks at the store learns that either: only its kind is known, and for SSH keys a short tag. Whether
 //! a key opens an archive is found by trying it.
 
+use std::collections::HashSet;
+
 use backstay_format::ArchiveId;
 use backstay_format::header::Lock as Head;
 use backstay_format::key::{Keyring, stanzas};
@@ -75,16 +77,22 @@ pub struct Audited {
     pub opened_by: Vec<usize>,
     /// Keys that could not be tried: their place, and why.
     pub not_tried: Vec<(usize, Finding)>,
+    /// Stanzas for somebody who has one already, as far as the keys that were given and the tags of SSH keys tell.
+    pub repeated: usize,
 }
 
 impl Audited {
-    /// In how many ways it can be opened, as far as that is known: with one, the loss of that key is the loss of the archive.
+    /// By how many keys it can be opened, as far as that is known: with one, the loss of that key is the loss of the archive. Two slots of one key
+    /// count as two unless that key was given, or is one of SSH: nothing else shows whose they are.
     pub fn ways(&self) -> Option<usize> {
         match &self.lock {
             Lock::Open | Lock::Unknown(_) => None,
             Lock::Keyless => Some(0),
             Lock::RawKey | Lock::Password => Some(1),
-            Lock::Slots(slots) => Some(slots.iter().map(|slot| slot.kinds.len()).sum()),
+            Lock::Slots(slots) => {
+                let stanzas: usize = slots.iter().map(|slot| slot.kinds.len()).sum();
+                Some(stanzas - self.repeated)
+            }
         }
     }
 
@@ -113,12 +121,16 @@ pub async fn audit(store: &Store, of: Vec<Selected>, keys: &[Key], openssl: Open
         audited.push(match found {
             Ok(Found::Password(located)) => {
                 let (opened_by, not_tried) = try_passwords(&located, store, keys, openssl).await?;
-                Audited { of, lock: Lock::Password, opened_by, not_tried }
+                Audited { of, lock: Lock::Password, opened_by, not_tried, repeated: 0 }
             }
             Ok(Found::Locked(slots)) => slots.tried(of, keys),
-            Err(error) if error.ends_only_a_part() || matches!(error, Error::ArchiveNotFound { .. }) => {
-                Audited { of, lock: Lock::Unknown(Finding::of(&error)), opened_by: Vec::new(), not_tried: Vec::new() }
-            }
+            Err(error) if error.ends_only_a_part() || matches!(error, Error::ArchiveNotFound { .. }) => Audited {
+                of,
+                lock: Lock::Unknown(Finding::of(&error)),
+                opened_by: Vec::new(),
+                not_tried: Vec::new(),
+                repeated: 0,
+            },
             Err(error) => return Err(error),
         });
     }
@@ -194,7 +206,40 @@ impl Slots {
                 }
             }
         }
-        Audited { of, lock, opened_by, not_tried }
+        let repeated = match &lock {
+            Lock::Slots(slots) => self.repeated(&of, slots, opened_by.iter().map(|place| &keys[*place].keyring)),
+            _ => 0,
+        };
+        Audited { of, lock, opened_by, not_tried, repeated }
+    }
+
+    /// Stanzas that give nobody anything whom an earlier slot does not let in. A slot of several stanzas does not tell which of them a key opened, so that of those
+    /// for tags and those for keys the larger number is taken: these may be the same ones.
+    fn repeated<'a>(&self, of: &Selected, slots: &[Slot], keys: impl Iterator<Item = &'a Keyring>) -> usize {
+        let mut tags = HashSet::new();
+        let mut repeated: Vec<usize> = Vec::new();
+        for slot in slots {
+            let tagged = slot.kinds.iter().filter(|kind| kind.contains(' '));
+            repeated.push(tagged.filter(|kind| !tags.insert(kind.as_str())).count());
+        }
+        if slots.len() > 1 {
+            let head = &self.head;
+            let opens = |keyring: &Keyring, slot: usize| {
+                let (attached, detached) = match slot.checked_sub(head.keys.len()) {
+                    None => (&head.keys[slot..=slot], &[][..]),
+                    Some(slot) => (&[][..], &self.keyboxes[slot..=slot]),
+                };
+                keyring.open(of.id(), &head.salt, &head.commit, attached, detached).is_ok()
+            };
+            let mut by_keys = vec![0; slots.len()];
+            for keyring in keys {
+                for again in (0..slots.len()).filter(|slot| opens(keyring, *slot)).skip(1) {
+                    by_keys[again] += 1;
+                }
+            }
+            repeated.iter_mut().zip(by_keys).for_each(|(tags, keys)| *tags = (*tags).max(keys));
+        }
+        repeated.iter().zip(slots).map(|(repeated, slot)| (*repeated).min(slot.kinds.len())).sum()
     }
 
     fn lock(&self) -> Lock {

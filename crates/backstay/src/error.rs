@@ -79,6 +79,13 @@ pub enum Error {
         #[source]
         first: Box<Error>,
     },
+    #[error("the member `{name}`, {id}, is not restored")]
+    Member {
+        name: String,
+        id: String,
+        #[source]
+        why: Box<Error>,
+    },
     #[error("{id} is not deleted: {by}")]
     Referenced { id: String, by: String },
     #[error("{id} is not deleted: it {how}")]
@@ -122,7 +129,7 @@ impl Error {
             Error::SpoolLocked { .. } => "store.locked",
             Error::ReplicaDiffers { .. } => "replica.differs",
             Error::SentElsewhere { .. } => "part.missing",
-            Error::Unmended { first, .. } => first.code(),
+            Error::Unmended { first: why, .. } | Error::Member { why, .. } => why.code(),
             Error::Referenced { .. } => "retention.referenced",
             Error::Held { .. } | Error::KeysHeld { .. } => "retention.held",
             Error::NewestGood { .. } => "retention.newest",
@@ -179,7 +186,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Store(error) => error.hint(),
-            Error::Unmended { first, .. } => first.hint(),
+            Error::Unmended { first: why, .. } | Error::Member { why, .. } => why.hint(),
             Error::OnePlace { .. } => {
                 Some("give another store, in another bucket or directory, as the second one".to_owned())
             }

@@ -229,23 +229,24 @@ fn expected(manifest: &Manifest, id: &ArchiveId) -> Vec<Part> {
 
 /// How an object of the store was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Good,
     Missing,
     Damaged,
 }
 
+/// What was done so far, by the objects' names.
 #[derive(Default)]
-struct Done {
-    restored: Vec<String>,
-    replaced: Vec<String>,
-    differing: Vec<String>,
-    added: Vec<String>,
-    sent: u64,
+pub(crate) struct Done {
+    pub(crate) restored: Vec<String>,
+    pub(crate) replaced: Vec<String>,
+    pub(crate) differing: Vec<String>,
+    pub(crate) added: Vec<String>,
+    pub(crate) sent: u64,
 }
 
 /// What the replica could not help with, by the objects' names: the part's number, and why.
-type Left = BTreeMap<String, (u32, Error)>;
+pub(crate) type Left = BTreeMap<String, (u32, Error)>;
 
 /// What the replica had in place of a broken part.
 enum Supplied {
@@ -266,7 +267,7 @@ enum Kin {
 }
 
 impl Done {
-    fn note(&mut self, name: String, size: u64, state: State) {
+    pub(crate) fn note(&mut self, name: String, size: u64, state: State) {
         match state {
             State::Good => return,
             State::Missing => self.restored.push(name),
@@ -278,12 +279,12 @@ impl Done {
 
 /// The two stores, and what lies between.
 #[derive(Clone, Copy)]
-struct Repair<'a> {
-    store: &'a Store,
-    replica: &'a Store,
-    id: &'a ArchiveId,
-    context: &'a Context,
-    observer: &'a Arc<dyn Observer>,
+pub(crate) struct Repair<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) replica: &'a Store,
+    pub(crate) id: &'a ArchiveId,
+    pub(crate) context: &'a Context,
+    pub(crate) observer: &'a Arc<dyn Observer>,
 }
 
 impl Repair<'_> {
@@ -293,7 +294,7 @@ impl Repair<'_> {
     }
 
     /// Names and sizes of everything that carries the archive's id.
-    async fn listed(&self) -> Result<HashMap<String, u64>> {
+    pub(crate) async fn listed(&self) -> Result<HashMap<String, u64>> {
         let mut found = HashMap::new();
         let mut listing = self.store.list(self.id.as_str(), None);
         while let Some(object) = listing.next().await {
@@ -438,7 +439,7 @@ impl Repair<'_> {
 
     /// Keyboxes that the replica has and the store has not. One that both have with different bytes stays, since without a key nobody can tell
     /// which is the good one: the replica's is added beside it, for one good keybox is enough.
-    async fn keyboxes(&self, found: &HashMap<String, u64>, done: &mut Done, left: &mut Left) -> Result<()> {
+    pub(crate) async fn keyboxes(&self, found: &HashMap<String, u64>, done: &mut Done, left: &mut Left) -> Result<()> {
         let number = |name: &str| match ObjectName::parse(name) {
             ObjectName::Keybox(id, m) if id == *self.id => Some(m),
             _ => None,
@@ -496,7 +497,7 @@ impl Repair<'_> {
     }
 
     /// The error of a repair that left something broken.
-    fn left(&self, left: Left, done: &Done) -> Option<Error> {
+    pub(crate) fn left(&self, left: Left, done: &Done) -> Option<Error> {
         let mended = done.restored.len() + done.replaced.len() + done.added.len();
         let names: Vec<String> = left.keys().cloned().collect();
         // The first by number; of the others it is only said that they are.
@@ -508,12 +509,12 @@ impl Repair<'_> {
         Some(Error::Unmended { id, store, replica, mended, left: names, first: Box::new(first) })
     }
 
-    async fn replace(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {
+    pub(crate) async fn replace(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {
         self.store.delete(name).await?;
         self.create(name, bytes, sha256).await
     }
 
-    async fn create(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {
+    pub(crate) async fn create(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {
         match self.store.create(name, bytes, sha256).await {
             Ok(_) => Ok(()),
             Err(StoreError::NameTaken { .. }) => {

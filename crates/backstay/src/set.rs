@@ -5,6 +5,7 @@
 //! state a set is in is found out by looking at its members, and stored nowhere.
 
 mod new;
+mod repair;
 mod transfer;
 
 use std::sync::Arc;
@@ -25,10 +26,11 @@ use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::patience::GRACE;
 use crate::policy::ReadPolicy;
-use crate::verify::{Depth, Finding, Report, verify};
+use crate::verify::{Demander, Depth, Finding, Report, verify_as};
 
 pub use self::new::{NewSet, SetOptions, SetReceipt};
-pub use self::transfer::{CopiedSet, RestoredSet, copy_set, repair_set, restore_set};
+pub use self::repair::{RepairedSet, repair_set};
+pub use self::transfer::{CopiedSet, RestoredSet, copy_set, restore_set};
 pub use backstay_format::set::Member;
 
 /// Members that are looked at at the same time.
@@ -141,7 +143,7 @@ pub(crate) async fn secret(store: &Store, id: &ArchiveId, keyring: &Keyring) -> 
 /// Refuses what can be demanded of one archive only.
 fn fits_a_set(policy: &ReadPolicy) -> Result<()> {
     if policy.no_manifest || policy.root.is_some() || policy.receipt.is_some() {
-        let why = "a set names the roots of its members: --no-manifest, --root and --receipt are for one archive";
+        let why = "a set names the roots of its members: --no-manifest and --receipt are for one archive";
         return Err(Error::Usage { why: why.to_owned() });
     }
     Ok(())
@@ -305,7 +307,8 @@ pub async fn verify_set(
             report.findings.push(Finding::of(&incomplete(id, member, state).into()));
             continue;
         }
-        let checked = verify(store, &member.id, keyring, depth, &policy, context, Arc::clone(&observer)).await?;
+        let (demander, observer) = (Demander::Set { proved }, Arc::clone(&observer));
+        let checked = verify_as(store, &member.id, keyring, depth, &policy, demander, context, observer).await?;
         report.authentic &= checked.authentic;
         report.members.push((member.name.clone(), checked));
     }

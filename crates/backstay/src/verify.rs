@@ -115,10 +115,34 @@ pub async fn verify(
     context: &Context,
     observer: Arc<dyn Observer>,
 ) -> Result<Report> {
+    verify_as(store, id, keyring, depth, policy, Demander::Caller, context, observer).await
+}
+
+/// Who demands the root of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demander {
+    /// The caller, who has it from where it was printed.
+    Caller,
+    /// A set that names the archive; `proved` if it is known to be what a key's holder or the caller's signer wrote.
+    Set { proved: bool },
+}
+
+/// The same, of an archive that may be a member of a set.
+#[allow(clippy::too_many_arguments, reason = "what verify takes, and whose root it is")]
+pub(crate) async fn verify_as(
+    store: &Store,
+    id: &ArchiveId,
+    keyring: &Keyring,
+    depth: Depth,
+    policy: &ReadPolicy,
+    demander: Demander,
+    context: &Context,
+    observer: Arc<dyn Observer>,
+) -> Result<Report> {
     let begun = Instant::now();
     let verifying = async {
         let (located, faults) = Located::survey(store, id, keyring, policy).await?;
-        let mut check = Check::new(store, keyring, policy, context, &observer, located);
+        let mut check = Check { demander, ..Check::new(store, keyring, policy, context, &observer, located) };
         for fault in faults {
             check.find(&fault);
         }
@@ -165,6 +189,7 @@ struct Check<'a> {
     store: &'a Store,
     keyring: &'a Keyring,
     policy: &'a ReadPolicy,
+    demander: Demander,
     context: &'a Context,
     observer: &'a Arc<dyn Observer>,
     fetcher: Fetcher,
@@ -203,6 +228,7 @@ impl<'a> Check<'a> {
             store,
             keyring,
             policy,
+            demander: Demander::Caller,
             context,
             observer,
             located,
@@ -268,12 +294,17 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// R8 without its first check: the root or receipt that the caller expects, and the ancestors.
+    /// R8 without its first check: the root or receipt that the caller or a set expects, and the ancestors.
     async fn judge_expectations(&mut self) -> Result<()> {
         let expected = self.policy.root.is_some() || self.policy.receipt.is_some();
         match self.located.judge_root(self.policy) {
             Err(fault) => self.find(&fault),
-            Ok(()) => self.compared.vouched |= expected && self.located.committed.sealed().is_some(),
+            Ok(()) if expected && self.located.committed.sealed().is_some() => match self.demander {
+                Demander::Caller | Demander::Set { proved: true } => self.compared.vouched = true,
+                // Whoever could change the archive could change that set.
+                Demander::Set { proved: false } => self.compared.named = true,
+            },
+            Ok(()) => {}
         }
         for fault in self.located.ancestor_faults(self.store, self.policy).await? {
             self.find(&fault.into());

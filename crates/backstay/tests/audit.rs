@@ -150,3 +150,36 @@ async fn a_set_is_looked_at_beside_its_members() {
     let damaged = found.iter().find(|one| one.of == Selected::Set(id.clone())).unwrap();
     assert!(matches!(&damaged.lock, Lock::Unknown(finding) if finding.code == "set.invalid"));
 }
+
+#[tokio::test]
+async fn two_slots_of_one_key_are_one_way_in() {
+    let store = Store::memory();
+    let (mine, theirs) = (Identity::generate(), Identity::generate());
+    let passphrase = SecretString::from("correct horse");
+    let only = |identity: &Identity| Encryption::Slots {
+        recipients: vec![recipient(identity)],
+        passphrase: None,
+        detached: false,
+    };
+    let id = back_up(&store, &content(1000, false), native(only(&mine))).await.unwrap().id;
+    let ring_of_passphrase = || {
+        let mut keyring = Keyring::default();
+        keyring.add_passphrase(passphrase.clone());
+        keyring
+    };
+    let ways = async |keys: &[Key]| audited(&store, keys).await[0].ways();
+    add_slots(&store, &id, &ring(&mine), &[recipient(&mine)], None).await.unwrap();
+    // A slot does not say whose it is: only the key does.
+    assert_eq!((ways(&[]).await, ways(&[key("theirs", ring(&theirs))]).await), (Some(2), Some(2)));
+    assert_eq!(ways(&[key("mine", ring(&mine))]).await, Some(1));
+    // One more slot that is for both, and one that a passphrase opens, twice.
+    add_slots(&store, &id, &ring(&mine), &[recipient(&mine), recipient(&theirs)], None).await.unwrap();
+    let (mine, theirs) = (|| key("mine", ring(&mine)), || key("theirs", ring(&theirs)));
+    assert_eq!((ways(&[mine()]).await, ways(&[theirs()]).await), (Some(2), Some(4)));
+    assert_eq!(ways(&[mine(), theirs()]).await, Some(2));
+    for _ in 0..2 {
+        add_slots(&store, &id, &mine().keyring, &[], Some(&passphrase)).await.unwrap();
+    }
+    assert_eq!((ways(&[mine()]).await, ways(&[key("passphrase", ring_of_passphrase())]).await), (Some(4), Some(5)));
+    assert_eq!(ways(&[mine(), theirs(), key("passphrase", ring_of_passphrase())]).await, Some(3));
+}

@@ -604,7 +604,7 @@ fn planted_set(id: ArchiveId, members: &[&ArchiveId]) -> Vec<u8> {
         private: None,
         id,
     };
-    set.encode(&[9; 32], None).0
+    set.encode(&[9; 32], None).unwrap().0
 }
 
 #[tokio::test]

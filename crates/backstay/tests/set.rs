@@ -1,6 +1,6 @@
 //! Backup sets: committed last, sealed, and as good as their members.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 
@@ -11,13 +11,15 @@ use backstay::copy::CopyOptions;
 use backstay::gc::{GcOptions, gc};
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
-use backstay::set::{self, Member, NewSet, SetOptions, SetReceipt, SetState};
+use backstay::set::{self, Member, NewSet, RepairedSet, SetOptions, SetReceipt, SetState};
 use backstay::verify::Depth;
 use backstay::{Error, Observer, RestoreOptions, Silent};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_format::schedule::{Secret, sha256};
+use backstay_format::set::Set;
 use backstay_format::signature::SigningKey;
+use backstay_format::text::to_hex;
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Faults;
 use backstay_testkit::faults::When;
@@ -96,11 +98,20 @@ async fn a_set_is_restored_verified_and_copied_as_a_whole() {
         let report = set::verify_set(&store, id, &raw_keyring(), depth, &policy, &context(), silent).await.unwrap();
         assert!(report.is_good() && report.members.len() == 3, "{report:?}");
         assert_eq!(report.authentic, depth == Depth::Deep);
+        // Nobody named a signer or a receipt, and without a key a set proves nothing of its members.
+        for (_, member) in &report.members {
+            assert_eq!(member.authentic, depth == Depth::Deep, "{}", member.compared);
+            assert_eq!(member.compared.contains("that the set names"), depth == Depth::Full, "{}", member.compared);
+            assert!(!member.compared.contains("receipt"), "{}", member.compared);
+        }
     }
     for depth in [Depth::Quick, Depth::Deep] {
         let (policy, silent) = (ReadPolicy { root: Some([0; 32]), ..ReadPolicy::default() }, Arc::new(Silent));
         let refused = set::verify_set(&store, id, &raw_keyring(), depth, &policy, &context(), silent).await;
-        assert_eq!(refused.unwrap_err().code(), "usage.arguments");
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), "usage.arguments");
+        // What it speaks of are options that there are.
+        assert!(refused.to_string().ends_with("--no-manifest and --receipt are for one archive"), "{refused}");
     }
     let opened = set::open(&store, id, &raw_keyring(), &ReadPolicy::default()).await.unwrap();
     assert!(opened.private.unwrap().contains("15.4"));
@@ -118,12 +129,83 @@ async fn a_set_is_restored_verified_and_copied_as_a_whole() {
     for name in [lost.part(0), lost.manifest(), id.set()] {
         store.delete(&name).await.unwrap();
     }
-    set::repair_set(&store, &replica, id, &options, &context(), Arc::new(Silent)).await.unwrap();
+    let repaired = repair_set(&store, &replica, id).await.unwrap();
     assert_eq!(objects(&store).await, objects(&replica).await);
-    store.delete(&id.set()).await.unwrap();
-    store.create(&id.set(), "other".into(), sha256(b"other")).await.unwrap();
-    let other = set::repair_set(&store, &replica, id, &options, &context(), Arc::new(Silent)).await;
-    assert_eq!(other.unwrap_err().code(), "name.taken");
+    assert_eq!((repaired.members, repaired.repaired.len(), repaired.restored), (3, 3, vec![id.set()]));
+    // What is known to be whole is not read again.
+    let known = HashSet::from([lost.clone()]);
+    let (options, silent) = (CopyOptions::default(), Arc::new(Silent));
+    let repaired = set::repair_set(&store, &replica, id, &known, &options, &context(), silent).await.unwrap();
+    assert!(repaired.repaired.len() == 2 && repaired.sent == 0, "{repaired:?}");
+}
+
+async fn repair_set(store: &Store, replica: &Store, id: &ArchiveId) -> backstay::Result<RepairedSet> {
+    let (options, silent) = (CopyOptions::default(), Arc::new(Silent));
+    set::repair_set(store, replica, id, &HashSet::new(), &options, &context(), silent).await
+}
+
+async fn replace(store: &Store, name: &str, bytes: &[u8]) {
+    store.delete(name).await.unwrap();
+    store.create(name, bytes.to_vec().into(), sha256(bytes)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_set_is_replaced_with_the_replicas_if_that_is_good() {
+    let (store, replica) = (Store::memory(), Store::memory());
+    let receipt = make(&store, set_options(&raw(), false)).await.unwrap();
+    let id = &receipt.id;
+    set::copy_set(&store, &replica, id, &CopyOptions::default(), &context(), Arc::new(Silent)).await.unwrap();
+    let (whole, name) = (objects(&store).await, id.set());
+    let good = whole[&name].to_vec();
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    let damages = [flipped.clone(), good[..good.len() - 1].to_vec(), Vec::new(), b"other".to_vec()];
+    for damage in &damages {
+        replace(&store, &name, damage).await;
+        let repaired = repair_set(&store, &replica, id).await.unwrap();
+        assert_eq!((repaired.replaced, repaired.sent), (vec![name.clone()], good.len() as u64));
+        assert_eq!(objects(&store).await, whole);
+        // The other way around it does no harm, and is not mended.
+        replace(&replica, &name, damage).await;
+        assert!(repair_set(&store, &replica, id).await.unwrap().replaced.is_empty());
+        replace(&replica, &name, &good).await;
+    }
+    // Two damaged ones: what the matter is with the store's.
+    replace(&store, &name, &flipped).await;
+    replace(&replica, &name, b"other").await;
+    assert_eq!(repair_set(&store, &replica, id).await.unwrap_err().code(), "set.seal");
+    store.delete(&name).await.unwrap();
+    assert_eq!(repair_set(&store, &replica, id).await.unwrap_err().code(), "set.invalid");
+    replica.delete(&name).await.unwrap();
+    assert_eq!(repair_set(&store, &replica, id).await.unwrap_err().code(), "archive.not-found");
+    replace(&replica, &name, &good).await;
+    assert_eq!(repair_set(&store, &replica, id).await.unwrap().restored, [name.clone()]);
+
+    // A good one that differs is not touched, and nor is what this version does not know.
+    let mut set = Set::parse(&good, id).unwrap().set;
+    set.tags.push("another".to_owned());
+    let other = set.encode(&[1; 32], None).unwrap().0;
+    let (later, digest) = set.encode(&[1; 32], None).unwrap();
+    let later = String::from_utf8(later).unwrap().replacen("{\"backstay_set\":1", "{\"backstay_set\":2", 1);
+    let body = &later[..later.find("\"seal\"").unwrap()];
+    let later = later.replacen(&to_hex(&digest), &to_hex(&sha256(body.as_bytes())), 1).into_bytes();
+    for (found, code) in [(other, "replica.differs"), (later, "format.unsupported")] {
+        replace(&store, &name, &found).await;
+        let lost = receipt.members[0].id.part(0);
+        store.delete(&lost).await.unwrap();
+        let before = objects(&store).await;
+        assert_eq!(repair_set(&store, &replica, id).await.unwrap_err().code(), code);
+        assert_eq!(objects(&store).await, before, "something was changed before it was refused");
+        replace(&store, &name, &good).await;
+        repair_set(&store, &replica, id).await.unwrap();
+    }
+    // Nor is a damaged one whose members are not those that the replica's names.
+    replace(&store, &name, &flipped).await;
+    let (member, other) = (&receipt.members[0].id, make(&store, set_options(&raw(), false)).await.unwrap());
+    set.members[0].id = other.members[0].id.clone();
+    replace(&replica, &name, &set.encode(&[1; 32], None).unwrap().0).await;
+    assert_eq!(repair_set(&store, &replica, id).await.unwrap_err().code(), "set.incomplete", "{member}");
+    assert_eq!(store.get(&name, 1 << 20).await.unwrap().unwrap(), flipped);
 }
 
 #[tokio::test]

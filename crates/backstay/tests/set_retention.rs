@@ -129,7 +129,7 @@ fn planted(id: &ArchiveId, members: &[&ArchiveId]) -> Vec<u8> {
         members: members.collect(),
         private: None,
     };
-    set.encode(&[9; 32], None).0
+    set.encode(&[9; 32], None).unwrap().0
 }
 
 /// The id of a set that is not there.
@@ -273,7 +273,7 @@ async fn a_damaged_set_and_one_that_is_stripped_keep_everything() {
     // Stripped of a member, with a digest that fits: without a key the rest of it still stands, with one it is seen.
     let mut stripped = load_from(&whole, &sets[0].id);
     stripped.members.pop();
-    replace(&store, &sets[0].id.set(), &stripped.encode(&[9; 32], None).0).await;
+    replace(&store, &sets[0].id.set(), &stripped.encode(&[9; 32], None).unwrap().0).await;
     assert!(!blocked(&Belief::default()).await);
     assert!(blocked(&with_key()).await);
     // Nobody signed it.
@@ -299,7 +299,7 @@ async fn a_set_that_is_copied_under_another_id_makes_nothing_go() {
     assert_eq!(seen.blocked.values().next(), Some(&Reason::UnreadableSet(other.set())));
     // With its id in it, and a digest that fits: without a key one more set, which only keeps; its key says that it is none.
     let renamed = Set { id: other.clone(), ..load_from(&whole, &sets[0].id) };
-    replace(&store, &other.set(), &renamed.encode(&[9; 32], None).0).await;
+    replace(&store, &other.set(), &renamed.encode(&[9; 32], None).unwrap().0).await;
     let seen = run(&store, &plan, &Belief::default(), &context).await;
     assert_eq!(seen.rows.iter().filter(|row| row.deed == Deed::WouldExpire).count(), 4);
     let seen = run(&store, &plan, &with_key(), &context).await;

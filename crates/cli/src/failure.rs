@@ -59,6 +59,16 @@ impl Failure {
         }
     }
 
+    /// The same, of one member of a backup set.
+    pub(crate) fn of_member(self, name: &str, id: &str) -> Failure {
+        Failure { message: format!("the member `{name}`, {id}, is not restored: {}", self.message), ..self }
+    }
+
+    /// The same, and what is so nevertheless.
+    pub(crate) fn beside(self, rest: &str) -> Failure {
+        Failure { message: format!("{}; {rest}", self.message), ..self }
+    }
+
     pub(crate) fn because(mut self, cause: impl Into<String>) -> Failure {
         self.causes.push(cause.into());
         self
@@ -86,6 +96,9 @@ impl Failure {
 
 impl From<backstay::Error> for Failure {
     fn from(error: backstay::Error) -> Failure {
+        if let backstay::Error::Member { name, id, why } = error {
+            return Failure::from(*why).of_member(&name, &id);
+        }
         let mut causes = Vec::new();
         let mut cause = error.source();
         while let Some(error) = cause {

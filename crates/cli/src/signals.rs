@@ -1,11 +1,17 @@
-//! Signals: Ctrl-C and SIGTERM end a run in order, a second one at once; SIGUSR1 asks how far it is.
+//! Signals: Ctrl-C, SIGTERM and a hangup end a run in order, a second one at once; SIGUSR1 asks how far it is.
+//!
+//! A terminal that goes away ends a run like Ctrl-C does. Left to the default, SIGHUP would end us without a word to a command that is being fed, which
+//! would take half of the content for all of it. It never counts as the second signal, for nobody is impatient there: a shell passes the hangup on to
+//! its jobs before the kernel tells them, and systemd can be told to send it right behind SIGTERM.
+
+mod hangup;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use backstay::interrupt::Interrupt;
 use backstay::unfinished;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::failure::{Failure, Result};
@@ -20,6 +26,14 @@ pub(crate) struct Listening {
     _tasks: JoinSet<()>,
 }
 
+/// The next hangup, if it is ours to hear.
+async fn hung_up(hangup: Option<&mut Signal>) {
+    match hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
 /// Starts to listen.
 ///
 /// # Errors
@@ -31,15 +45,18 @@ pub(crate) fn listen(interrupt: &Interrupt, output: &Arc<Output>) -> Result<List
     };
     let (mut int, mut term, mut usr1) =
         (on(SignalKind::interrupt())?, on(SignalKind::terminate())?, on(SignalKind::user_defined1())?);
+    // Under `nohup` it is not ours to hear.
+    let mut hangup = if hangup::is_ignored() { None } else { Some(on(SignalKind::hangup())?) };
     let mut tasks = JoinSet::new();
     let (said, interrupt) = (Arc::clone(output), interrupt.clone());
     tasks.spawn(async move {
         loop {
-            tokio::select! {
-                _ = int.recv() => {}
-                _ = term.recv() => {}
-            }
-            if interrupt.is_set() {
+            let again = tokio::select! {
+                _ = int.recv() => interrupt.is_set(),
+                _ = term.recv() => interrupt.is_set(),
+                () = hung_up(hangup.as_mut()) => false,
+            };
+            if again {
                 said.end();
                 unfinished::clear_away();
                 std::process::exit(INTERRUPTED);

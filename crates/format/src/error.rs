@@ -93,6 +93,8 @@ pub enum Error {
     TooManyParts { limit: u32 },
     #[error("{object} would have {length} bytes, and may have {limit}")]
     ManifestTooLong { object: String, length: u64, limit: u64 },
+    #[error("{object} could not be read: {why}")]
+    SetUnreadable { object: String, why: String },
     #[error("{id} needs {ancestor}, which {why}")]
     ChainBroken { id: String, ancestor: String, why: &'static str },
     #[error("{id} {why}")]
@@ -140,7 +142,9 @@ impl Error {
             Error::Recipient { .. } | Error::Wrap { .. } => "usage.recipient",
             Error::StreamInvalid { .. } => "stream.invalid",
             Error::StreamLimit { .. } => "stream.limit",
-            Error::TooManyParts { .. } | Error::ManifestTooLong { .. } => "manifest.limit",
+            Error::TooManyParts { .. } | Error::ManifestTooLong { .. } | Error::SetUnreadable { .. } => {
+                "manifest.limit"
+            }
             Error::StreamTrailing { .. } => "stream.trailing",
             Error::StreamContent { .. } => "stream.content",
             Error::ChainBroken { .. } => "chain.broken",

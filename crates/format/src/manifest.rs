@@ -27,6 +27,8 @@ const LONGEST_ENTRY: u64 = 40 + 41 + 76;
 /// What a manifest may have beside the entries of its parts, however many these become.
 pub const MAX_BESIDE_PARTS: u64 = MAX_MANIFEST - MOST_PARTS as u64 * LONGEST_ENTRY;
 const _: () = assert!(MOST_PARTS <= MAX_PARTS && MAX_BESIDE_PARTS >= 15 << 20);
+/// How every manifest begins.
+const BEGINNING: &str = "{\"backstay\":";
 /// The most ancestors of an archive.
 pub const MAX_NEEDS: usize = 32;
 
@@ -273,8 +275,11 @@ impl Manifest {
         if bytes.len() as u64 > MAX_MANIFEST {
             return Err(invalid("it is longer than 128 MiB"));
         }
-        if !mentions(&bytes, b"\"backstay\"") && !mentions(&bytes, b"\"seal\":{") {
+        if is_foreign(&bytes) {
             return Ok(Document::Foreign(bytes));
+        }
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(invalid(if bytes.is_empty() { "it is empty" } else { "it is nothing but zero bytes" }));
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| invalid("it is not UTF-8"))?;
         if let Some(given_up) = aborted_id(text) {
@@ -283,7 +288,7 @@ impl Manifest {
             }
             return Err(uncommitted(id));
         }
-        if !text.starts_with("{\"backstay\":") {
+        if !text.starts_with(BEGINNING) {
             return Err(invalid("it does not begin as a manifest does"));
         }
         let (body, seal) = seal::split(&bytes, &object)?;
@@ -371,6 +376,12 @@ fn aborted_id(text: &str) -> Option<&str> {
 
 fn uncommitted(id: &ArchiveId) -> Error {
     Error::ArchiveUncommitted { id: id.to_string(), why: "its upload was given up, and what it left is being removed" }
+}
+
+/// Whether a document is another backup manager's (§8.5). What is left of a manifest that was changed, cut or zeroed is not.
+fn is_foreign(bytes: &[u8]) -> bool {
+    let left = BEGINNING.as_bytes().starts_with(bytes) || bytes.iter().all(|byte| *byte == 0);
+    !left && !mentions(bytes, b"\"backstay\"") && !mentions(bytes, b"\"seal\":{")
 }
 
 fn mentions(bytes: &[u8], text: &[u8]) -> bool {

@@ -70,7 +70,25 @@ pub struct SealedSet {
 
 impl Set {
     /// The set's bytes, sealed with `key`, and the SHA-256 in the seal.
-    pub fn encode(&self, key: &[u8; 32], signer: Option<&SigningKey>) -> (Vec<u8>, [u8; 32]) {
+    ///
+    /// # Errors
+    /// `manifest.limit` when no reader would take it: it is longer than [`MAX_SET`], has more than [`MAX_MEMBERS`] members or none, or a member's name is
+    /// longer than [`MAX_NAME`], empty, or another one's.
+    pub fn encode(&self, key: &[u8; 32], signer: Option<&SigningKey>) -> Result<(Vec<u8>, [u8; 32])> {
+        let (bytes, digest) = self.encode_anyway(key, signer);
+        let (object, length) = (self.id.set(), bytes.len() as u64);
+        if length > MAX_SET {
+            return Err(Error::ManifestTooLong { object, length, limit: MAX_SET });
+        }
+        // The reader knows best what it takes, and a set is read in no time beside its members' backups.
+        match Set::parse(&bytes, &self.id) {
+            Ok(_) => Ok((bytes, digest)),
+            Err(Error::SetInvalid { object, why }) => Err(Error::SetUnreadable { object, why }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn encode_anyway(&self, key: &[u8; 32], signer: Option<&SigningKey>) -> (Vec<u8>, [u8; 32]) {
         let quote = |text: &str| serde_json::Value::from(text).to_string();
         let mut body = String::with_capacity(1024 + self.members.len() * 256);
         let mut write =
@@ -394,7 +412,7 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_and_its_seal_is_checked() {
-        let (bytes, digest) = set().encode(&keys().set(), None);
+        let (bytes, digest) = set().encode(&keys().set(), None).unwrap();
         let sealed = Set::parse(&bytes, &set().id).unwrap();
         assert_eq!(sealed.set, set());
         assert_eq!(sealed.seal.sha256, digest);
@@ -406,14 +424,14 @@ mod tests {
     #[test]
     fn an_open_set_says_so_in_crit() {
         let open = Set { lock: Lock { keys: Vec::new(), open: Some([7; 32]), ..set().lock }, ..set() };
-        let (bytes, _) = open.encode(&keys().set(), None);
+        let (bytes, _) = open.encode(&keys().set(), None).unwrap();
         assert_eq!(Set::parse(&bytes, &open.id).unwrap().set, open);
     }
 
     #[test]
     fn a_signature_over_an_archive_is_none_over_a_set() {
         let signer = SigningKey::from_seed(&[3; 32]).unwrap();
-        let (bytes, _) = set().encode(&keys().set(), Some(&signer));
+        let (bytes, _) = set().encode(&keys().set(), Some(&signer)).unwrap();
         let sealed = Set::parse(&bytes, &set().id).unwrap();
         sealed.check_signer(&signer.signer()).unwrap();
         let (of_an_archive, _) = seal::seal(b"{\n".to_vec(), Some(&[0; 32]), Some(&signer), &set().id, Sealed::Archive);
@@ -423,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_change_of_any_byte_is_refused() {
-        let (bytes, _) = set().encode(&keys().set(), None);
+        let (bytes, _) = set().encode(&keys().set(), None).unwrap();
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;

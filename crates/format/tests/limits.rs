@@ -1,6 +1,6 @@
 //! What a writer may make is what a reader takes.
 
-use backstay_format::header::{Codec, Common, Head, Kind, MAX_PARTS};
+use backstay_format::header::{Codec, Common, Head, Kind, Lock, MAX_PARTS};
 use backstay_format::manifest::{
     Document, MAX_BESIDE_PARTS, MAX_MANIFEST, MOST_PARTS, Manifest, OpensslHead, PartEntry, Profile,
 };
@@ -8,6 +8,7 @@ use backstay_format::openssl::{Digest, Kdf, PartWriter, Password, Salt};
 use backstay_format::part::Sealer;
 use backstay_format::schedule::{Keys, Secret};
 use backstay_format::segment::Aead;
+use backstay_format::set::{MAX_MEMBERS, MAX_NAME, MAX_SET, Member, Set};
 use backstay_format::{ArchiveId, Error};
 
 fn id() -> ArchiveId {
@@ -100,6 +101,58 @@ fn what_no_reader_takes_is_not_made() {
     many.parts.push(many.parts[0].clone());
     let refused = many.encode(&[0; 32], None).unwrap_err();
     assert_eq!(refused, Error::TooManyParts { limit: MAX_PARTS });
+}
+
+/// A set of so many members with names like these.
+fn set(count: usize, name: impl Fn(usize) -> String) -> Set {
+    let member = |n: usize| {
+        let id = ArchiveId::new(&id().guid(), 1_750_000_000_000 + n as u64).unwrap();
+        Member { name: name(n), id, root: [9; 32], role: None }
+    };
+    Set {
+        id: id(),
+        created: "2025-02-21T09:26:40Z".to_owned(),
+        finished: None,
+        lock: Lock { salt: [2; 32], commit: keys().commit(), keys: Vec::new(), open: None, signature: None },
+        source: None,
+        name: None,
+        tags: Vec::new(),
+        members: (0..count).map(member).collect(),
+        private: None,
+    }
+}
+
+#[test]
+fn the_largest_sets_are_read_and_larger_ones_are_not_made() {
+    let takes = |set: &Set| {
+        let (bytes, _) = set.encode(&[0; 32], None)?;
+        assert_eq!(Set::parse(&bytes, &id()).unwrap().set, *set);
+        Ok::<_, Error>(bytes.len() as u64)
+    };
+    // Members, and their names.
+    let number = |n: usize| n.to_string();
+    takes(&set(MAX_MEMBERS, number)).unwrap();
+    takes(&set(1, |_| "n".repeat(MAX_NAME))).unwrap();
+    let unreadable = [
+        set(MAX_MEMBERS + 1, number),
+        set(0, number),
+        set(1, |_| "n".repeat(MAX_NAME + 1)),
+        set(1, |_| String::new()),
+        set(2, |_| "twice".to_owned()),
+    ];
+    for set in unreadable {
+        let refused = set.encode(&[0; 32], None).unwrap_err();
+        assert!(matches!(refused, Error::SetUnreadable { .. }), "{refused}");
+        assert_eq!(refused.code(), "manifest.limit");
+    }
+    // Bytes: to the last one.
+    let mut long = set(1, number);
+    let bare = takes(&long).unwrap();
+    long.tags.push("t".repeat(usize::try_from(MAX_SET - bare).unwrap() - 2));
+    assert_eq!(takes(&long).unwrap(), MAX_SET);
+    long.tags[0].push('t');
+    let refused = long.encode(&[0; 32], None).unwrap_err();
+    assert_eq!(refused, Error::ManifestTooLong { object: id().set(), length: MAX_SET + 1, limit: MAX_SET });
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(crate) fn set() -> Vec<u8> {
         members,
         private: Some(vec![4; 30]),
     };
-    set.encode(&keys.set(), None).0
+    set.encode(&keys.set(), None).expect("a good one").0
 }
 
 /// A report with facts of every kind.
@@ -121,7 +121,7 @@ pub(crate) fn read_manifest(bytes: &[u8]) {
 pub(crate) fn read_set(bytes: &[u8]) {
     both(bytes, |bytes| {
         let Ok(sealed) = Set::parse(bytes, &id()) else { return };
-        let (again, _) = sealed.set.encode(&[0; 32], None);
+        let (again, _) = sealed.set.encode(&[0; 32], None).expect("what is read here is short");
         assert_eq!(Set::parse(&again, &id()).expect("what was read cannot be written").set, sealed.set);
     });
 }

@@ -116,6 +116,14 @@ def openssl_profile():
         "manifest.invalid",
         released=0,
     )
+    beginning = b'{"backstay":'
+    remains = {"emptied": b"", "cut": beginning[:1], "cut-in-its-name": beginning[:-2], "zeroed": bytes(512)}
+    for how, left in remains.items():
+        objects = {**plain.objects, plain.name: left}
+        case(f"manifest-{how}", "what is left of a manifest is no document of others", objects, "manifest.invalid", released=0)
+    case("manifest-emptied-without", "and is passed over", {**plain.objects, plain.name: b""}, args=["--no-manifest"])
+    case("foreign-document-short", "a byte can be a document", {**plain.objects, plain.name: b"0"})
+    case("foreign-document-after-zero", "of zeros and a byte", {**plain.objects, plain.name: bytes(9) + b"0"})
     case(
         "native-manifest",
         "a manifest of the native profile beside such parts, and the caller names this one",

@@ -120,7 +120,7 @@ impl NewSet {
     /// Commits the set. From here on it exists.
     ///
     /// # Errors
-    /// `name.taken`, `store.*`, `interrupted`; `internal` for a set without members.
+    /// `name.taken`, `store.*`, `interrupted`; `manifest.limit`, and nothing is stored, for a set that no reader would take; `internal` for one without members.
     pub async fn commit(
         self,
         store: &Store,
@@ -163,7 +163,7 @@ impl NewSet {
             members: public,
             private: Some(sealed_facts(&keys, &facts, context)?),
         };
-        let (bytes, seal) = set.encode(&keys.set(), options.signing_key.as_ref());
+        let (bytes, seal) = set.encode(&keys.set(), options.signing_key.as_ref())?;
 
         claim::unclaimed(store, &id, &[]).await?;
         // Beside the set they would be taken for leftovers of an interrupted run, so they wait for it no longer than they must.

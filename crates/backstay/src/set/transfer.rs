@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::output::Target;
 use crate::receiver::Receiver;
-use crate::repair::{Repaired, repair};
 use crate::restore::{RestoreOptions, Restored, restore};
 
 /// What was restored of a set.
@@ -37,8 +36,8 @@ pub struct RestoredSet {
 /// is called: a plain name, which is never that of a file that is there already.
 ///
 /// # Errors
-/// Those of [`open`], `set.incomplete` before the first byte is written, and those of [`restore`]. Files that were finished before
-/// an error stay.
+/// Those of [`open`], `set.incomplete` before the first byte is written, and those of [`restore`], as [`Error::Member`] with the member that they are of. Files
+/// that were finished before an error stay.
 #[allow(clippy::too_many_arguments, reason = "what restore takes, and how files are called")]
 pub async fn restore_set(
     store: &Store,
@@ -75,7 +74,12 @@ pub async fn restore_set(
     for (member, policy, path) in files {
         let options = RestoreOptions { policy, ..options.clone() };
         let target = Target::File(path.clone());
-        let restored = restore(store, &member.id, keyring, target, &options, context, Arc::clone(&observer)).await?;
+        let restored = restore(store, &member.id, keyring, target, &options, context, Arc::clone(&observer)).await;
+        let restored = restored.map_err(|error| match error {
+            // The user knows who stopped it.
+            Error::Interrupted { .. } => error,
+            why => Error::Member { name: member.name.clone(), id: member.id.to_string(), why: Box::new(why) },
+        })?;
         members.push((member.clone(), path, restored));
     }
     Ok(RestoredSet { id: id.clone(), members, elapsed: begun.elapsed() })
@@ -113,28 +117,6 @@ pub async fn copy_set(
     }
     document(from, to, &sealed, context, &observer).await?;
     Ok(CopiedSet { id: id.clone(), members, elapsed: begun.elapsed() })
-}
-
-/// Makes a set whole again: what is missing or damaged of its members comes back from the replica, and then the set itself, if it is gone.
-///
-/// # Errors
-/// Those of [`load`] in the replica and of [`repair`]; `name.taken` if the store has another document under the set's name.
-pub async fn repair_set(
-    store: &Store,
-    replica: &Store,
-    id: &ArchiveId,
-    options: &CopyOptions,
-    context: &Context,
-    observer: Arc<dyn Observer>,
-) -> Result<Vec<Repaired>> {
-    let sealed = load(replica, id).await?;
-    let mut members = Vec::new();
-    for member in &sealed.set.members {
-        members.push(repair(store, replica, &member.id, options, context, Arc::clone(&observer)).await?);
-    }
-    demand_complete(store, &sealed.set, context).await?;
-    document(replica, store, &sealed, context, &observer).await?;
-    Ok(members)
 }
 
 /// Creates the set's keyboxes and then the set in another store, where they may be already.

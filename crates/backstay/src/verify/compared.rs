@@ -17,8 +17,10 @@ pub(super) struct Compared {
     pub(super) checksums: usize,
     /// SHA-256 of parts that were compared.
     pub(super) digests: usize,
-    /// The manifest is the one that the caller's signer signed, or that the caller's root or receipt names.
+    /// The manifest is the one that the caller's signer signed, or that the caller's root or receipt, or a set that is proved, names.
     pub(super) vouched: bool,
+    /// The manifest is the one that a set names of which nothing is proved.
+    pub(super) named: bool,
     /// The manifest's seal was checked with the key.
     pub(super) sealed: bool,
     /// The parts were opened with the key.
@@ -36,6 +38,7 @@ impl Compared {
             checksums: 0,
             digests: 0,
             vouched: false,
+            named: false,
             sealed: false,
             opened: false,
             open: false,
@@ -101,6 +104,9 @@ impl Compared {
     fn meaning(&self, depth: Depth) -> &'static str {
         match (depth, self.profile) {
             (Depth::Full, _) if self.vouched => "the manifest is the one that the signer or receipt stands for",
+            (Depth::Full, _) if self.named => {
+                "the manifest is the one that the set names; authenticity was not checked"
+            }
             (Depth::Deep, _) if self.opened && self.open => {
                 "the archive is not encrypted, so this cannot prove who wrote it"
             }

@@ -317,6 +317,10 @@ impl Backup {
                 "--resume needs the spool of the interrupted run: give its directory with --spool",
             ));
         };
+        refuse_with_spool(self.also.as_deref(), self.single)?;
+        if session.settings.is_spelled_out("also_required") {
+            return Err(Failure::usage("--also-required needs a second store, and a spool keeps parts for one"));
+        }
         let store = session.store().await?;
         let spool = Arc::new(Spool::open(folder, self.spool_size, &[&store]).await?);
         let options = CopyOptions { memory: session.global.memory, transfers: self.uploads };

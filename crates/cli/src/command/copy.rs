@@ -3,13 +3,14 @@
 mod anew;
 mod several;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use backstay::catalog::{self, Filter, Selected};
 use backstay::copy::{Copied, CopyOptions};
 use backstay::layout::UPLOADS;
 use backstay::repair::Repaired;
-use backstay::set::{CopiedSet, copy_set, repair_set};
+use backstay::set::{CopiedSet, RepairedSet, copy_set, repair_set};
 use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
@@ -46,7 +47,8 @@ its end. One that is deleted while the run is at work is not a failure.
 
 With --to-format native, archives of the openssl format are read with their password and written anew: same id and time, the
 old manager's document kept inside, new keys. With --reencrypt native archives are written anew too. What was converted before is not
-converted again; one archive that was interrupted begins again with --restart.";
+converted again; one archive that was interrupted begins again with --restart. With --all, backup sets are left out: the archives in
+them are written anew, and the exit status is 3.";
 
 /// Copy archives to another store, byte for byte or written anew
 #[derive(Debug, Args)]
@@ -111,7 +113,7 @@ impl Copy {
                 let left_out = count(sets.len() as u64, "backup set");
                 session.output.warning(None, &format!("{left_out} left out, the members are not: {why}"));
             }
-            return self.anew.run(&from, &to, ids, self.uploads, session).await;
+            return self.anew.run(&from, &to, ids, &sets, self.uploads, session).await;
         }
         let (mut archives, mut copied_sets) = (Vec::new(), Vec::new());
         let mut several = Several::new(session, "copied", self.archive.is_some());
@@ -149,19 +151,27 @@ impl Copy {
         if let Some(id) = ids.iter().chain(&sets).next() {
             session.demand_two(store, &replica, id).await?;
         }
-        let mut archives = Vec::new();
+        let (mut archives, mut mended_sets, mut whole) = (Vec::new(), Vec::new(), HashSet::new());
         let mut several = Several::new(session, "repaired", self.archive.is_some());
         for id in ids {
             let repaired = backstay::repair(store, &replica, &id, options, &session.context, session.observer()).await;
-            archives.extend(several.take(&replica, &id, repaired).await?.as_ref().map(Mended::from));
+            if let Some(repaired) = several.take(&replica, &id, repaired).await? {
+                archives.push(Mended::from(&repaired));
+                whole.insert(id);
+            }
         }
         for id in sets {
-            let repaired = repair_set(store, &replica, &id, options, &session.context, session.observer()).await;
-            archives.extend(several.take(&replica, &id, repaired).await?.iter().flatten().map(Mended::from));
+            let (context, observer) = (&session.context, session.observer());
+            let repaired = repair_set(store, &replica, &id, &whole, options, context, observer).await;
+            if let Some(repaired) = several.take(&replica, &id, repaired).await? {
+                archives.extend(repaired.repaired.iter().map(Mended::from));
+                whole.extend(repaired.repaired.iter().map(|member| member.id.clone()));
+                mended_sets.push(MendedSet::from(&repaired));
+            }
         }
         session.output.end();
         let (failed, gone) = several.told();
-        let all = AllMended { from: replica.url().to_owned(), archives, failed, gone };
+        let all = AllMended { from: replica.url().to_owned(), archives, sets: mended_sets, failed, gone };
         session.output.result("repaired", &all)?;
         several.end(all.failed.len())
     }
@@ -172,6 +182,7 @@ impl Copy {
 struct AllMended {
     from: String,
     archives: Vec<Mended>,
+    sets: Vec<MendedSet>,
     failed: Vec<Failed>,
     /// Archives that were deleted from the replica meanwhile.
     gone: Vec<String>,
@@ -182,56 +193,92 @@ struct AllMended {
 struct Mended {
     id: String,
     parts: u32,
+    #[serde(flatten)]
+    objects: Objects,
+    elapsed_ms: u64,
+}
+
+/// One backup set, as far as it is more than its members.
+#[derive(Debug, Serialize)]
+struct MendedSet {
+    id: String,
+    members: usize,
+    #[serde(flatten)]
+    objects: Objects,
+    elapsed_ms: u64,
+}
+
+/// What became of objects.
+#[derive(Debug, Serialize)]
+struct Objects {
     restored: Vec<String>,
     replaced: Vec<String>,
     differing: Vec<String>,
     added: Vec<String>,
     sent: u64,
-    elapsed_ms: u64,
 }
 
 impl From<&Repaired> for Mended {
     fn from(repaired: &Repaired) -> Mended {
+        let Repaired { id, parts, restored, replaced, differing, added, sent, elapsed } = repaired.clone();
         Mended {
-            id: repaired.id.to_string(),
-            parts: repaired.parts,
-            restored: repaired.restored.clone(),
-            replaced: repaired.replaced.clone(),
-            differing: repaired.differing.clone(),
-            added: repaired.added.clone(),
-            sent: repaired.sent,
-            elapsed_ms: u64::try_from(repaired.elapsed.as_millis()).unwrap_or(u64::MAX),
+            id: id.to_string(),
+            parts,
+            objects: Objects { restored, replaced, differing, added, sent },
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+}
+
+impl From<&RepairedSet> for MendedSet {
+    fn from(repaired: &RepairedSet) -> MendedSet {
+        let RepairedSet { id, members, restored, replaced, differing, added, sent, elapsed, .. } = repaired.clone();
+        MendedSet {
+            id: id.to_string(),
+            members,
+            objects: Objects { restored, replaced, differing, added, sent },
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl Objects {
+    /// The lines about one archive or set, that has so much.
+    fn write(&self, f: &mut fmt::Formatter<'_>, id: &str, what: &str, from: &str) -> fmt::Result {
+        let Objects { restored, replaced, differing, added, sent } = self;
+        match differing.len() as u64 {
+            0 => write!(f, "{id}: {what}, all good")?,
+            number => write!(f, "{id}: {what} good, {} NOT AS IN THE REPLICA", count(number, "keybox"))?,
+        }
+        let mended = restored.len() + replaced.len() + added.len();
+        if mended > 0 {
+            let mended = count(mended as u64, "object");
+            write!(f, " now: {mended} with {} brought back from {from}", Size(*sent))?;
+        }
+        writeln!(f)?;
+        restored.iter().try_for_each(|name| writeln!(f, "  {name} was missing"))?;
+        replaced.iter().try_for_each(|name| writeln!(f, "  {name} was damaged"))?;
+        differing.iter().try_for_each(|name| {
+            writeln!(
+                f,
+                "  {name} is another one than the replica's, and stays: without a key nobody can tell which is good"
+            )
+        })?;
+        added.iter().try_for_each(|name| writeln!(f, "  {name} is the replica's, added beside it"))
     }
 }
 
 impl fmt::Display for AllMended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for archive in &self.archives {
-            let Mended { id, parts, restored, replaced, differing, added, sent, .. } = archive;
-            let parts = count(u64::from(*parts), "part");
-            match differing.len() as u64 {
-                0 => write!(f, "{id}: {parts}, all good")?,
-                number => write!(f, "{id}: {parts} good, {} NOT AS IN THE REPLICA", count(number, "keybox"))?,
-            }
-            let mended = restored.len() + replaced.len() + added.len();
-            if mended > 0 {
-                let mended = count(mended as u64, "object");
-                write!(f, " now: {mended} with {} brought back from {}", Size(*sent), self.from)?;
-            }
-            writeln!(f)?;
-            restored.iter().try_for_each(|name| writeln!(f, "  {name} was missing"))?;
-            replaced.iter().try_for_each(|name| writeln!(f, "  {name} was damaged"))?;
-            differing.iter().try_for_each(|name| {
-                writeln!(
-                    f,
-                    "  {name} is another one than the replica's, and stays: without a key nobody can tell which is good"
-                )
-            })?;
-            added.iter().try_for_each(|name| writeln!(f, "  {name} is the replica's, added beside it"))?;
+        for Mended { id, parts, objects, .. } in &self.archives {
+            objects.write(f, id, &count(u64::from(*parts), "part"), &self.from)?;
+        }
+        for MendedSet { id, members, objects, .. } in &self.sets {
+            let members = count(*members as u64, "member");
+            objects.write(f, id, &format!("the set of {members}"), &self.from)?;
         }
         write_failed(f, "REPAIRED", &self.failed)?;
-        if self.archives.is_empty() && self.failed.is_empty() {
+        if self.archives.is_empty() && self.sets.is_empty() && self.failed.is_empty() {
             writeln!(f, "there is nothing to repair")?;
         }
         Ok(())
@@ -296,7 +343,9 @@ impl From<&Copied> for Printed {
 impl fmt::Display for All {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of_sets = self.sets.iter().flat_map(|set| &set.members);
-        for archive in self.archives.iter().chain(of_sets) {
+        let mut told = HashSet::new();
+        // With --all a member comes by itself, and then again with its set.
+        for archive in self.archives.iter().chain(of_sets).filter(|archive| told.insert(&archive.id)) {
             let Printed { id, parts, stored, sent, checked, elapsed, .. } = archive;
             write!(f, "{id}: {} with {} in {}", count(u64::from(*parts), "part"), Size(*stored), self.to)?;
             match sent {

@@ -172,6 +172,8 @@ struct Subject<'a> {
 /// One archive.
 struct Part {
     id: ArchiveId,
+    /// What it is called as a member of a set.
+    name: Option<String>,
     options: RestoreOptions,
     /// The database that it is, as a member of a set.
     database: Option<String>,
@@ -180,6 +182,14 @@ struct Part {
 }
 
 impl Part {
+    /// A failure of this one, unless it is the user's.
+    fn failed(&self, failure: Failure) -> Failure {
+        match &self.name {
+            Some(name) if failure.code != "interrupted" => failure.of_member(name, self.id.as_str()),
+            _ => failure,
+        }
+    }
+
     fn place(&self) -> Result<Place<'_>> {
         Ok(self.database.as_deref().map_or(Ok(Place::Connected), Place::of_database)?)
     }
@@ -267,7 +277,7 @@ impl Drill {
         for archive in &subject.archives {
             // What does not fit is said before anything is loaded.
             archive.place()?;
-            heads.push(subject.loading(archive).head().await?);
+            heads.push(subject.loading(archive).head().await.map_err(|failure| archive.failed(failure))?);
         }
         protocol.dump = match (subject.is_set, heads.as_slice()) {
             (false, [head]) => Some(super::restore::describe(head)),
@@ -324,6 +334,7 @@ impl Drill {
             settings: self.scratch.pg_set.clone(),
         };
         let scratch = Scratch::start(programs, &options, context.random(), &context.interrupt).await?;
+        protocol.target = "a PostgreSQL server made for the drill (fsync off), and removed".to_owned();
         protocol.phases.prepare = Some(millis(begun.elapsed()));
         let held = async {
             let facts = look(&scratch.psql, false, subject.session).await?;
@@ -354,6 +365,7 @@ impl Subject<'_> {
                 let database = member.name.clone();
                 archives.push(Part {
                     id: member.id.clone(),
+                    name: Some(member.name.clone()),
                     options: RestoreOptions { policy, ..options.clone() },
                     database: (member.role.as_deref() == Some(DATABASE)).then_some(database),
                     rows: self.counted(&member.id).await.1,
@@ -362,7 +374,7 @@ impl Subject<'_> {
             (name, created, root) = (opened.set.name.clone(), Some(opened.set.created.clone()), None);
         } else {
             let (details, rows) = self.counted(self.id).await;
-            archives.push(Part { id: self.id.clone(), options, database: None, rows });
+            archives.push(Part { id: self.id.clone(), name: None, options, database: None, rows });
             let manifest = details.as_ref().and_then(|details| details.manifest.as_ref());
             name = manifest.and_then(|manifest| manifest.name.clone());
             created = manifest.map(|manifest| manifest.created.clone());
@@ -378,7 +390,7 @@ impl Subject<'_> {
             by: host(),
             backstay: env!("CARGO_PKG_VERSION"),
             verdict: Verdict::Unknown,
-            target: "a PostgreSQL server made for the drill (fsync off), and removed".to_owned(),
+            target: "none: the drill ended before there was one".to_owned(),
             dump: None,
             server: None,
             programs: None,
@@ -427,8 +439,8 @@ impl Subject<'_> {
         let mut target = Duration::ZERO;
         for (archive, head) in self.archives.iter().zip(heads) {
             let loading = self.loading(archive);
-            let Loaded { restored, tally, waited, elapsed } =
-                loading.load(psql, head, archive.place()?, host, &judge).await?;
+            let loaded = loading.load(psql, head, archive.place()?, host, &judge).await;
+            let Loaded { restored, tally, waited, elapsed } = loaded.map_err(|failure| archive.failed(failure))?;
             protocol.take(&restored, elapsed);
             target += waited + elapsed.saturating_sub(restored.elapsed);
             protocol.phases.target = Some(millis(target));
@@ -470,10 +482,10 @@ impl Subject<'_> {
     /// Into a command, whose exit status is the verdict.
     async fn feed_command(&self, command: &[OsString], protocol: &mut Protocol) -> Result<()> {
         let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
-        protocol.target = format!("the command `{program}`");
         if !can_start(&program) {
             return Err(Failure::usage(format!("there is no program `{program}`")));
         }
+        protocol.target = format!("the command `{program}`");
         let (context, observer) = (&self.session.context, self.session.observer());
         adopt_orphans();
         // Standard output is the report's.

@@ -111,3 +111,40 @@ impl fmt::Display for Codes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{Command, CommandFactory as _};
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn collect(command: &Command, options: &mut BTreeSet<String>) {
+        options.extend(command.get_arguments().filter_map(|arg| arg.get_long()).map(str::to_owned));
+        command.get_subcommands().for_each(|verb| collect(verb, options));
+    }
+
+    #[test]
+    fn every_option_that_a_row_names_is_there() {
+        let mut options = BTreeSet::new();
+        collect(&Cli::command(), &mut options);
+        let mut seen = 0;
+        for code in codes::all() {
+            for text in [code.meaning, code.advice] {
+                for option in text.split("--").skip(1) {
+                    let end = option.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(option.len());
+                    let option = &option[..end];
+                    // What stands before a command.
+                    if option.is_empty() {
+                        continue;
+                    }
+                    assert!(options.contains(option), "{}: there is no --{option}", code.code);
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
+}

@@ -1,7 +1,7 @@
 //! `drill` and `restore --to-db` as far as they need no server: what does not fit together, and commands as the target. What they do with
 //! PostgreSQL is in `tests/e2e/drill.sh`.
 
-use crate::harness::{Place, dump};
+use crate::harness::{Done, Place, dump};
 
 fn flip(place: &Place, object: &str, at: usize) {
     let path = place.store().join(object);
@@ -38,6 +38,34 @@ fn nothing_is_kept_when_nothing_is_known_or_nothing_shall_be() {
     place.run(["drill", &id, "--", "cat"]).fails("key.not-found", 12).says_out("not held");
     place.run(["drill", &id, "-i", "key.txt", "--no-record", "--", "sh", "-c", "cat > /dev/null"]).good();
     assert!(reports(&place).is_empty());
+}
+
+#[test]
+fn into_what_it_was_restored_is_said_only_if_it_was() {
+    let place = Place::new();
+    let id = place.backup(dump(300_000), &[]);
+    let page = place.path("page.md");
+    let drill = |words: &[&str]| place.run(["drill", &id, "--no-record", "--report"]).arg(&page).args(words);
+    let silent = |done: &Done| {
+        let page = String::from_utf8(place.read("page.md")).unwrap();
+        for told in [done.out(), &page] {
+            assert!(!told.contains("restored into") && !told.contains("removed"), "{told}");
+        }
+    };
+    // No server is made, and no command started, for what cannot be opened.
+    for words in [&[][..], &["--dsn", "host=/nowhere"]] {
+        let done = drill(words).fails("key.not-found", 12);
+        silent(done.says_out("target: none: the drill ended before there was one"));
+    }
+    let done = drill(&["--", "/nowhere/at/all"]).fails("usage.arguments", 2);
+    silent(done.says_out("target: none"));
+    // Begun is not restored.
+    flip(&place, &format!("{id}-0"), 5000);
+    let done = drill(&["-i", "key.txt", "--", "sh", "-c", "cat > /dev/null"]).fails("segment.auth", 20);
+    silent(done.says_out("target: the command `sh`"));
+    flip(&place, &format!("{id}-0"), 5000);
+    let good = drill(&["-i", "key.txt", "--", "sh", "-c", "cat > /dev/null"]).good();
+    good.says_out("restored into: the command `sh`");
 }
 
 #[test]

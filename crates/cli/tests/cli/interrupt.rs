@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use backstay_testkit::S3Server;
 use backstay_testkit::proxy::{Fate, ProxiedRequest, Proxy};
 
-use crate::harness::{Done, Place, noise, until};
+use crate::harness::{BINARY, Done, Place, noise, until};
+use crate::terminal::Terminal;
 
 fn send(signal: &str, pid: u32) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
@@ -19,7 +20,7 @@ fn send(signal: &str, pid: u32) {
 
 #[test]
 fn an_interrupted_backup_commits_nothing_and_says_what_is_left() {
-    for signal in ["-INT", "-TERM"] {
+    for signal in ["-INT", "-TERM", "-HUP"] {
         let place = Place::new();
         let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--part-size", "1MiB"]);
         let mut child = run.start();
@@ -54,6 +55,62 @@ fn a_second_interrupt_ends_at_once() {
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130));
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_second_hangup_is_not_impatience() {
+    let place = Place::new();
+    // It needs a second to end in order, and hears nothing of hangups.
+    let line = format!(
+        "trap '' HUP; trap 'sleep 1; touch {}; exit 1' TERM; touch {}; while :; do sleep 0.1; done",
+        place.path("ended").display(),
+        place.path("ready").display()
+    );
+    let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--", "sh", "-c", &line]);
+    let child = run.start();
+    until("the command's start", || place.path("ready").exists());
+    for _ in 0..3 {
+        send("-HUP", child.id());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let done = run.end(child.wait_with_output().unwrap());
+    assert_eq!(done.status.code(), Some(130), "{}", done.stderr);
+    done.says("error[interrupted]").says("nothing was committed");
+    assert!(place.path("ended").exists(), "{}", done.stderr);
+}
+
+#[test]
+fn a_run_that_was_started_to_ignore_hangups_outlives_them() {
+    let place = Place::new();
+    // Ours, and then the command's own, which is left as it was, too.
+    let producer = "kill -HUP $PPID; sleep 0.5; kill -HUP $$; echo content";
+    let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--", "sh", "-c", producer]);
+    for (before, status) in [("trap '' HUP", 0), ("true", 130)] {
+        let plain = run.command();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{before}; exec {BINARY} \"$@\""), "sh"]).args(plain.get_args());
+        command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let done = run.end(command.current_dir(place.path("")).output().unwrap());
+        assert_eq!(done.status.code(), Some(status), "{before}: {}", done.stderr);
+    }
+    assert_eq!(place.cat("latest"), b"content\n");
+}
+
+#[test]
+fn a_terminal_that_goes_away_leaves_no_half_file() {
+    let (place, server) = (Place::new(), S3Server::with_bucket("bucket"));
+    let mut variables = server.variables(&server.endpoint);
+    variables.push(("BACKSTAY_STORE".to_owned(), "s3://bucket/pg".to_owned()));
+    let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--part-size", "1MiB"]);
+    variables.iter().fold(run.stdin(noise(8 << 20)), |run, (name, value)| run.env(name, value)).good();
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
+    // A minute for all of it.
+    let line = "$backstay restore latest -i key.txt -o restored --limit-download 128KiB";
+    let terminal = Terminal::with(&place, line, &variables);
+    until("a file that is not whole", || !place.partials().is_empty());
+    terminal.goes_away();
+    until("its end", || place.partials().is_empty());
+    assert!(!place.path("restored").exists());
 }
 
 #[test]
@@ -184,7 +241,7 @@ fn every_verb_ends_at_the_first_signal_although_the_store_is_silent() {
     // Also in a directory, for what goes from there to the silent store.
     let id = &place.backup("content", &[]);
     std::thread::scope(|scope| {
-        for (line, signal) in WITH_A_STORE.iter().zip(["-TERM", "-INT"].into_iter().cycle()) {
+        for (line, signal) in WITH_A_STORE.iter().zip(["-HUP", "-TERM", "-INT"].into_iter().cycle()) {
             let (place, server) = (&place, &server);
             scope.spawn(move || {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -261,7 +318,7 @@ fn every_verb_ends_at_the_first_signal_when_the_store_falls_silent_on_the_way() 
     };
     let before = objects();
     std::thread::scope(|scope| {
-        for ((line, id, which, fate), signal) in cases.into_iter().zip(["-TERM", "-INT"].into_iter().cycle()) {
+        for ((line, id, which, fate), signal) in cases.into_iter().zip(["-HUP", "-TERM", "-INT"].into_iter().cycle()) {
             let (place, server) = (&place, &server);
             scope.spawn(move || {
                 let met = Arc::new(AtomicBool::new(false));

@@ -230,3 +230,25 @@ fn a_sheet_in_a_file_is_a_result_without_the_secret() {
     assert!(sheet["secret"].is_null(), "{sheet}");
     place.run(["key", "export", &id, "-i", "key.txt", "-o", "again.txt"]).good().says("again.txt opens ");
 }
+
+#[test]
+fn a_slot_that_asks_for_too_much_work_is_refused_with_a_way_that_there_is() {
+    let place = Place::new();
+    let keys = ["--passphrase-file", "passphrase.txt", "-r", &place.recipient, "--detached-keys"];
+    let id = place.backup("content", &keys);
+    let boxes: Vec<_> = place.objects().into_iter().filter(|name| name.contains(".key.")).collect();
+    let is_scrypt = |bytes: &[u8]| bytes.starts_with(b"age-encryption.org/v1\n-> scrypt ");
+    let name = boxes.iter().map(|name| format!("store/{name}")).find(|name| is_scrypt(&place.read(name))).unwrap();
+    // The work is in the stanza's first line, and is judged before anything is done.
+    let slot = place.read(&name);
+    let line = slot.split(|byte| *byte == b'\n').nth(1).unwrap().len() + b"age-encryption.org/v1\n".len();
+    let mut costly = slot;
+    costly[line - 2..line].copy_from_slice(b"30");
+    place.write(&name, &costly);
+    let cat = |key: &[&str]| place.run(["cat", &id]).args(key);
+    let refused = cat(&["--passphrase-file", "passphrase.txt"]).fails("key.kdf-limit", 23);
+    refused.says("scrypt work of 2^30").says("the limit is 2^20").says("Another key (`--identity`)");
+    assert!(!refused.stderr.contains("raise the limit"), "there is nothing to raise it with: {}", refused.stderr);
+    // What the hint says is so.
+    assert_eq!(cat(&["--identity", "key.txt"]).good().out(), "content");
+}

@@ -181,3 +181,25 @@ fn weak_derivations_are_warned_of_once() {
     assert_eq!(backup(&["--pbkdf2-iter", "100000"]).matches("can be guessed").count(), 0);
     assert!(!backup(&[]).contains(PASSPHRASE));
 }
+
+#[test]
+fn a_manifest_that_was_emptied_or_cut_is_a_damaged_one_and_not_another_managers() {
+    let place = Place::new();
+    let backup = ["backup", "--name", "pg-main", "--format", "openssl", "--passphrase-file", "passphrase.txt"];
+    let id = place.run(backup).stdin("content").good().out().split(' ').next().unwrap().to_owned();
+    let key = ["--passphrase-file", "passphrase.txt"];
+    for left in ["", "{\"back", "\0\0\0\0"] {
+        place.write(&format!("store/{id}.json"), left);
+        place.run(["verify", &id]).args(key).fails("manifest.invalid", 20);
+        place.run(["verify", &id, "--depth", "quick"]).fails("manifest.invalid", 20);
+        place.run(["cat", &id]).args(key).fails("manifest.invalid", 20).says("--no-manifest");
+        let cat = place.run(["cat", &id, "--no-manifest"]).args(key).good();
+        assert_eq!(cat.out(), "content");
+        // A monitor does not take it for a good one.
+        let check = place.run(["check", "--max-age", "1h"]).done();
+        assert_eq!(check.status.code(), Some(22), "{}", check.stderr);
+        check.says("its manifest is damaged");
+    }
+    place.write(&format!("store/{id}.json"), "{\"generation\":7}");
+    assert_eq!(place.run(["cat", &id]).args(key).good().out(), "content");
+}

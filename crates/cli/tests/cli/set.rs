@@ -38,7 +38,7 @@ fn set_of(place: &Place, name: &str, members: &[&str]) -> String {
         members: members.collect(),
         private: None,
     };
-    place.write(&format!("store/{}", id.set()), set.encode(&keys.set(), None).0);
+    place.write(&format!("store/{}", id.set()), set.encode(&keys.set(), None).unwrap().0);
     id.to_string()
 }
 
@@ -138,4 +138,88 @@ fn a_new_key_opens_sets_too_and_an_audit_counts_them() {
     // One that is damaged is told, and does not keep the others from it.
     place.write(&format!("store/{}.set.json", sets[0]), "{}");
     rewrap(&["--all"]).fails("set.invalid", 20).says("1 of 4 archives and 2 backup sets");
+}
+
+#[test]
+fn a_conversion_of_all_names_the_sets_that_it_leaves_out() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let again = |target: &str, arguments: &[&str]| {
+        let run = place.run(["copy", "--all", "--to", target, "-i", "key.txt", "-r", &place.recipient]).args(arguments);
+        run.done()
+    };
+    for arguments in [&["--reencrypt"][..], &["--to-format", "native"]] {
+        let target = format!("anew{}", arguments.concat());
+        let done = again(&target, &[arguments, &["--json"]].concat());
+        assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+        let report = done.json("converted");
+        assert_eq!(report["left_out"], serde_json::json!(sets));
+        assert_eq!((report["archives"].as_array().unwrap().len(), report["failed"].as_array().unwrap().len()), (4, 0));
+        for id in &ids {
+            assert!(place.path(&format!("{target}/{id}.json")).exists(), "{id}");
+        }
+        let done = again(&target, arguments);
+        assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+        done.says("2 backup sets left out").says_out(&format!("{}: NOT THERE", sets[0]));
+    }
+    // Where there is no set, nothing is left out.
+    place.run(["rm", "shop~1", "--keep-members", "--yes"]).good();
+    place.run(["rm", "shop", "--keep-members", "--yes", "--force"]).good();
+    assert_eq!(again("third", &["--reencrypt"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_repair_of_all_mends_a_damaged_set_and_tells_of_each_archive_once() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let copied = place.run(["copy", "--all", "--to", "replica"]).good();
+    let repair = |arguments: &[&str]| place.run(["copy", "--all", "--repair", "replica"]).args(arguments).good();
+    let name = format!("store/{}.set.json", sets[0]);
+    let good = place.read(&name);
+    let mut damaged = good.clone();
+    damaged[100] ^= 1;
+    place.write(&name, &damaged);
+    std::fs::remove_file(place.path(&format!("store/{}-0", ids[3]))).unwrap();
+    let mended = repair(&[]);
+    assert_eq!(place.read(&name), good);
+    mended.says_out(&format!("{}: the set of 2 members, all good now: 1 object", sets[0])).says_out("was damaged");
+    mended.says_out(&format!("{}: the set of 2 members, all good\n", sets[1]));
+    for id in &ids {
+        for told in [&mended, &copied] {
+            let lines = told.out().lines().filter(|line| line.starts_with(&format!("{id}:")));
+            assert_eq!(lines.count(), 1, "{}", told.out());
+        }
+    }
+    let again = repair(&["--json"]).json("repaired");
+    assert_eq!((again["archives"].as_array().unwrap().len(), again["sets"].as_array().unwrap().len()), (4, 2));
+    assert_eq!((&again["sets"][0]["replaced"], &again["sets"][0]["members"]), (&serde_json::json!([]), &2.into()));
+
+    place.write(&name, &damaged);
+    place.write(&format!("replica/{}.set.json", sets[0]), &damaged);
+    place.run(["copy", &sets[0], "--repair", "replica"]).fails("set.seal", 20).says("changed after it was sealed");
+}
+
+#[test]
+fn a_set_that_fails_on_the_way_says_at_which_member() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let part = format!("store/{}-0", ids[1]);
+    let good = place.read(&part);
+    let mut damaged = good.clone();
+    let end = damaged.len() - 1;
+    damaged[end] ^= 1;
+    place.write(&part, &damaged);
+    let said = format!("the member `1`, {0}, is not restored: {0}-0 is not authentic", ids[1]);
+    let failed = place.run(["restore", &sets[0], "-i", "key.txt", "-o", "files"]).fails("segment.auth", 20);
+    assert!(failed.stderr.contains(&format!("error[segment.auth]: {said}")), "{}", failed.stderr);
+    let files = std::fs::read_dir(place.path("files")).unwrap();
+    assert_eq!(files.count(), 1, "what was finished before stays");
+    place.write(&part, &good);
+    // Into a server, which is not even asked.
+    let binary = place.backup([0; 100], &[]);
+    let set = set_of(&place, "binary", &[&ids[0], &binary]);
+    for words in [["restore", "--to-db"], ["drill", "--dsn"]] {
+        let run = place.run([words[0], &set, "-i", "key.txt", words[1], "host=/nowhere"]);
+        run.fails("target.not-a-dump", 2).says(&format!("the member `1`, {binary}, is not restored: "));
+    }
 }

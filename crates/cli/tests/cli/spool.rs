@@ -127,6 +127,15 @@ fn a_spool_and_a_second_store_are_refused_by_name_and_with_a_way_out() {
     backup(&["--also", "other"]).fails("usage.arguments", 2).says("--spool and --also do not go together");
     backup(&[]).env("BACKSTAY_ALSO", "other").fails("usage.arguments", 2).says("--spool and --also do not go together");
     assert!(!place.path("kept").exists());
+    // Nor does what is sent later reach a second store.
+    let resume = |arguments: &[&str]| place.run(["backup", "--resume"]).args(arguments);
+    let together = "--spool and --also do not go together";
+    resume(&["--also", "other"]).fails("usage.arguments", 2).says(together).says("backstay copy latest --to other");
+    resume(&[]).env("BACKSTAY_ALSO", "other").fails("usage.arguments", 2).says(together);
+    resume(&["--also-required"]).fails("usage.arguments", 2).says("--also-required needs a second store");
+    place.write("config/backstay/backstay.toml", "spool = 'kept'\nalso = 'other'\n");
+    resume(&[]).fails("usage.arguments", 2).says(together);
+    assert!(!place.path("kept").exists() && !place.path("other").exists());
 }
 
 #[test]

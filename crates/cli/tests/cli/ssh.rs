@@ -34,6 +34,28 @@ fn ed25519_and_rsa_keys_lock_and_open() {
 }
 
 #[test]
+fn the_slot_of_a_key_that_has_one_is_no_second_way_in() {
+    let place = Place::new();
+    let public = key(&place, "ed", "-t ed25519 -N ''");
+    let run = place.run(["backup", "--name", "pg-main", "-r", &public]).stdin("content").good();
+    let id = run.out().split(' ').next().unwrap();
+    let rewrap = |key: &str| drop(place.run(["key", "rewrap", id, "-i", "ed", "-r", key]).good());
+    let audit = |key: &[&str]| place.run(["key", "audit"]).args(key).good();
+    rewrap(&public);
+    // The tag of an SSH key shows it.
+    audit(&[]).says_out("[one key alone]").says_out("1 with one key alone");
+    rewrap(&place.recipient);
+    audit(&[]).says_out("0 with one key alone");
+    // Of others only the key itself does.
+    let id = &place.backup("content", &[]);
+    place.run(["key", "rewrap", id, "-i", "key.txt", "-r", &place.recipient]).good();
+    audit(&[]).says_out("0 with one key alone");
+    audit(&["-i", "key.txt"])
+        .says_out("1 with one key alone")
+        .says_out(&format!("{id}  X25519, keybox 0: X25519  [one key alone]"));
+}
+
+#[test]
 fn a_file_of_recipients_may_hold_all_kinds() {
     let place = Place::new();
     let (ed, rsa) = (key(&place, "ed", "-t ed25519 -N ''"), key(&place, "rsa", "-t rsa -b 2048 -N ''"));

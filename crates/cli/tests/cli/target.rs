@@ -65,8 +65,8 @@ fn nor_when_the_restore_is_interrupted() {
     let id = place.backup(noise(16 << 20), &[]);
     // Signals from the keyboard would reach it too; it hears none of them.
     let line =
-        "trap '' INT TERM; tee log | (head -c 1000 > taken; sleep 0.5; cat >> taken; echo committed > committed)";
-    for signal in ["-TERM", "-INT"] {
+        "trap '' INT TERM HUP; tee log | (head -c 1000 > taken; sleep 0.5; cat >> taken; echo committed > committed)";
+    for signal in ["-TERM", "-INT", "-HUP"] {
         let run = place.run(["restore", &id, "-i", "key.txt", "--", "sh", "-c", line]);
         let child = run.start();
         until("the command's first bytes", || place.path("taken").exists());

@@ -67,6 +67,12 @@ impl Terminal {
         self.keys.flush().unwrap();
     }
 
+    /// The terminal is no more, as when a connection is lost: whoever works there is hung up on.
+    pub(crate) fn goes_away(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Waits for the end. Gives the exit status and all that was seen.
     pub(crate) fn end(mut self) -> (i32, String) {
         until("its end", || self.child.try_wait().unwrap().is_some());

@@ -24,7 +24,7 @@ use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::output::Size;
 use crate::output::human::{Elapsed, count};
-use crate::run::Status;
+use crate::run::{DEGRADED, Status};
 use crate::session::Session;
 
 /// How archives are written anew.
@@ -111,12 +111,14 @@ impl Anew {
         }
     }
 
-    /// Writes these archives anew. One that cannot be read does not keep the others from it.
+    /// Writes these archives anew. One that cannot be read does not keep the others from it. The sets are left out, and make the status what it is
+    /// when not all is done.
     pub(super) async fn run(
         &self,
         from: &Store,
         to: &Store,
         ids: Vec<ArchiveId>,
+        sets: &[ArchiveId],
         transfers: usize,
         session: &Session,
     ) -> Result<Status> {
@@ -126,6 +128,7 @@ impl Anew {
         // Before the first one is read: whether there are recipients, and files with keys are what they should be.
         self.format(passphrase.as_ref(), session)?;
         let mut several = Several::new(session, "converted", ids.len() == 1);
+        let left_out: Vec<String> = sets.iter().map(ToString::to_string).collect();
         let mut archives = Vec::new();
         for id in ids {
             let options = ConvertOptions {
@@ -144,9 +147,12 @@ impl Anew {
         }
         session.output.end();
         let (failed, gone) = several.told();
-        let all = All { to: to.url().to_owned(), archives, failed, gone };
+        let all = All { to: to.url().to_owned(), archives, failed, gone, left_out };
         session.output.result("converted", &all)?;
-        several.end(all.failed.len())
+        match several.end(all.failed.len())? {
+            0 if !all.left_out.is_empty() => Ok(DEGRADED),
+            status => Ok(status),
+        }
     }
 
     fn format(&self, passphrase: Option<&SecretString>, session: &Session) -> Result<Format> {
@@ -173,6 +179,8 @@ struct All {
     failed: Vec<Failed>,
     /// Archives that were deleted meanwhile.
     gone: Vec<String>,
+    /// Backup sets, which cannot be written anew.
+    left_out: Vec<String>,
 }
 
 /// One archive.
@@ -234,7 +242,8 @@ impl fmt::Display for All {
         for Failed { id, code, why } in &self.failed {
             writeln!(f, "{id}: NOT THERE: {why} [{code}]")?;
         }
-        if self.archives.is_empty() && self.failed.is_empty() {
+        self.left_out.iter().try_for_each(|id| writeln!(f, "{id}: NOT THERE: a backup set is left out"))?;
+        if self.archives.is_empty() && self.failed.is_empty() && self.left_out.is_empty() {
             writeln!(f, "there is nothing to convert")?;
         }
         Ok(())

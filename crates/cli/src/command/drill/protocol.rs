@@ -40,7 +40,7 @@ pub(super) struct Protocol {
     pub(super) by: String,
     pub(super) backstay: &'static str,
     pub(super) verdict: Verdict,
-    /// Into what it was restored.
+    /// Into what it was restored, or was to be.
     pub(super) target: String,
     /// What the content is, where it went into a server.
     pub(super) dump: Option<String>,
@@ -144,7 +144,8 @@ impl Protocol {
         add("drill begun", Some(self.began.clone()));
         add("held by", Some(format!("{}, Backstay {}", self.by, self.backstay)));
         add("content", self.dump.clone());
-        add("restored into", Some(self.target.clone()));
+        // What was begun there and not ended was not restored.
+        add(if self.phases.restore.is_some() { "restored into" } else { "target" }, Some(self.target.clone()));
         add("server", self.server.as_ref().map(|version| format!("PostgreSQL {version}")));
         add("programs", self.programs.as_ref().map(|version| format!("PostgreSQL {version}")));
         if let (Some(content), Some(stored)) = (self.content, self.stored) {
@@ -230,6 +231,7 @@ impl fmt::Display for Protocol {
         let shown = [
             "content",
             "restored into",
+            "target",
             "server",
             "size",
             "restored in",

@@ -30,7 +30,8 @@ Examples:
 
 A backup set has keys of its own, for what only they show of it, and stands beside its members. Nothing of the content is read. A slot does not say whose it is: its kind is known, for an SSH key a tag of four bytes, and whether a
 key opens it is found by trying. Exit status 3: keys were given, and there is an archive that none of them opens, or that could not be
-looked at. Without keys the status is 0. Archives that one key alone can open are marked: its loss is theirs.";
+looked at. Without keys the status is 0. Archives that one key alone can open are marked: its loss is theirs. Two slots of one key
+count as one where the key is given, or is an SSH key; nothing else tells that they are.";
 
 /// Say which keys open which archives and backup sets
 #[derive(Debug, Args)]
@@ -109,7 +110,7 @@ struct Row {
     id: String,
     lock: &'static str,
     slots: Vec<Slot>,
-    /// In how many ways it can be opened, where that is known.
+    /// By how many keys it can be opened, where that is known.
     ways: Option<usize>,
     opened_by: Vec<String>,
     not_tried: Vec<Problem>,

@@ -4,25 +4,28 @@ use std::fmt;
 
 use backstay::catalog::Selected;
 use backstay::restore::RestoreOptions;
-use backstay::set;
+use backstay::{codes, set};
 use backstay_postgres::programs::{Need, Programs};
 use backstay_postgres::target::facts::{Facts, oldest_programs};
 use backstay_postgres::target::head::Kind;
 use backstay_postgres::target::judge::Judge;
 use backstay_postgres::target::load::Place;
-use backstay_postgres::target::psql::Psql;
+use backstay_postgres::target::psql::{Asking, Psql};
 use backstay_postgres::target::{Dsn, Head, Host};
 use backstay_postgres::{DATABASE, Version};
 use serde::Serialize;
 
 use super::super::into_database::{Loading, Said, look};
 use super::{Printed, Restore};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::Output;
 use crate::output::human::count;
 use crate::output::visible::cell;
 use crate::run::Status;
 use crate::session::Session;
+
+/// What to do when some members of a set are restored.
+const AFTERWARDS: &str = "the others need not be restored again: correct the cause, and restore what is missing as NAME/MEMBER into a database that you make for it";
 
 impl Restore {
     pub(super) async fn restore_to_database(self, dsn: &str, session: &Session) -> Result<Status> {
@@ -58,7 +61,7 @@ impl Restore {
                         Some(DATABASE) => Place::of_database(&member.name)?,
                         _ => Place::Connected,
                     };
-                    let head = loading.head().await?;
+                    let head = loading.head().await.map_err(of(member))?;
                     parts.push((member, loading, head, place));
                 }
                 let heads: Vec<&Head> = parts.iter().map(|(_, _, head, _)| head).collect();
@@ -69,17 +72,48 @@ impl Restore {
                     target: target.psql.dsn.to_string(),
                     server: target.server.to_string(),
                     messages: Said::default(),
+                    failed: Vec::new(),
                 };
+                let mut first = None;
                 for (member, loading, head, place) in &parts {
                     let host = Host::Lasting { role: &target.session };
-                    let loaded = loading.load(&target.psql, head, *place, host, &target.judge).await?;
-                    let messages = Said::from(&loaded.tally);
-                    printed.messages.add(messages.clone());
-                    let restored = Printed::from(&loaded.restored);
-                    printed.members.push(LoadedMember { name: member.name.clone(), restored, messages });
+                    let failure = match loading.load(&target.psql, head, *place, host, &target.judge).await {
+                        Ok(loaded) => {
+                            let messages = Said::from(&loaded.tally);
+                            printed.messages.add(messages.clone());
+                            let restored = Printed::from(&loaded.restored);
+                            printed.members.push(LoadedMember { name: member.name.clone(), restored, messages });
+                            continue;
+                        }
+                        Err(failure) => failure,
+                    };
+                    // A database that cannot be made, or an archive that is damaged, is no reason to do without the others.
+                    let of_this_one = failure.code == "target.failed" || matches!(codes::exit(failure.code), 20 | 21);
+                    if !of_this_one || !target.answers().await {
+                        return Err(of(member)(failure));
+                    }
+                    let (name, id) = (member.name.clone(), member.id.to_string());
+                    printed.failed.push(FailedMember {
+                        name,
+                        id,
+                        code: failure.code,
+                        message: failure.message.clone(),
+                    });
+                    let failure = of(member)(failure);
+                    if parts.len() > 1 {
+                        session.output.warning(Some(failure.code), &failure.message);
+                    }
+                    first.get_or_insert(failure);
                 }
                 session.output.done("restored_set", &printed)?;
-                printed.messages.failure().map_or(Ok(0), Err)
+                match first {
+                    Some(failure) => {
+                        let (restored, all) = (printed.members.len(), parts.len());
+                        let failure = failure.beside(&format!("{restored} of {all} members are restored"));
+                        Err(failure.with_hint(AFTERWARDS))
+                    }
+                    None => printed.messages.failure().map_or(Ok(0), Err),
+                }
             }
         }
     }
@@ -109,6 +143,11 @@ impl Restore {
     }
 }
 
+/// Says of which member a failure is, unless it is the user's.
+fn of(member: &set::Member) -> impl FnOnce(Failure) -> Failure + '_ {
+    |failure| if failure.code == "interrupted" { failure } else { failure.of_member(&member.name, member.id.as_str()) }
+}
+
 /// A server that can take what is to be loaded.
 struct Server {
     psql: Psql,
@@ -117,6 +156,13 @@ struct Server {
     /// The role that is logged in.
     session: String,
     server: Version,
+}
+
+impl Server {
+    /// Whether it is still there.
+    async fn answers(&self) -> bool {
+        self.psql.ask("SELECT 1;", Asking::default()).await.is_ok()
+    }
 }
 
 /// What a dump is, and of which version.
@@ -166,6 +212,17 @@ struct LoadedSet {
     target: String,
     server: String,
     messages: Said,
+    /// What is not restored, or not all of it.
+    failed: Vec<FailedMember>,
+}
+
+/// A member that is not restored.
+#[derive(Debug, Serialize)]
+struct FailedMember {
+    name: String,
+    id: String,
+    code: &'static str,
+    message: String,
 }
 
 /// One of its members.
@@ -183,6 +240,15 @@ impl fmt::Display for LoadedSet {
             write!(f, "{}: {}", cell(&member.name), member.restored)?;
         }
         let members = count(self.members.len() as u64, "member");
-        writeln!(f, "the set {}, {members}, is in PostgreSQL {}: {}", self.id, self.server, self.messages)
+        match self.failed.as_slice() {
+            [] => write!(f, "the set {}, {members}, is", self.id)?,
+            failed => {
+                for FailedMember { name, code, .. } in failed {
+                    writeln!(f, "{}: not restored, {code}", cell(name))?;
+                }
+                write!(f, "of the set {} {members} of {} are", self.id, self.members.len() + failed.len())?;
+            }
+        }
+        writeln!(f, " in PostgreSQL {}: {}", self.server, self.messages)
     }
 }
