@@ -3,7 +3,12 @@
 use backstay_format::codec::{gzip, zstd};
 use backstay_format::header::Codec;
 
+use crate::effort::{Effort, Level};
 use crate::shelf::Shelf;
+
+/// What libdeflate takes, and what it takes at its levels 10 to 12, which keep all matches of a block.
+const GZIP: u64 = 4 << 20;
+const OPTIMAL_GZIP: u64 = 12 << 20;
 
 /// A chunk's frame, and the chunk's memory to be used again.
 pub(crate) struct Compressed {
@@ -36,6 +41,16 @@ enum Kind {
 impl Compressors {
     pub(crate) fn new(codec: Codec) -> Self {
         Compressors { codec, idle: Shelf::default(), frames: Shelf::default() }
+    }
+
+    /// What a context of the highest level that may be used takes.
+    pub(crate) fn memory(codec: Codec, level: Level) -> u64 {
+        match (codec, level) {
+            (Codec::Zstd, Level::Auto) => zstd::Compressor::memory(Effort::HIGHEST_ZSTD),
+            (Codec::Zstd, Level::Fixed(level)) => zstd::Compressor::memory(level),
+            (Codec::Gzip, Level::Fixed(10..)) => OPTIMAL_GZIP,
+            (Codec::Gzip, _) => GZIP,
+        }
     }
 
     /// Compresses one chunk. gzip members hold 1 MiB, so a chunk becomes two of them.

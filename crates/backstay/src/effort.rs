@@ -45,7 +45,7 @@ impl std::fmt::Display for Level {
 
 /// Levels from the one that is held while the source waits to the least. Between them the time halves about twice; zstd 2
 /// reaches 99 % of level 3's ratio, libdeflate's 5 that of 6, and its 2 is the least that stays well below what gzip makes.
-const ZSTD: &[i32] = &[3, 2, 1];
+const ZSTD: &[i32] = &[Effort::HIGHEST_ZSTD, 2, 1];
 const GZIP: &[i32] = &[6, 5, 2];
 /// Chunks after which the level is judged: 16 MiB of content.
 const WINDOW: u32 = 8;
@@ -70,6 +70,9 @@ struct Window {
 }
 
 impl Effort {
+    /// The highest level of zstd that is chosen without being asked for.
+    pub(crate) const HIGHEST_ZSTD: i32 = 3;
+
     pub(crate) fn new(codec: Codec, level: Level) -> Result<Effort> {
         let (steps, least, most) = match codec {
             Codec::Zstd => (ZSTD, -7, 19),

@@ -2,7 +2,7 @@
 //!
 //! With a spool, one part more is on its way there. A second store costs nothing: a part is sent to both from the same memory.
 //!
-//! `(part + surplus) × (uploads + 1) + (workers + 2) × 2 × frame + workers × context` must fit `--memory`. When it does not,
+//! `(part + surplus) × (uploads + 1) + (workers + 2) × 2 × frame + workers × (context + 2 MiB)` must fit `--memory`. When it does not,
 //! uploads go down first, then the part size, then the workers; a part size that is needed or was given goes down last or not at
 //! all. What is left makes parts larger again, up to what was wished. What was chosen is printed.
 
@@ -23,8 +23,8 @@ const SMALLEST_PART: u64 = 4 << 20;
 pub const LARGEST_PART: u64 = 4 << 30;
 /// The default bound of uploads in flight.
 pub const UPLOADS: usize = 4;
-/// What a compression context and its thread take, generously.
-const CONTEXT: u64 = 6 << 20;
+/// What a thread takes beside its compression context, generously.
+const THREAD: u64 = 2 << 20;
 /// Room for the header line in a part.
 const HEADER: u64 = 2 << 10;
 const MIB: u64 = 1 << 20;
@@ -67,6 +67,8 @@ pub struct Wish {
     pub uploads: usize,
     /// Threads.
     pub workers: usize,
+    /// What a compression context takes.
+    pub context: u64,
     /// Whether parts go through a spool: one more is then in memory, on its way there.
     pub spool: bool,
 }
@@ -102,13 +104,13 @@ impl Layout {
                 PartSize::Preferred(_) | PartSize::Needed(_) => None,
             };
             let copies = wish.copies(1).saturating_mul(smallest.saturating_add(wish.surplus));
-            let needed = copies.saturating_add(besides(1));
+            let needed = copies.saturating_add(wish.besides(1));
             return Err(Error::Memory { needed, given: wish.memory, part });
         };
         let part = match wish.part {
             PartSize::Fixed(part) => part,
             PartSize::Preferred(most) | PartSize::Needed(most) => {
-                let each = wish.memory.saturating_sub(besides(workers)) / wish.copies(uploads);
+                let each = wish.memory.saturating_sub(wish.besides(workers)) / wish.copies(uploads);
                 let left = each.saturating_sub(wish.surplus) / MIB * MIB;
                 part.max(left.min(most)).min(LARGEST_PART)
             }
@@ -134,22 +136,23 @@ impl Wish {
     fn fit(&self, part: u64, least_workers: usize) -> Option<(u64, usize, usize)> {
         let each = part.saturating_add(self.surplus).max(1);
         (least_workers..=self.workers.max(1)).rev().find_map(|workers| {
-            let copies = self.memory.checked_sub(besides(workers))? / each;
+            let copies = self.memory.checked_sub(self.besides(workers))? / each;
             let uploads = usize::try_from(copies.checked_sub(self.copies(0))?).unwrap_or(usize::MAX);
             (uploads > 0).then(|| (part, uploads.min(self.uploads.max(1)), workers))
         })
+    }
+
+    /// What so many workers take beside the parts.
+    fn besides(&self, workers: usize) -> u64 {
+        let workers = workers as u64;
+        let frames = workers.saturating_add(2).saturating_mul(2 * FRAME_CONTENT as u64);
+        frames.saturating_add(workers.saturating_mul(self.context.saturating_add(THREAD)))
     }
 
     /// Parts in memory with so many uploads: one is being filled.
     fn copies(&self, uploads: usize) -> u64 {
         (uploads as u64).saturating_add(1 + u64::from(self.spool))
     }
-}
-
-/// What so many workers take beside the parts.
-fn besides(workers: usize) -> u64 {
-    let workers = workers as u64;
-    workers.saturating_add(2).saturating_mul(2 * FRAME_CONTENT as u64).saturating_add(workers.saturating_mul(CONTEXT))
 }
 
 /// Parts that are smaller than they should be are uploaded one at a time: what that leaves makes them larger.
@@ -173,7 +176,15 @@ mod tests {
     use super::*;
 
     fn wish(memory: u64, workers: usize) -> Wish {
-        Wish { memory, part: PartSize::Preferred(PART), surplus: 0, uploads: UPLOADS, workers, spool: false }
+        Wish {
+            memory,
+            part: PartSize::Preferred(PART),
+            surplus: 0,
+            uploads: UPLOADS,
+            workers,
+            context: 4 * MIB,
+            spool: false,
+        }
     }
 
     fn choose(memory: u64, workers: usize) -> Layout {
@@ -181,7 +192,7 @@ mod tests {
     }
 
     fn taken(wish: Wish, layout: Layout) -> u64 {
-        wish.copies(layout.uploads) * (layout.part + wish.surplus) + besides(layout.workers)
+        wish.copies(layout.uploads) * (layout.part + wish.surplus) + wish.besides(layout.workers)
     }
 
     #[test]
@@ -237,13 +248,23 @@ mod tests {
         for part in sizes {
             for (memory, workers) in (26..400).step_by(3).flat_map(|mib| [1, 2, 5, 16, 64].map(|n| (mib * MIB, n))) {
                 for (surplus, uploads, spool) in [(0, 4, false), (2 * MIB, 4, true), (MIB, 1, false), (0, 40, true)] {
-                    let wish = Wish { memory, part, surplus, uploads, workers, spool };
-                    let Ok(layout) = Layout::choose(wish) else { continue };
-                    assert!(taken(wish, layout) <= memory, "{wish:?} {layout:?}");
-                    assert!(layout.uploads <= uploads && layout.workers <= workers, "{wish:?} {layout:?}");
+                    for context in [4 * MIB, 34 * MIB] {
+                        let wish = Wish { memory, part, surplus, uploads, workers, context, spool };
+                        let Ok(layout) = Layout::choose(wish) else { continue };
+                        assert!(taken(wish, layout) <= memory, "{wish:?} {layout:?}");
+                        assert!(layout.uploads <= uploads && layout.workers <= workers, "{wish:?} {layout:?}");
+                    }
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_high_level_takes_threads_or_is_refused() {
+        let layout = |memory, workers| Layout::choose(Wish { context: 34 * MIB, ..wish(memory, workers) });
+        assert_eq!(layout(MEMORY, 8).unwrap().workers, 2);
+        assert_eq!(layout(64 * MIB, 8).unwrap().workers, 1);
+        assert!(matches!(layout(48 * MIB, 8), Err(Error::Memory { needed, .. }) if needed == 56 * MIB));
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl Sizing {
             // The pieces of one object go one after another.
             uploads: if single { 1 } else { options.uploads },
             workers: cores,
+            context: options.context(),
             spool: options.spool.is_some(),
         };
         let mut layout = Layout::choose(wish)?;

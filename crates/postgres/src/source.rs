@@ -326,6 +326,7 @@ fn jobs(wanted: usize, backup: &BackupOptions, context: &Context, observer: &Arc
             surplus: 0,
             uploads: backup.uploads,
             workers: context.cpu.cores(),
+            context: backup.context(),
             spool: false,
         })
     };

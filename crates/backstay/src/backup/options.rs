@@ -11,6 +11,7 @@ use backstay_format::signature::SigningKey;
 
 use super::spool::Spool;
 use crate::chunk::{Checks, Facts, Watch};
+use crate::compress::Compressors;
 use crate::destinations::Also;
 use crate::effort::Level;
 use crate::keys::Encryption;
@@ -61,6 +62,16 @@ pub struct BackupOptions {
 }
 
 impl BackupOptions {
+    /// Bytes that each thread takes to compress.
+    #[must_use]
+    pub fn context(&self) -> u64 {
+        let codec = match self.format {
+            Format::Native { codec, .. } => codec,
+            Format::Openssl { .. } => Codec::Gzip,
+        };
+        Compressors::memory(codec, self.level)
+    }
+
     /// The defaults for this source and format.
     pub fn new(guid: Guid, name: String, format: Format) -> BackupOptions {
         BackupOptions {

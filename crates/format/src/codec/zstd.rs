@@ -46,6 +46,18 @@ impl Compressor {
         Compressor { context }
     }
 
+    /// The most bytes that a compressor of this level holds on to between frames, for content of at most [`FRAME_CONTENT`] bytes.
+    pub fn memory(level: i32) -> u64 {
+        const MIB: u64 = 1 << 20;
+        match level {
+            ..=6 => 4 * MIB,
+            7..=8 => 6 * MIB,
+            9 => 11 * MIB,
+            10..=12 => 21 * MIB,
+            13.. => 34 * MIB,
+        }
+    }
+
     /// Replaces `frame` by one whole frame with this content.
     pub fn compress(&mut self, content: &[u8], frame: &mut Vec<u8>) {
         frame.clear();
@@ -635,6 +647,19 @@ mod tests {
             let padded = padme(length);
             assert!(padded >= length && padded as f64 <= length as f64 * 1.12 + 1.0, "{length} {padded}");
             assert_eq!(padme(padded), padded);
+        }
+    }
+
+    #[test]
+    fn a_compressor_takes_the_memory_that_it_is_counted_with() {
+        let content = vec![7; FRAME_CONTENT];
+        for level in -7..=19 {
+            let mut compressor = Compressor::new(level);
+            compressor.compress(&content, &mut Vec::new());
+            let (taken, counted) = (compressor.context.sizeof() as u64, Compressor::memory(level));
+            assert!(taken <= counted, "level {level} takes {taken}");
+            // Nobody is refused for memory that is not needed.
+            assert!(level < 4 || counted <= 2 * taken, "level {level} takes {taken} only");
         }
     }
 }
