@@ -116,7 +116,7 @@ fn a_terminal_that_goes_away_leaves_no_half_file() {
     variables.iter().fold(run.stdin(noise(8 << 20)), |run, (name, value)| run.env(name, value)).good();
     let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
     // A minute for all of it.
-    let line = "env --default-signal=HUP $backstay restore latest -i key.txt -o restored --limit-download 128KiB";
+    let line = "exec env --default-signal=HUP $backstay restore latest -i key.txt -o restored --limit-download 128KiB";
     let terminal = Terminal::with(&place, line, &variables);
     until("a file that is not whole", || !place.partials().is_empty());
     terminal.goes_away();
