@@ -291,7 +291,7 @@ it_says_so_when_the_disk_is_full() {
 begin_drill() {
     with <(small_dump 'SELECT pg_sleep(60);')
     # Not through the function: the process itself is to be told something.
-    "$BACKSTAY" drill -s store -i key.txt --scratch-dir scratch latest > out 2> err &
+    env --default-signal=HUP "$BACKSTAY" drill -s store -i key.txt --scratch-dir scratch latest > out 2> err &
     DRILL=$!
     PIDS+=("$DRILL")
     wait_until 30 its_server_works
@@ -306,7 +306,7 @@ its_server_works() {
 
 it_leaves_nothing_when_it_is_interrupted() {
     local signal status
-    for signal in INT TERM; do
+    for signal in INT TERM HUP; do
         begin_drill
         kill -s "$signal" "$DRILL"
         status=0

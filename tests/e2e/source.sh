@@ -8,7 +8,7 @@ in_background() {
     exec_in_background "$@" > out 2> err &
     PIDS+=($!)
 }
-exec_in_background() { exec setsid -- env --default-signal=INT "$@"; }
+exec_in_background() { exec setsid -- env --default-signal=INT,HUP "$@"; }
 
 objects() { find "$1" -maxdepth 1 -type f 2> /dev/null | wc -l; }
 has_objects() { (($(objects store) >= $1)); }
@@ -34,6 +34,7 @@ interrupted_by() {
 
 it_leaves_no_manifest_on_an_interrupt_from_the_terminal() { interrupted_by INT; }
 it_leaves_no_manifest_on_a_termination() { interrupted_by TERM; }
+it_leaves_no_manifest_when_its_terminal_goes_away() { interrupted_by HUP; }
 
 it_refuses_a_command_that_fails_after_all_its_output() {
     new_key

@@ -134,7 +134,9 @@ mod tests {
         for code in codes::all() {
             for text in [code.meaning, code.advice] {
                 for option in text.split("--").skip(1) {
-                    let end = option.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(option.len());
+                    let end = option
+                        .find(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '-')
+                        .unwrap_or(option.len());
                     let option = &option[..end];
                     // What stands before a command.
                     if option.is_empty() {

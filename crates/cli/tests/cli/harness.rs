@@ -195,6 +195,10 @@ impl<'a> Run<'a> {
     /// The command as it will be run, in an environment of its own.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(BINARY);
+        if hangups_are_ignored() {
+            command = Command::new("env");
+            command.args(["--default-signal=HUP", BINARY]);
+        }
         let home = self.place.directory.path();
         command.args(&self.arguments).env_clear().current_dir(home);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -244,6 +248,13 @@ impl<'a> Run<'a> {
         assert_eq!(done.status.code(), Some(exit), "{}: {}", done.shown, done.stderr);
         done
     }
+}
+
+/// Whether these tests are run by somebody who has them outlive a terminal. What they run is to hear of hangups nevertheless.
+fn hangups_are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|signals| u64::from_str_radix(signals.trim(), 16).ok()).is_some_and(|signals| signals & 1 == 1)
 }
 
 /// A run that has ended.

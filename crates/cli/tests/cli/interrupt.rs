@@ -84,14 +84,25 @@ fn a_run_that_was_started_to_ignore_hangups_outlives_them() {
     let place = Place::new();
     // Ours, and then the command's own, which is left as it was, too.
     let producer = "kill -HUP $PPID; sleep 0.5; kill -HUP $$; echo content";
-    let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--", "sh", "-c", producer]);
-    for (before, status) in [("trap '' HUP", 0), ("true", 130)] {
+    let run = place.run(["backup"]);
+    for (with, status) in [("trap '' HUP; exec", 0), ("exec env --default-signal=HUP", 130)] {
         let plain = run.command();
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("{before}; exec {BINARY} \"$@\""), "sh"]).args(plain.get_args());
+        command.args([
+            "-c",
+            &format!("{with} \"$@\""),
+            "sh",
+            BINARY,
+            "backup",
+            "--name",
+            "pg-main",
+            "-r",
+            &place.recipient,
+        ]);
+        command.args(["--", "sh", "-c", producer]);
         command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let done = run.end(command.current_dir(place.path("")).output().unwrap());
-        assert_eq!(done.status.code(), Some(status), "{before}: {}", done.stderr);
+        assert_eq!(done.status.code(), Some(status), "{with}: {}", done.stderr);
     }
     assert_eq!(place.cat("latest"), b"content\n");
 }
@@ -105,7 +116,7 @@ fn a_terminal_that_goes_away_leaves_no_half_file() {
     variables.iter().fold(run.stdin(noise(8 << 20)), |run, (name, value)| run.env(name, value)).good();
     let variables: Vec<_> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
     // A minute for all of it.
-    let line = "$backstay restore latest -i key.txt -o restored --limit-download 128KiB";
+    let line = "exec env --default-signal=HUP $backstay restore latest -i key.txt -o restored --limit-download 128KiB";
     let terminal = Terminal::with(&place, line, &variables);
     until("a file that is not whole", || !place.partials().is_empty());
     terminal.goes_away();
