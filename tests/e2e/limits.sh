@@ -59,6 +59,16 @@ it_streams_2_GiB_within_48_MiB() { native 80 2 --memory 48MiB; }
 it_streams_2_GiB_in_the_openssl_format_within_the_default_memory() { openssl_format 160 2; }
 it_streams_2_GiB_in_the_openssl_format_within_48_MiB() { openssl_format 80 2 --memory 48MiB; }
 
+# A context of such a level takes more than all the rest.
+it_counts_what_a_high_level_takes() {
+    new_key
+    head -c 48M < <(cat "$BACKSTAY" "$BACKSTAY" "$BACKSTAY" "$BACKSTAY" "$BACKSTAY" "$BACKSTAY" "$BACKSTAY" "$BACKSTAY") > content
+    [[ $(stat -c %s content) -eq $((48 * MIB)) ]] || fail "the content has $(stat -c %s content) bytes"
+    peak 96 "$BACKSTAY" -q --memory 64MiB backup -s store -r "$RECIPIENT" --name dump --level 19 < content
+    refuses usage.memory backstay --memory 48MiB backup -s store -r "$RECIPIENT" --name dump --level 19 < content
+    says err 'raise --memory to at least 56MiB'
+}
+
 # A second store sends from the same memory; a part on its way to the spool is in --memory.
 it_streams_2_GiB_to_two_stores_within_48_MiB() {
     new_key

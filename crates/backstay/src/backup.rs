@@ -322,6 +322,9 @@ async fn stream_through(
 ) -> Result<()> {
     let (recycle, held) = (chunks.recycle(), chunks.held());
     let level = effort.level();
+    // One chunk waits for a thread, if all threads of the pool may compress. Otherwise one of the others would take it, with a context that is not in --memory.
+    let workers = sizing.layout.workers;
+    let ahead = if workers < context.cpu.cores() { workers } else { workers + 1 };
     let mut frames = pin!(
         stream::try_unfold((chunks, witness), |(chunks, witness)| async move {
             let chunk = match chunks.next().await? {
@@ -341,7 +344,7 @@ async fn stream_through(
             let (compressors, level) = (compressors.clone(), level.load(Ordering::Relaxed));
             context.cpu.run(move || compressors.compress(chunk, level))
         })
-        .try_buffered(sizing.layout.workers + 1)
+        .try_buffered(ahead)
     );
     let mut content = 0;
     loop {
