@@ -19,7 +19,7 @@ use backstay_store::{ObjectInfo, Store};
 use futures::StreamExt as _;
 use futures::stream;
 
-use crate::archive::{Committed, Located, Object, Objects};
+use crate::archive::{Committed, Located, Object};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::fetch::{Fetcher, digest_fault};
@@ -165,12 +165,21 @@ pub(crate) async fn verify_as(
     }
 }
 
-/// The digests of the manifest as lines that `sha256sum -c` reads, in the folder of the objects.
+/// The digests of the manifest as lines that `sha256sum -c` reads, in the folder of the objects. Nothing is checked but what is
+/// demanded and needs no key: a root or receipt, a signer, a profile.
 ///
 /// # Errors
 /// Those of the manifest's checks; `archive.uncommitted` when there is none.
-pub async fn sums(store: &Store, id: &ArchiveId) -> Result<String> {
-    let objects = Objects::list(store, id).await?;
+pub async fn sums(store: &Store, id: &ArchiveId, policy: &ReadPolicy) -> Result<String> {
+    let (located, faults) = Located::survey(store, id, &Keyring::default(), policy).await?;
+    if let Some(unmet) = faults.into_iter().find(|fault| !fault.is_of_archive()) {
+        return Err(unmet);
+    }
+    located.judge_root(policy)?;
+    if let (Some(signer), Some(sealed)) = (&policy.signer, located.committed.sealed()) {
+        sealed.check_signer(signer).map_err(Error::Unmet)?;
+    }
+    let Located { objects, .. } = located;
     let Committed::Sealed(sealed) = Committed::load(store, id, &objects).await? else {
         let why = "so the digests of its parts are not known";
         return Err(Fault::ArchiveUncommitted { id: id.to_string(), why }.into());
