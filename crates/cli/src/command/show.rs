@@ -41,7 +41,7 @@ pub(crate) struct Show {
     selected: Selected,
     #[command(flatten)]
     unlock: Unlock,
-    /// List the archive's objects too
+    /// List the archive's objects too, or the set's own; its members have theirs
     #[arg(long)]
     objects: bool,
     /// Write the document of another backup manager to the standard output, byte for byte: the one beside the archive, or the one that a
@@ -56,7 +56,12 @@ impl Show {
         let store = session.store().await?;
         let id = match self.selected.find_any(&store).await? {
             Found::Archive(id) => id,
-            Found::Set(id) => return set::show(&store, &id, &keyring, session).await,
+            Found::Set(id) if self.document => {
+                let failure =
+                    Failure::usage(format!("{id} is a backup set, beside which no other manager writes anything"));
+                return Err(failure.with_hint("name one of its members, as in NAME/MEMBER"));
+            }
+            Found::Set(id) => return set::show(&store, &id, &keyring, self.objects, session).await,
         };
         let details = backstay::catalog::show(&store, &id, &keyring).await?;
         if self.document {
@@ -200,6 +205,12 @@ impl fmt::Display for RemarkLine {
 struct Object {
     name: String,
     size: u64,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<10} {} {}", "object", self.name, self.size)
+    }
 }
 
 impl Shown {
@@ -355,9 +366,7 @@ impl fmt::Display for Shown {
             writeln!(f, "{:<10} {}", "foreign", indented(foreign.trim_end()))?;
         }
         if self.list_objects {
-            for object in &self.objects {
-                writeln!(f, "{:<10} {} {}", "object", object.name, object.size)?;
-            }
+            self.objects.iter().try_for_each(|object| writeln!(f, "{object}"))?;
         }
         Ok(())
     }
