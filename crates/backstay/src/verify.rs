@@ -171,19 +171,21 @@ pub(crate) async fn verify_as(
 /// # Errors
 /// Those of the manifest's checks; `archive.uncommitted` when there is none.
 pub async fn sums(store: &Store, id: &ArchiveId, policy: &ReadPolicy) -> Result<String> {
-    let (located, faults) = Located::survey(store, id, &Keyring::default(), policy).await?;
-    if let Some(unmet) = faults.into_iter().find(|fault| !fault.is_of_archive()) {
-        return Err(unmet);
+    let (located, mut faults) = Located::survey(store, id, &Keyring::default(), policy).await?;
+    if let Some(at) = faults.iter().position(|fault| !fault.is_of_archive()) {
+        return Err(faults.swap_remove(at));
     }
+    let Committed::Sealed(sealed) = &located.committed else {
+        let of_manifest = |fault: &Error| object_of(fault) == Some(id.manifest());
+        let damage = faults.into_iter().find(of_manifest).filter(|_| matches!(located.committed, Committed::Damaged));
+        let why = "so the digests of its parts are not known";
+        return Err(damage.unwrap_or_else(|| Fault::ArchiveUncommitted { id: id.to_string(), why }.into()));
+    };
     located.judge_root(policy)?;
-    if let (Some(signer), Some(sealed)) = (&policy.signer, located.committed.sealed()) {
+    if let Some(signer) = &policy.signer {
         sealed.check_signer(signer).map_err(Error::Unmet)?;
     }
-    let Located { objects, .. } = located;
-    let Committed::Sealed(sealed) = Committed::load(store, id, &objects).await? else {
-        let why = "so the digests of its parts are not known";
-        return Err(Fault::ArchiveUncommitted { id: id.to_string(), why }.into());
-    };
+    let objects = &located.objects;
     let manifest = &sealed.manifest;
     let name = |n| match objects.stream().iter().find(|object| object.n == n) {
         Some(object) => object.name.clone(),
