@@ -26,6 +26,7 @@ use backstay_format::key::raw_key;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::segment::Aead;
 use backstay_format::text::to_hex;
+use backstay_postgres::source::ending::announcements;
 use backstay_postgres::source::dump_database;
 use backstay_store::Store;
 use clap::{Args, ValueEnum};
@@ -85,7 +86,7 @@ pub(crate) struct Backup {
     #[arg(long, help_heading = "Source")]
     hide_size: bool,
     /// A label for the archive; can be given several times
-    #[arg(long, value_name = "TAG", help_heading = "Source")]
+    #[arg(long, value_name = "TAG", value_parser = parse_tag, help_heading = "Source")]
     tag: Vec<String>,
 
     /// Refuse content that is smaller
@@ -94,8 +95,8 @@ pub(crate) struct Backup {
     /// Accept content of no byte at all
     #[arg(long, help_heading = "Checks")]
     allow_empty: bool,
-    /// Demand that this regular expression matches in the last 4 KiB
-    #[arg(long, value_name = "REGEX", conflicts_with = "no_require_trailer", value_parser = Regex::new, help_heading = "Checks")]
+    /// Demand that this regular expression matches in the last 4 KiB, beside what a PostgreSQL dump has to end with
+    #[arg(long, value_name = "REGEX", conflicts_with = "no_require_trailer", value_parser = parse_trailer, help_heading = "Checks")]
     require_trailer: Option<Regex>,
     /// Accept a PostgreSQL dump that does not say it is complete
     #[arg(long, help_heading = "Checks")]
@@ -189,6 +190,22 @@ enum AeadName {
     #[value(name = "chacha20-poly1305")]
     ChaCha20Poly1305,
 }
+/// Reads a pattern that an end can fail to match.
+fn parse_trailer(text: &str) -> std::result::Result<Regex, String> {
+    match Regex::new(text) {
+        Ok(pattern) if pattern.is_match(b"") => {
+            Err("it matches where there is nothing, so it demands nothing".to_owned())
+        }
+        Ok(pattern) => Ok(pattern),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads a label, as `tag` does.
+fn parse_tag(text: &str) -> std::result::Result<String, String> {
+    if text.trim().is_empty() { Err("a tag is not empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 
 /// The backup is made, and only its receipt has not arrived. Nobody is to conclude that there is no archive, even if nobody listens.
 fn without_receipt(failure: Failure, receipt: &Receipt) -> Failure {
@@ -252,8 +269,8 @@ impl Backup {
                 allow_empty: self.allow_empty,
                 end: match self.require_trailer {
                     _ if self.no_require_trailer => EndMarker::None,
-                    Some(pattern) => EndMarker::Required(pattern),
-                    None => EndMarker::Announced(backstay_postgres::source::ending::announcements()),
+                    Some(pattern) => EndMarker::Required(pattern, announcements()),
+                    None => EndMarker::Announced(announcements()),
                 },
             },
             stall: STALL,
