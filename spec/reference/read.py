@@ -512,12 +512,15 @@ def read(want):
     """R1 to R11: the content, piece by piece. Only when this ends without a Failure is it complete."""
     check(not (want.no_manifest and want.root), "usage.arguments", "a root says nothing without the manifest")
     archive, manifest, total = Archive(want.directory, want.id), None, 0
-    salted = Stream(archive.pieces(archive.parts.values())).peek(8) == b"Salted__"
+    head = Stream(archive.pieces(archive.parts.values())).peek(10)
+    salted = head[:8] == b"Salted__"
     legacy, limit = salted or want.format == "openssl", float("inf") if want.max_output is None else want.max_output
     if want.id + ".json" in archive.sizes and not want.no_manifest:
         manifest = load_manifest(archive, want.id, legacy)
     check(manifest or legacy or want.no_manifest, "archive.uncommitted", f"{want.id} has no manifest")
     found = want.format or ("native", "openssl")[salted]
+    headless = not (manifest or salted or head == b"BACKSTAY1 ") and min(archive.parts, default=0) > 0
+    check(not headless or want.format, "part.missing", f"part 0 of {want.id} is missing")  # R3
     stated = manifest["profile"] if manifest else found
     native = (want.format or stated) == "native"
     magic = "part.magic" if native else "openssl.magic"

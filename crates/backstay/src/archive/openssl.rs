@@ -60,7 +60,12 @@ impl Located {
                 (key, head.gzip)
             }
             None => {
-                let preamble = preamble.map_err(openssl_fault)?;
+                let preamble = preamble.map_err(|error| match error {
+                    openssl::Error::Magic if policy.format.is_none() && self.objects.begins_behind_its_first() => {
+                        Fault::PartMissing { id: self.id.to_string(), n: 0 }.into()
+                    }
+                    error => openssl_fault(error),
+                })?;
                 match (policy.openssl.raw, policy.openssl.kdf) {
                     (true, None) => {
                         let why =
