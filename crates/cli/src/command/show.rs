@@ -281,7 +281,11 @@ fn keys_of(manifest: Option<&Manifest>, keyboxes: u32) -> Vec<String> {
         Some(Profile::Native(head)) => {
             keys.extend(head.common.keys.iter().map(|slot| format!("a slot for {}", stanzas(slot).join(", "))));
             if keys.is_empty() && keyboxes == 0 {
-                keys.push("whoever has the raw key".to_owned());
+                keys.push(match manifest.is_some_and(|manifest| manifest.detached) {
+                    true => "nobody but a holder of its exported secret: its keys were in keyboxes, and none is left"
+                        .to_owned(),
+                    false => "whoever has the raw key".to_owned(),
+                });
             }
         }
         Some(Profile::Openssl(_)) => keys.push("whoever has the password".to_owned()),
