@@ -368,6 +368,28 @@ def openssl_profile():
         keys=("password  Ké  y ",),
     )
 
+    long = "k" * 1023 + "e" * 445
+    case(
+        "password-cut",
+        "openssl took 1023 bytes of this line",
+        Openssl(LEGACY, password=long[:1023].encode()).objects,
+        keys=("password " + long,),
+    )
+    case(
+        "password-long",
+        "and this writer all of it",
+        Openssl(LEGACY, password=long.encode()).objects,
+        keys=("password " + long,),
+    )
+    case(
+        "password-cut-wrong",
+        "another line of which openssl would take 1023 bytes",
+        Openssl(LEGACY, password=long[:1022].encode()).objects,
+        "openssl.key",
+        keys=("password " + long,),
+        released=0,
+    )
+
     # O10 to O13, unsealed
     data, stream = member(LEGACY, GZIP), plain.stream
     at = [0, 256, 512, 768, 1024]

@@ -9,7 +9,6 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use age::secrecy::ExposeSecret as _;
 use backstay::backup::spool::Spool;
 use backstay::backup::{BackupOptions, Format, Missed, Padding, Receipt};
 use backstay::chunk::{Checks, EndMarker, Facts};
@@ -23,11 +22,11 @@ use backstay::source::Source;
 use backstay_format::Guid;
 use backstay_format::header::Codec;
 use backstay_format::key::raw_key;
-use backstay_format::openssl::{Digest, Kdf, Password};
+use backstay_format::openssl::{Digest, Kdf};
 use backstay_format::segment::Aead;
 use backstay_format::text::to_hex;
-use backstay_postgres::source::ending::announcements;
 use backstay_postgres::source::dump_database;
+use backstay_postgres::source::ending::announcements;
 use backstay_store::Store;
 use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
@@ -190,6 +189,7 @@ enum AeadName {
     #[value(name = "chacha20-poly1305")]
     ChaCha20Poly1305,
 }
+
 /// Reads a pattern that an end can fail to match.
 fn parse_trailer(text: &str) -> std::result::Result<Regex, String> {
     match Regex::new(text) {
@@ -205,7 +205,6 @@ fn parse_trailer(text: &str) -> std::result::Result<Regex, String> {
 fn parse_tag(text: &str) -> std::result::Result<String, String> {
     if text.trim().is_empty() { Err("a tag is not empty".to_owned()) } else { Ok(text.to_owned()) }
 }
-
 
 /// The backup is made, and only its receipt has not arrived. Nobody is to conclude that there is no archive, even if nobody listens.
 fn without_receipt(failure: Failure, receipt: &Receipt) -> Failure {
@@ -388,6 +387,7 @@ impl Backup {
         }
         let recipients = keys::recipients(&self.recipient, &self.recipients_file, &session.output)?;
         let passphrase = keys::passphrase(&self.passphrase, Purpose::Lock, &session.output)?;
+        let passphrase = passphrase.map(|passphrase| passphrase.text()).transpose()?;
         if recipients.is_empty() && passphrase.is_none() {
             let failure = Failure::new("usage.recipient", "it is not said who may read the archive");
             return Err(failure.with_hint(
@@ -418,10 +418,11 @@ impl Backup {
                 option.replace('_', "-")
             )));
         }
-        let Some(password) = keys::passphrase(&self.passphrase, Purpose::Lock, &session.output)? else {
+        let Some(given) = keys::passphrase(&self.passphrase, Purpose::Lock, &session.output)? else {
             let failure = Failure::new("usage.recipient", "an archive of the openssl format needs a password");
             return Err(failure.with_hint("give it with --passphrase-file, --passphrase-command or --ask-passphrase"));
         };
+        let password = given.password_for_openssl()?;
         let kdf = self.derivation.kdf()?.unwrap_or(Kdf::BytesToKey(Digest::Md5));
         if kdf.pbkdf2() == 0 {
             session.output.warning(
@@ -429,11 +430,7 @@ impl Backup {
                 &format!("the key is derived with one round of {kdf}: a weak password can be guessed from the archive, and so can one that is shared with other archives"),
             );
         }
-        Ok(Format::Openssl {
-            kdf,
-            password: Password::new(password.expose_secret().as_bytes().to_vec()),
-            single: self.single,
-        })
+        Ok(Format::Openssl { kdf, password, single: self.single })
     }
 }
 

@@ -151,7 +151,7 @@ impl Verify {
             Some(DepthName::Quick) => Depth::Quick,
             Some(DepthName::Full) => Depth::Full,
             Some(DepthName::Deep) => Depth::Deep,
-            None if keyring.is_empty() && !self.trust.allow_open => Depth::Full,
+            None if keyring.is_empty() && keyring.password().is_none() && !self.trust.allow_open => Depth::Full,
             None => Depth::Deep,
         }
     }
