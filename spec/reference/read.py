@@ -455,7 +455,8 @@ def read_openssl(archive, manifest, want, limit):
     check(want.password_file, "key.not-found", f"{id} needs a password")  # O5
     facts = manifest["openssl"] if sealed else {"md": want.md or "sha256", "pbkdf2": want.pbkdf2 or 0,
                                                     "payload": want.payload}
-    password, how, raw = want.password_file[0], (facts["md"], facts["pbkdf2"]), facts["payload"] == "raw"
+    how, raw = (facts["md"], facts["pbkdf2"]), facts["payload"] == "raw"
+    passwords = dict.fromkeys((want.password_file[0], want.password_file[0][:1023].split(b"\0")[0]))  # §2
     named, end = want.md or want.pbkdf2, Stream(archive.pieces(names, total - 32)).peek(32)
     check(sealed or named or not raw, "usage.arguments", "a raw payload needs --md or --pbkdf2")
     def opens(key):
@@ -465,8 +466,9 @@ def read_openssl(archive, manifest, want, limit):
         block = decryptor(key).update(start[16:])
         return block[:3] == b"\x1f\x8b\x08" and block[3] < 32
     detected = [("md5", 0), ("sha256", 0), ("sha1", 0), ("sha256", 10_000), how]
-    keys = (derive(password, start[8:16], *each) for each in ([how] if raw or named and not sealed else detected))
-    key = next(filter(opens, keys), None)
+    tried = [how] if raw or named and not sealed else detected
+    keys = ((password, derive(password, start[8:16], *each)) for password in passwords for each in tried)
+    password, key = next((pair for pair in keys if opens(pair[1])), (want.password_file[0], None))
     if sealed:  # O6
         otherwise, salt = "manifest.seal" if key else "openssl.key", bytes.fromhex(facts["salt"])
         key = derive(password, salt, *how)
@@ -512,10 +514,13 @@ def read(want):
     """R1 to R11: the content, piece by piece. Only when this ends without a Failure is it complete."""
     check(not (want.no_manifest and want.root), "usage.arguments", "a root says nothing without the manifest")
     archive, manifest, total = Archive(want.directory, want.id), None, 0
-    salted = Stream(archive.pieces(archive.parts.values())).peek(8) == b"Salted__"
+    head = Stream(archive.pieces(archive.parts.values())).peek(10)
+    salted = head[:8] == b"Salted__"
     legacy, limit = salted or want.format == "openssl", float("inf") if want.max_output is None else want.max_output
     if want.id + ".json" in archive.sizes and not want.no_manifest:
         manifest = load_manifest(archive, want.id, legacy)
+    headless = not (manifest or salted or head == b"BACKSTAY1 ") and min(archive.parts, default=0) > 0
+    check(not headless or want.format, "part.missing", f"part 0 of {want.id} is missing")  # R3
     check(manifest or legacy or want.no_manifest, "archive.uncommitted", f"{want.id} has no manifest")
     found = want.format or ("native", "openssl")[salted]
     stated = manifest["profile"] if manifest else found

@@ -118,7 +118,7 @@ impl Located {
             }
             Err(error) => return Err(error),
         };
-        let profile = profile(store, &objects, &committed, keyring, policy, &mut faults).await?;
+        let profile = profile(store, id, &objects, &committed, keyring, policy, &mut faults).await?;
         let located = Located { id: id.clone(), objects, committed, profile };
         faults.extend(located.commit_fault(policy).map(Error::from));
         if profile == ProfileName::Openssl {
@@ -268,6 +268,7 @@ impl Located {
 /// R3: which profile the archive is read as. After a choice that cannot be, what the archive says of itself.
 async fn profile(
     store: &Store,
+    id: &ArchiveId,
     objects: &Objects,
     committed: &Committed,
     keyring: &Keyring,
@@ -291,6 +292,13 @@ async fn profile(
             }));
         }
         return Ok(found.unwrap_or(chosen));
+    }
+    if found.is_none() && objects.begins_behind_its_first() {
+        // With a higher index the parts before it are missed with their sizes.
+        if objects.parts.first().is_some_and(|first| first.n == 1) {
+            faults.push(Fault::PartMissing { id: id.to_string(), n: 0 }.into());
+        }
+        return Ok(ProfileName::Openssl);
     }
     let found = found.unwrap_or(ProfileName::Native);
     if found == ProfileName::Openssl && (keyring.has_keys() || policy.signer.is_some()) {

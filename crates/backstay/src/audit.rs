@@ -157,7 +157,15 @@ struct Slots {
 async fn find(store: &Store, id: &ArchiveId) -> Result<Found> {
     // What is wrong with the parts is not asked here: a key that opens an archive opens a damaged one too.
     let policy = ReadPolicy { this_stream_only: true, ..ReadPolicy::default() };
-    let (located, _) = Located::survey(store, id, &Keyring::default(), &policy).await?;
+    let (located, faults) = Located::survey(store, id, &Keyring::default(), &policy).await?;
+    if located.profile == ProfileName::Openssl && located.committed.sealed().is_none() {
+        // The salt is in the first part.
+        let is_headless =
+            |fault: &Error| matches!(fault, Error::Format(backstay_format::Error::PartMissing { n: 0, .. }));
+        if let Some(fault) = faults.into_iter().find(is_headless) {
+            return Err(fault);
+        }
+    }
     let head = match (located.profile, located.head()) {
         (ProfileName::Openssl, _) => return Ok(Found::Password(Box::new(located))),
         (ProfileName::Native, Some((head, _))) => head.common.lock(),

@@ -23,8 +23,8 @@ pub enum EndMarker {
     None,
     /// By the rule whose announcement stands in the first 128 bytes, if there is one.
     Announced(Vec<Announced>),
-    /// By this pattern, which must match in the last 4 KiB.
-    Required(Regex),
+    /// By this pattern, which must match in the last 4 KiB, and by the rules as well: a pattern can be met by accident.
+    Required(Regex, Vec<Announced>),
 }
 
 /// A format that announces itself and has an end marker.
@@ -148,21 +148,20 @@ impl Witness {
             }
             Some(Err(_)) | None => {}
         }
-        match &checks.end {
-            EndMarker::None => Ok(Verdict::Good),
-            EndMarker::Required(pattern) if pattern.is_match(&self.edges.tail) => Ok(Verdict::Good),
-            EndMarker::Required(pattern) => {
+        let (pattern, rules): (_, &[Announced]) = match &checks.end {
+            EndMarker::None => (None, &[]),
+            EndMarker::Announced(rules) => (None, rules),
+            EndMarker::Required(pattern, rules) => (Some(pattern), rules),
+        };
+        if let Some(Announced { head, tail }) = self.edges.unfinished(rules) {
+            let expected = format!("it begins with `{head}`, but `{tail}` does not stand in its last 4 KiB");
+            return Err(Error::SourceTrailer { expected });
+        }
+        match pattern.filter(|pattern| !pattern.is_match(&self.edges.tail)) {
+            Some(pattern) => {
                 Err(Error::SourceTrailer { expected: format!("`{pattern}` does not match in its last 4 KiB") })
             }
-            EndMarker::Announced(rules) => match self.edges.unfinished(rules) {
-                Some(rule) => Err(Error::SourceTrailer {
-                    expected: format!(
-                        "it begins with `{}`, but `{}` does not stand in its last 4 KiB",
-                        rule.head, rule.tail
-                    ),
-                }),
-                None => Ok(Verdict::Good),
-            },
+            None => Ok(Verdict::Good),
         }
     }
 }
@@ -193,7 +192,8 @@ mod tests {
 
     #[test]
     fn the_marker_is_looked_for_across_pieces_and_only_in_the_end() {
-        let checks = Checks { end: EndMarker::Required(Regex::new("complete").unwrap()), ..Checks::default() };
+        let pattern = Regex::new("complete").unwrap();
+        let checks = Checks { end: EndMarker::Required(pattern, Vec::new()), ..Checks::default() };
         assert_eq!(judged(&[b"dump com", b"plete\n"], &checks), "good");
         assert_eq!(judged(&[b"complete", &[b'x'; TAIL]], &checks), "source.trailer");
         assert_eq!(judged(&[b"complete", &[b'x'; TAIL - 8]], &checks), "good");
@@ -207,5 +207,17 @@ mod tests {
         assert_eq!(judged(&[b"--\n-- dump\n", b"data\n"], &checks), "source.trailer");
         assert_eq!(judged(&[b"something else"], &checks), "good");
         assert_eq!(judged(&[&[b' '; HEAD], b"-- dump\n"], &checks), "good");
+    }
+
+    #[test]
+    fn a_pattern_is_demanded_beside_what_was_announced_and_not_instead_of_it() {
+        let rule = Announced { head: "-- dump".to_owned(), tail: "-- dump complete".to_owned() };
+        let pattern = Regex::new("data").unwrap();
+        let checks = Checks { end: EndMarker::Required(pattern, vec![rule]), ..Checks::default() };
+        assert_eq!(judged(&[b"-- dump\ndata\n-- dump complete\n"], &checks), "good");
+        assert_eq!(judged(&[b"-- dump\ndata\n"], &checks), "source.trailer");
+        assert_eq!(judged(&[b"-- dump\n-- dump complete\n"], &checks), "source.trailer");
+        assert_eq!(judged(&[b"data"], &checks), "good");
+        assert_eq!(judged(&[b"something else"], &checks), "source.trailer");
     }
 }

@@ -121,14 +121,18 @@ async fn report_key(
         },
         None => {
             // An openssl archive of another manager: its key is found as a restore finds it.
-            let Some(password) = keyring.password() else { return Ok(None) };
+            if keyring.passwords().is_empty() {
+                return Ok(None);
+            }
             let start = first_bytes(store, objects.stream(), Preamble::LENGTH).await?;
             let Some(preamble) = start.first_chunk().and_then(|start| Preamble::parse(start).ok()) else {
                 return Ok(None);
             };
-            match openssl::detect(&preamble, password, &openssl::Candidates::auto()) {
-                Ok(key) => Ok(Some(Zeroizing::new(*key.report_key().as_bytes()))),
-                Err(_) => {
+            let candidates = openssl::Candidates::auto();
+            let mut passwords = keyring.passwords().iter();
+            match passwords.find_map(|password| openssl::detect(&preamble, password, &candidates).ok()) {
+                Some(key) => Ok(Some(Zeroizing::new(*key.report_key().as_bytes()))),
+                None => {
                     tracing::debug!(%id, "the password is not that of the archive");
                     Ok(None)
                 }
@@ -176,15 +180,16 @@ impl Keyed {
                 }
             }
             Profile::Openssl(head) => {
-                let Some(password) = keyring.password() else { return Ok(Keyed::Closed) };
-                let key = head.kdf.derive(password, head.salt);
-                // Only the seal tells whether the password is right: another password's key fits none.
-                let (seal, report) = (key.seal_key(), key.report_key());
-                if sealed.check(seal.as_bytes()).is_err() {
+                // Only the seal tells whether a password is right: another one's key fits none.
+                let mut keys = keyring.passwords().iter().map(|password| head.kdf.derive(password, head.salt));
+                let Some(key) = keys.find(|key| sealed.check(key.seal_key().as_bytes()).is_ok()) else {
                     return Ok(Keyed::Closed);
-                }
+                };
                 let copied = |bytes: &[u8; 32]| Zeroizing::new(*bytes);
-                Ok(Keyed::Opened { seal: copied(seal.as_bytes()), report: copied(report.as_bytes()) })
+                Ok(Keyed::Opened {
+                    seal: copied(key.seal_key().as_bytes()),
+                    report: copied(key.report_key().as_bytes()),
+                })
             }
         }
     }

@@ -49,7 +49,7 @@ pub struct RestoreOptions {
     pub atomic: bool,
     /// Where `atomic` keeps the sealed parts meanwhile; the system's folder for temporary files when `None`.
     pub spool_dir: Option<PathBuf>,
-    /// The most bytes of content.
+    /// The most bytes that may be released.
     pub max_output: Option<u64>,
     /// Bytes of memory that all buffers together may take.
     pub memory: u64,
@@ -228,6 +228,7 @@ pub(crate) struct Content {
     /// What the manifest says, where the whole content is read.
     expected: Option<u64>,
     found: u64,
+    released: u64,
     /// The most that may come out; the decoders of compressed streams stop earlier by themselves.
     limit: Option<u64>,
 }
@@ -249,7 +250,8 @@ impl Content {
             take: None,
             expected,
             found: 0,
-            limit: options.max_output.filter(|_| options.range.is_none()),
+            released: 0,
+            limit: options.max_output,
         };
         let content = match (archive, &options.range) {
             (Archive::Native(native), _) if options.raw => whole(Decoder::raw(fetcher.inner(native), cpu), None),
@@ -257,14 +259,8 @@ impl Content {
                 let located = range::locate(native, fetcher, range).await?;
                 let pieces = fetcher.inner_range(native, &located.stored);
                 let decoder = Decoder::frames(pieces, cpu);
-                Content {
-                    decoder,
-                    skip: range.start - located.content.start,
-                    take: Some(located.length),
-                    expected: None,
-                    found: 0,
-                    limit: None,
-                }
+                let skip = range.start - located.content.start;
+                Content { skip, take: Some(located.length), ..whole(decoder, None) }
             }
             (Archive::Native(native), None) => {
                 let expected = native.manifest.as_ref().and_then(|manifest| manifest.content);
@@ -279,7 +275,9 @@ impl Content {
                 let pieces = fetcher.cipher(openssl, options.memory / 2);
                 let expected = openssl.manifest.as_ref().and_then(|manifest| manifest.content);
                 let gzip = openssl.gzip && !options.raw;
-                let decoder = Decoder::openssl(openssl.key.clone(), gzip, pieces, cpu, options.max_output);
+                // Before a range any length is passed over.
+                let limit = options.max_output.filter(|_| range.is_none());
+                let decoder = Decoder::openssl(openssl.key.clone(), gzip, pieces, cpu, limit);
                 let expected = expected.filter(|_| !options.raw);
                 match range {
                     None => whole(decoder, expected),
@@ -300,16 +298,17 @@ impl Content {
             }
             let Some(mut piece) = self.decoder.next().await? else { break };
             self.found += piece.len() as u64;
-            if self.limit.is_some_and(|limit| self.found > limit) {
-                let why = "the content is longer than the limit that was given".to_owned();
-                return Err(backstay_format::Error::StreamLimit { at: self.found, why }.into());
-            }
             let skip = self.skip.min(piece.len() as u64);
             self.skip -= skip;
             piece.advance(usize::try_from(skip).unwrap_or(usize::MAX));
             if let Some(take) = &mut self.take {
                 piece.truncate(usize::try_from(*take).unwrap_or(usize::MAX));
                 *take -= piece.len() as u64;
+            }
+            self.released += piece.len() as u64;
+            if self.limit.is_some_and(|limit| self.released > limit) {
+                let why = "the content is longer than the limit that was given".to_owned();
+                return Err(backstay_format::Error::StreamLimit { at: self.released, why }.into());
             }
             if !piece.is_empty() {
                 return Ok(Some(piece));

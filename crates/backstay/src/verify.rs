@@ -19,7 +19,7 @@ use backstay_store::{ObjectInfo, Store};
 use futures::StreamExt as _;
 use futures::stream;
 
-use crate::archive::{Committed, Located, Object, Objects};
+use crate::archive::{Committed, Located, Object};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::fetch::{Fetcher, digest_fault};
@@ -165,16 +165,27 @@ pub(crate) async fn verify_as(
     }
 }
 
-/// The digests of the manifest as lines that `sha256sum -c` reads, in the folder of the objects.
+/// The digests of the manifest as lines that `sha256sum -c` reads, in the folder of the objects. Nothing is checked but what is
+/// demanded and needs no key: a root or receipt, a signer, a profile.
 ///
 /// # Errors
 /// Those of the manifest's checks; `archive.uncommitted` when there is none.
-pub async fn sums(store: &Store, id: &ArchiveId) -> Result<String> {
-    let objects = Objects::list(store, id).await?;
-    let Committed::Sealed(sealed) = Committed::load(store, id, &objects).await? else {
+pub async fn sums(store: &Store, id: &ArchiveId, policy: &ReadPolicy) -> Result<String> {
+    let (located, mut faults) = Located::survey(store, id, &Keyring::default(), policy).await?;
+    if let Some(at) = faults.iter().position(|fault| !fault.is_of_archive()) {
+        return Err(faults.swap_remove(at));
+    }
+    let Committed::Sealed(sealed) = &located.committed else {
+        let of_manifest = |fault: &Error| object_of(fault) == Some(id.manifest());
+        let damage = faults.into_iter().find(of_manifest).filter(|_| matches!(located.committed, Committed::Damaged));
         let why = "so the digests of its parts are not known";
-        return Err(Fault::ArchiveUncommitted { id: id.to_string(), why }.into());
+        return Err(damage.unwrap_or_else(|| Fault::ArchiveUncommitted { id: id.to_string(), why }.into()));
     };
+    located.judge_root(policy)?;
+    if let Some(signer) = &policy.signer {
+        sealed.check_signer(signer).map_err(Error::Unmet)?;
+    }
+    let objects = &located.objects;
     let manifest = &sealed.manifest;
     let name = |n| match objects.stream().iter().find(|object| object.n == n) {
         Some(object) => object.name.clone(),

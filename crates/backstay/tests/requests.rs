@@ -119,7 +119,7 @@ async fn every_verb(store: &Store, replica: &Store, checksums: bool) {
             rows.push((name, got, Requests { lists: 1, gets, heads, ..Requests::default() }));
         }
 
-        let (got, lines) = asked(store, sums(store, id)).await;
+        let (got, lines) = asked(store, sums(store, id, &policy)).await;
         assert_eq!(lines.unwrap().lines().count() as u64, parts);
         rows.push(("verify --sums", got, Requests { lists: 1, gets: 1, ..Requests::default() }));
 

@@ -78,7 +78,7 @@ async fn several_faults_of_one_archive_are_all_listed() {
 async fn the_sums_are_what_the_store_holds() {
     let folder = tempfile::tempdir().unwrap();
     let (store, receipt, _) = made(folder.path()).await;
-    fs::write(folder.path().join("sums"), sums(&store, &receipt.id).await.unwrap()).unwrap();
+    fs::write(folder.path().join("sums"), sums(&store, &receipt.id, &ReadPolicy::default()).await.unwrap()).unwrap();
     let check = || {
         let mut command = std::process::Command::new("sha256sum");
         command.args(["--check", "--quiet", "--strict", "sums"]).current_dir(folder.path());

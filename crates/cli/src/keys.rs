@@ -11,9 +11,8 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use age::secrecy::ExposeSecret as _;
+use age::secrecy::SecretString;
 use backstay_format::key::Keyring;
-use backstay_format::openssl::Password;
 use backstay_format::text::from_hex;
 use zeroize::Zeroizing;
 
@@ -22,7 +21,7 @@ use crate::failure::{Failure, Result};
 use crate::output::Output;
 
 pub(crate) use identity::{Identity, read as read_identity};
-pub(crate) use passphrase::{Purpose, passphrase, passphrase_in};
+pub(crate) use passphrase::{Phrase, Purpose, passphrase, passphrase_in};
 pub(crate) use recipient::recipients;
 pub(crate) use terminal::AtTerminal;
 
@@ -32,15 +31,32 @@ const MAX_KEY_FILE: u64 = 1 << 20;
 /// Everything that archives may be opened with.
 pub(crate) fn keyring(unlock: &Unlock, output: &Arc<Output>) -> Result<Keyring> {
     let mut keyring = Keyring::default();
+    // A key file may be under it.
+    let given = passphrase(&unlock.passphrase, Purpose::Open, output)?;
+    let terminal = AtTerminal::new(output).knowing(given.as_ref().and_then(text_of));
     for path in &unlock.identity {
-        read_identity(path)?.add_to(&mut keyring, &AtTerminal::new(output))?;
+        read_identity(path)?.add_to(&mut keyring, &terminal)?;
     }
-    if let Some(passphrase) = passphrase(&unlock.passphrase, Purpose::Open, output)? {
-        // Of which format an archive is shows only when it is read.
-        keyring.add_password(Password::new(passphrase.expose_secret().as_bytes().to_vec()));
-        keyring.add_passphrase(passphrase);
+    if let Some(given) = &given {
+        add_passphrase(&mut keyring, given, output);
     }
     Ok(keyring)
+}
+
+/// The passphrase as text, if it is any.
+pub(crate) fn text_of(given: &Phrase) -> Option<SecretString> {
+    given.text().ok()
+}
+
+/// Adds a passphrase for whatever it opens: of which format an archive is shows only when it is read.
+pub(crate) fn add_passphrase(keyring: &mut Keyring, given: &Phrase, output: &Output) {
+    keyring.add_password(given.password());
+    match given.text() {
+        Ok(text) => keyring.add_passphrase(text),
+        Err(failure) => {
+            output.note(&format!("{}: it is tried with archives of the openssl format alone", failure.message));
+        }
+    }
 }
 
 /// Whether what should be the name of a file is a secret itself, which no message may repeat.

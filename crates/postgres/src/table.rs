@@ -41,7 +41,7 @@ pub struct Taken {
 /// is whole.
 ///
 /// # Errors
-/// `dump.no-table`, `dump.invalid`, `format.unsupported` for a version of the format that is not known; those of [`backstay::restore()`].
+/// `dump.no-table`, `dump.invalid`, `stream.limit` before anything is written, `format.unsupported` for a version of the format that is not known; those of [`backstay::restore()`].
 #[allow(clippy::too_many_arguments, reason = "what restore takes, and which tables")]
 pub async fn take_tables(
     store: &Store,
@@ -67,6 +67,11 @@ pub async fn take_tables(
     let contents = Contents::parse(reading.memory(0..index.contents, &mut taken).await?)?;
     let chosen = choose(&contents, &index, names)?;
     let head = contents.with_blocks(&chosen.iter().map(|(_, Block(id, _, length))| (*id, *length)).collect::<Vec<_>>());
+    let whole = head.len() as u64 + chosen.iter().map(|(_, Block(.., length))| length).sum::<u64>();
+    if options.max_output.is_some_and(|limit| whole > limit) {
+        let why = format!("the dump of these tables has {whole} bytes, more than the limit that was given");
+        return Err(backstay::Error::from(backstay_format::Error::StreamLimit { at: whole, why }).into());
+    }
 
     let failed = |source| backstay::Error::TargetWrite { target: path.display().to_string(), source };
     let file = PartialFile::create(path, context).map_err(failed)?;
@@ -130,7 +135,8 @@ impl Reading<'_> {
         output: Box<dyn Write + Send>,
         taken: &mut Taken,
     ) -> Result<u64> {
-        let options = RestoreOptions { range, ..self.options.clone() };
+        // The limit is that of what is written, and not of what is looked at.
+        let options = RestoreOptions { range, max_output: None, ..self.options.clone() };
         let (target, observer) = (Target::Writer(output), Arc::clone(&self.observer));
         let restored = restore(self.store, self.id, self.keyring, target, &options, self.context, observer).await?;
         taken.stored += restored.stored;

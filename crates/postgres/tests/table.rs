@@ -103,13 +103,25 @@ async fn back_up(store: &Store, content: Vec<u8>, codec: Codec) -> Result<Receip
 }
 
 async fn take(store: &Store, receipt: &Receipt, names: &[&str]) -> Result<(Taken, Vec<u8>), Error> {
+    take_up_to(None, store, receipt, names).await
+}
+
+async fn take_up_to(
+    max_output: Option<u64>,
+    store: &Store,
+    receipt: &Receipt,
+    names: &[&str],
+) -> Result<(Taken, Vec<u8>), Error> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some.dump");
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let (options, context) = (RestoreOptions::default(), Context::system(Some(1)).unwrap());
-    let taken =
-        take_tables(store, &receipt.id, &keyring(), &names, &path, &options, &context, Arc::new(Silent)).await?;
-    Ok((taken, fs::read(path).unwrap()))
+    let options = RestoreOptions { max_output, ..RestoreOptions::default() };
+    let context = Context::system(Some(1)).unwrap();
+    let taken = take_tables(store, &receipt.id, &keyring(), &names, &path, &options, &context, Arc::new(Silent)).await;
+    if taken.is_err() {
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+    }
+    Ok((taken?, fs::read(path).unwrap()))
 }
 
 fn index_of(bytes: &[u8]) -> Vec<Block> {
@@ -168,6 +180,22 @@ async fn a_cut_dump_is_not_committed() {
         assert_eq!(refused.code(), "source.trailer");
     }
     back_up(&store, dump, Codec::Zstd).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_limit_is_that_of_what_is_written_and_not_of_what_is_looked_at() {
+    let store = Store::memory();
+    for codec in [Codec::Zstd, Codec::Gzip] {
+        let receipt = back_up(&store, dump_of(16, &[100_000, 3_000_000, 500]), codec).await.unwrap();
+        let (_, whole) = take(&store, &receipt, &["public.t1", "public.t3"]).await.unwrap();
+        let length = whole.len() as u64;
+        let names = ["public.t1", "public.t3"];
+        assert_eq!(take_up_to(Some(length), &store, &receipt, &names).await.unwrap().1, whole);
+        for limit in [length - 1, 10] {
+            let refused = take_up_to(Some(limit), &store, &receipt, &names).await.unwrap_err();
+            assert_eq!(refused.code(), "stream.limit");
+        }
+    }
 }
 
 #[tokio::test]

@@ -209,6 +209,19 @@ def openssl_profile():
         ["--format openssl"],
         released=0,
     )
+    headless = {name: bytes for name, bytes in plain.objects.items() if not name.endswith("-0")}
+    case("first-missing-found", "the same, and the caller does not name the profile", headless, "part.missing", released=0)
+    case(
+        "first-missing-native",
+        "the same, and the caller names the other one",
+        headless,
+        "archive.uncommitted",
+        ["--format native"],
+        released=0,
+    )
+    behind = {name: bytes for name, bytes in headless.items() if not name.endswith("-1")}
+    case("first-two-missing", "parts 0 and 1 are missing", behind, "part.missing", released=0)
+    case("first-missing-verify", "part 0 is missing", headless, "part.missing", command="verify deep")
     case("middle-missing", "part 1 is missing", replaced(plain.objects, _1=None), "part.missing", released=0)
     case("ambiguous", "parts -1 and -01", {**plain.objects, f"{ID}-01": plain.parts[1]}, "name.ambiguous", released=0)
     case("single-beside-parts", "<id> beside <id>-0", {**plain.objects, ID: plain.stream}, "name.ambiguous", released=0)
@@ -353,6 +366,28 @@ def openssl_profile():
         "a password with blanks and an accent",
         Openssl(LEGACY, password=" Ké  y ".encode()).objects,
         keys=("password  Ké  y ",),
+    )
+
+    long = "k" * 1023 + "e" * 445
+    case(
+        "password-cut",
+        "openssl took 1023 bytes of this line",
+        Openssl(LEGACY, password=long[:1023].encode()).objects,
+        keys=("password " + long,),
+    )
+    case(
+        "password-long",
+        "and this writer all of it",
+        Openssl(LEGACY, password=long.encode()).objects,
+        keys=("password " + long,),
+    )
+    case(
+        "password-cut-wrong",
+        "another line of which openssl would take 1023 bytes",
+        Openssl(LEGACY, password=long[:1022].encode()).objects,
+        "openssl.key",
+        keys=("password " + long,),
+        released=0,
     )
 
     # O10 to O13, unsealed

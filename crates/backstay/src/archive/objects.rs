@@ -96,6 +96,11 @@ impl Objects {
         }
     }
 
+    /// Whether the lowest part is not the first one. Where it begins as no part of ours and no stream does, it is the middle of a stream of openssl.
+    pub(super) fn begins_behind_its_first(&self) -> bool {
+        self.single.is_none() && self.parts.first().is_some_and(|first| first.n > 0)
+    }
+
     /// The profile that the first bytes of the parts, joined, are of; `None` if of neither.
     pub(super) async fn begins_as(&self, store: &Store) -> Result<Option<ProfileName>> {
         let head = first_bytes(store, self.stream(), NATIVE_MAGIC.len()).await?;

@@ -30,13 +30,28 @@ impl Located {
         Ok(openssl::check_length(self.stored()).err().map(Fault::from))
     }
 
-    /// O5 to O8.
+    /// O5 to O8, with each password until one fits.
     pub(crate) async fn unlock_openssl(
         &self,
         store: &Store,
         keyring: &Keyring,
         policy: &ReadPolicy,
     ) -> Result<Openssl> {
+        let mut refused = None;
+        for password in keyring.passwords() {
+            match self.unlock_with_password(store, password, policy).await {
+                // Of a raw payload only the padding tells.
+                Err(error) if matches!(error.code(), "openssl.key" | "openssl.padding") => {
+                    refused.get_or_insert(error);
+                }
+                done => return done,
+            }
+        }
+        Err(refused.unwrap_or_else(|| Fault::KeyNotFound { id: self.id.to_string() }.into()))
+    }
+
+    /// O6 to O8.
+    async fn unlock_with_password(&self, store: &Store, password: &Password, policy: &ReadPolicy) -> Result<Openssl> {
         let sealed = self.committed.sealed();
         let head = sealed.and_then(|sealed| match &sealed.manifest.profile {
             Profile::Openssl(head) => Some((sealed, head)),
@@ -44,9 +59,6 @@ impl Located {
         });
         let start = first_bytes(store, self.present(), Preamble::LENGTH).await?;
         let length = self.stored();
-        let Some(password) = keyring.password() else {
-            return Err(Fault::KeyNotFound { id: self.id.to_string() }.into());
-        };
         let preamble = start.first_chunk().map_or(Err(openssl::Error::Length { length }), Preamble::parse);
 
         let (key, gzip) = match head {
@@ -60,7 +72,12 @@ impl Located {
                 (key, head.gzip)
             }
             None => {
-                let preamble = preamble.map_err(openssl_fault)?;
+                let preamble = preamble.map_err(|error| match error {
+                    openssl::Error::Magic if policy.format.is_none() && self.objects.begins_behind_its_first() => {
+                        Fault::PartMissing { id: self.id.to_string(), n: 0 }.into()
+                    }
+                    error => openssl_fault(error),
+                })?;
                 match (policy.openssl.raw, policy.openssl.kdf) {
                     (true, None) => {
                         let why =

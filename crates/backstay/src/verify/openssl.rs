@@ -30,8 +30,9 @@ impl Check<'_> {
             self.judge_expectations().await?;
             return self.compare_stored(depth).await;
         }
-        let starts =
-            self.located.present().first().is_some_and(|first| first.n <= 1 && !self.faulty.contains(&first.name));
+        let first_is_there = !self.faulty.contains(&self.located.id.part(0));
+        let starts = first_is_there
+            && self.located.present().first().is_some_and(|first| first.n <= 1 && !self.faulty.contains(&first.name));
         if !readable || (self.located.committed.sealed().is_none() && !starts) {
             return self.compare_digests().await;
         }

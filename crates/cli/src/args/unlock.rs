@@ -14,7 +14,8 @@ use crate::failure::Result;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Keys")]
 pub(crate) struct Unlock {
-    /// A file with the key: age identities, an SSH private key, or a raw key. Can be given several times
+    /// A file with the key: age identities, an SSH private key, or a raw key. If it is under a passphrase, the one that is given is tried. Can be
+    /// given several times
     #[arg(short, long, value_name = "FILE")]
     pub(crate) identity: Vec<PathBuf>,
     #[command(flatten)]

@@ -9,7 +9,6 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use age::secrecy::ExposeSecret as _;
 use backstay::backup::spool::Spool;
 use backstay::backup::{BackupOptions, Format, Missed, Padding, Receipt};
 use backstay::chunk::{Checks, EndMarker, Facts};
@@ -23,10 +22,11 @@ use backstay::source::Source;
 use backstay_format::Guid;
 use backstay_format::header::Codec;
 use backstay_format::key::raw_key;
-use backstay_format::openssl::{Digest, Kdf, Password};
+use backstay_format::openssl::{Digest, Kdf};
 use backstay_format::segment::Aead;
 use backstay_format::text::to_hex;
 use backstay_postgres::source::dump_database;
+use backstay_postgres::source::ending::announcements;
 use backstay_store::Store;
 use clap::{Args, ValueEnum};
 use regex::bytes::Regex;
@@ -85,7 +85,7 @@ pub(crate) struct Backup {
     #[arg(long, help_heading = "Source")]
     hide_size: bool,
     /// A label for the archive; can be given several times
-    #[arg(long, value_name = "TAG", help_heading = "Source")]
+    #[arg(long, value_name = "TAG", value_parser = parse_tag, help_heading = "Source")]
     tag: Vec<String>,
 
     /// Refuse content that is smaller
@@ -94,8 +94,8 @@ pub(crate) struct Backup {
     /// Accept content of no byte at all
     #[arg(long, help_heading = "Checks")]
     allow_empty: bool,
-    /// Demand that this regular expression matches in the last 4 KiB
-    #[arg(long, value_name = "REGEX", conflicts_with = "no_require_trailer", value_parser = Regex::new, help_heading = "Checks")]
+    /// Demand that this regular expression matches in the last 4 KiB, beside what a PostgreSQL dump has to end with
+    #[arg(long, value_name = "REGEX", conflicts_with = "no_require_trailer", value_parser = parse_trailer, help_heading = "Checks")]
     require_trailer: Option<Regex>,
     /// Accept a PostgreSQL dump that does not say it is complete
     #[arg(long, help_heading = "Checks")]
@@ -190,6 +190,22 @@ enum AeadName {
     ChaCha20Poly1305,
 }
 
+/// Reads a pattern that an end can fail to match.
+fn parse_trailer(text: &str) -> std::result::Result<Regex, String> {
+    match Regex::new(text) {
+        Ok(pattern) if pattern.is_match(b"") => {
+            Err("it matches where there is nothing, so it demands nothing".to_owned())
+        }
+        Ok(pattern) => Ok(pattern),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads a label, as `tag` does.
+fn parse_tag(text: &str) -> std::result::Result<String, String> {
+    if text.trim().is_empty() { Err("a tag is not empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 /// The backup is made, and only its receipt has not arrived. Nobody is to conclude that there is no archive, even if nobody listens.
 fn without_receipt(failure: Failure, receipt: &Receipt) -> Failure {
     let id = &receipt.id;
@@ -252,8 +268,8 @@ impl Backup {
                 allow_empty: self.allow_empty,
                 end: match self.require_trailer {
                     _ if self.no_require_trailer => EndMarker::None,
-                    Some(pattern) => EndMarker::Required(pattern),
-                    None => EndMarker::Announced(backstay_postgres::source::ending::announcements()),
+                    Some(pattern) => EndMarker::Required(pattern, announcements()),
+                    None => EndMarker::Announced(announcements()),
                 },
             },
             stall: STALL,
@@ -371,6 +387,7 @@ impl Backup {
         }
         let recipients = keys::recipients(&self.recipient, &self.recipients_file, &session.output)?;
         let passphrase = keys::passphrase(&self.passphrase, Purpose::Lock, &session.output)?;
+        let passphrase = passphrase.map(|passphrase| passphrase.text()).transpose()?;
         if recipients.is_empty() && passphrase.is_none() {
             let failure = Failure::new("usage.recipient", "it is not said who may read the archive");
             return Err(failure.with_hint(
@@ -401,10 +418,11 @@ impl Backup {
                 option.replace('_', "-")
             )));
         }
-        let Some(password) = keys::passphrase(&self.passphrase, Purpose::Lock, &session.output)? else {
+        let Some(given) = keys::passphrase(&self.passphrase, Purpose::Lock, &session.output)? else {
             let failure = Failure::new("usage.recipient", "an archive of the openssl format needs a password");
             return Err(failure.with_hint("give it with --passphrase-file, --passphrase-command or --ask-passphrase"));
         };
+        let password = given.password_for_openssl()?;
         let kdf = self.derivation.kdf()?.unwrap_or(Kdf::BytesToKey(Digest::Md5));
         if kdf.pbkdf2() == 0 {
             session.output.warning(
@@ -412,11 +430,7 @@ impl Backup {
                 &format!("the key is derived with one round of {kdf}: a weak password can be guessed from the archive, and so can one that is shared with other archives"),
             );
         }
-        Ok(Format::Openssl {
-            kdf,
-            password: Password::new(password.expose_secret().as_bytes().to_vec()),
-            single: self.single,
-        })
+        Ok(Format::Openssl { kdf, password, single: self.single })
     }
 }
 

@@ -199,6 +199,13 @@ impl Drill {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         // What does not fit together is said before anything is asked or fetched.
         let policy = self.trust.policy(&self.format)?;
+        if self.keeping.no_record && session.settings.is_spelled_out("sign_key") {
+            return Err(Failure::usage("--sign-key signs the report in the store, and with --no-record there is none"));
+        }
+        if self.checks.assert.is_empty() && session.settings.is_spelled_out("db") {
+            let failure = Failure::usage("--db is the database that --assert asks, and there is no --assert");
+            return Err(failure.with_hint("a check of a --check file names its own `db`"));
+        }
         let mut checks = checks::from_options(&self.checks.assert, &self.checks.expect, self.checks.db.as_deref())?;
         for path in &self.checks.check {
             checks.extend(checks::from_file(path)?);

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::backup::Printed as Receipt;
 use crate::args::format::Reading;
 use crate::args::unlock::{Trust, Unlock};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::output::Size;
 use crate::output::human::count;
@@ -56,6 +56,10 @@ pub(crate) struct Reassemble {
 impl Reassemble {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let policy = self.trust.policy(&self.format)?;
+        // A configuration names its source for every backup.
+        if self.join.is_some() && session.settings.is_spelled_out("name") {
+            return Err(Failure::usage("--name goes into the manifest that is made anew, and --join makes none"));
+        }
         let keyring = keys::keyring(&self.unlock, &session.output)?;
         let store = session.store().await?;
         let filter = Filter { incomplete: true, ..Filter::default() };

@@ -110,13 +110,13 @@ pub(crate) struct Reading {
     /// The compressed stream as it is stored, which `zstd -d` or `gunzip` reads
     #[arg(long, conflicts_with = "range", help_heading = "Content")]
     raw: bool,
-    /// Check the whole archive before the first byte is written
+    /// Check the whole archive before the first byte is written; of a backup set each member before its own first byte
     #[arg(long, help_heading = "Content")]
     atomic: bool,
     /// Where --atomic keeps the encrypted parts meanwhile [default: the system's temporary directory]
     #[arg(long, value_name = "DIR", help_heading = "Content")]
     spool_dir: Option<PathBuf>,
-    /// Stop when the content is longer
+    /// Stop when more would be written; of a backup set by one of its members
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Content")]
     max_output: Option<u64>,
     /// The most requests for pieces of parts under way at the same time. There are fewer where --memory has no room for them
@@ -127,6 +127,13 @@ pub(crate) struct Reading {
 impl Restore {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         if let Some(dsn) = self.database.to_db.clone() {
+            if let Some(table) = self.pg_table.first() {
+                let failure =
+                    Failure::usage("--pg-table and --to-db do not go together: the whole dump would be loaded");
+                return Err(failure.with_hint(format!(
+                    "write the table into a file with `--pg-table {table} -o FILE`, and load that with `pg_restore -n SCHEMA -t TABLE -d DSN FILE`"
+                )));
+            }
             return self.restore_to_database(&dsn, session).await;
         }
         for option in ["pg_bin", "into_used", "any_version", "no_owner"] {
@@ -217,6 +224,10 @@ impl Reading {
 
     /// The store, the keys and the options. What does not fit together is said before anything is asked or fetched.
     async fn prepare(&self, session: &Session) -> Result<(Store, Keyring, RestoreOptions)> {
+        // A configuration may have it for the runs that are atomic.
+        if !self.atomic && session.settings.is_spelled_out("spool_dir") {
+            return Err(Failure::usage("--spool-dir needs --atomic: nothing is kept there otherwise"));
+        }
         let mut policy = self.trust.policy(&self.format)?;
         policy.no_manifest = self.no_manifest;
         let keyring = keys::keyring(&self.unlock, &session.output)?;

@@ -41,7 +41,7 @@ pub(crate) struct Show {
     selected: Selected,
     #[command(flatten)]
     unlock: Unlock,
-    /// List the archive's objects too
+    /// List the archive's objects too, or the set's own; its members have theirs
     #[arg(long)]
     objects: bool,
     /// Write the document of another backup manager to the standard output, byte for byte: the one beside the archive, or the one that a
@@ -56,7 +56,12 @@ impl Show {
         let store = session.store().await?;
         let id = match self.selected.find_any(&store).await? {
             Found::Archive(id) => id,
-            Found::Set(id) => return set::show(&store, &id, &keyring, session).await,
+            Found::Set(id) if self.document => {
+                let failure =
+                    Failure::usage(format!("{id} is a backup set, beside which no other manager writes anything"));
+                return Err(failure.with_hint("name one of its members, as in NAME/MEMBER"));
+            }
+            Found::Set(id) => return set::show(&store, &id, &keyring, self.objects, session).await,
         };
         let details = backstay::catalog::show(&store, &id, &keyring).await?;
         if self.document {
@@ -202,6 +207,12 @@ struct Object {
     size: u64,
 }
 
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<10} {} {}", "object", self.name, self.size)
+    }
+}
+
 impl Shown {
     fn new(details: &Details, list_objects: bool) -> Shown {
         let manifest = details.manifest.as_ref();
@@ -270,7 +281,11 @@ fn keys_of(manifest: Option<&Manifest>, keyboxes: u32) -> Vec<String> {
         Some(Profile::Native(head)) => {
             keys.extend(head.common.keys.iter().map(|slot| format!("a slot for {}", stanzas(slot).join(", "))));
             if keys.is_empty() && keyboxes == 0 {
-                keys.push("whoever has the raw key".to_owned());
+                keys.push(match manifest.is_some_and(|manifest| manifest.detached) {
+                    true => "nobody but a holder of its exported secret: its keys were in keyboxes, and none is left"
+                        .to_owned(),
+                    false => "whoever has the raw key".to_owned(),
+                });
             }
         }
         Some(Profile::Openssl(_)) => keys.push("whoever has the password".to_owned()),
@@ -355,9 +370,7 @@ impl fmt::Display for Shown {
             writeln!(f, "{:<10} {}", "foreign", indented(foreign.trim_end()))?;
         }
         if self.list_objects {
-            for object in &self.objects {
-                writeln!(f, "{:<10} {} {}", "object", object.name, object.size)?;
-            }
+            self.objects.iter().try_for_each(|object| writeln!(f, "{object}"))?;
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ pub(crate) struct Verify {
     /// How thoroughly [default: deep with a key or --allow-open, else full]
     #[arg(long, value_name = "DEPTH")]
     depth: Option<DepthName>,
-    /// Print what `sha256sum -c` reads instead, and check nothing
+    /// Print what `sha256sum -c` reads instead, and check nothing but --signer and --receipt
     #[arg(long, conflicts_with = "depth")]
     sums: bool,
     /// Keep the result in the store, beside the archive, sealed with the archive's key or signed with --sign-key
@@ -75,7 +75,11 @@ enum DepthName {
 impl Verify {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let policy = self.trust.policy(&self.format)?;
+        if !self.record && session.settings.is_spelled_out("sign_key") {
+            return Err(Failure::usage("--sign-key signs the report that --record keeps: give that too"));
+        }
         let keyring = keys::keyring(&self.unlock, &session.output)?;
+        self.demand_key_for_seal(&keyring)?;
         let store = session.store().await?;
         let id = match self.selected.find_any(&store).await? {
             Found::Archive(id) => id,
@@ -103,7 +107,7 @@ impl Verify {
             }
         };
         if self.sums {
-            let sums = backstay::verify::sums(&store, &id).await?;
+            let sums = backstay::verify::sums(&store, &id, &policy).await?;
             session.output.result("sums", &Sums::read(&sums))?;
             return Ok(0);
         }
@@ -124,12 +128,30 @@ impl Verify {
         judge(&id.to_string(), &report.findings, unrecorded)
     }
 
+    /// Refuses a demand that would not be judged: whoever makes it is not to believe that it was met.
+    fn demand_key_for_seal(&self, keyring: &Keyring) -> Result<()> {
+        if !self.trust.require_seal || (!self.sums && self.depth(keyring) == Depth::Deep) {
+            return Ok(());
+        }
+        let how = match (self.sums, self.depth) {
+            (true, _) => "--sums, which reads no more than the manifest",
+            (false, Some(DepthName::Quick)) => "--depth quick",
+            (false, Some(DepthName::Full)) => "--depth full",
+            (false, Some(DepthName::Deep) | None) => "no key",
+        };
+        let failure =
+            Failure::usage(format!("--require-seal cannot be judged with {how}: it is the key that proves a seal"));
+        Err(failure.with_hint(
+            "give the key with -i, or of an openssl archive the password, and --depth deep; --signer and --receipt need no key",
+        ))
+    }
+
     fn depth(&self, keyring: &Keyring) -> Depth {
         match self.depth {
             Some(DepthName::Quick) => Depth::Quick,
             Some(DepthName::Full) => Depth::Full,
             Some(DepthName::Deep) => Depth::Deep,
-            None if keyring.is_empty() && !self.trust.allow_open => Depth::Full,
+            None if keyring.is_empty() && keyring.password().is_none() && !self.trust.allow_open => Depth::Full,
             None => Depth::Deep,
         }
     }

@@ -220,6 +220,9 @@ fn collect(command: &Command, table: &mut BTreeMap<String, Known>) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -253,6 +256,57 @@ mod tests {
         for group in ALTERNATIVES {
             assert!(excluding.iter().any(|Rivals(one, other)| group.contains(&&**one) && group.contains(&&**other)));
         }
+    }
+
+    /// Options that texts name and other programs have, or none.
+    const OF_OTHERS: [&str; 3] = ["armor", "option", "scope"];
+
+    /// The options that a text names.
+    fn named(text: &str) -> BTreeSet<String> {
+        let option = regex::Regex::new(r"(?:^|[^\w-])--([a-z][a-z0-9-]*)").unwrap();
+        option.captures_iter(text).map(|found| found[1].to_owned()).collect()
+    }
+
+    fn sources(folder: &Path, see: &mut impl FnMut(&Path, String)) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, see);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                see(&path, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn each_option_that_a_message_or_the_page_of_errors_names_exists() {
+        let mut options: BTreeSet<String> = ["help", "version"].map(str::to_owned).into();
+        every_argument(&Cli::command(), &mut |_, arg| options.extend(arg.get_long().map(str::to_owned)));
+        options.extend(OF_OTHERS.map(str::to_owned));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let errors = fs::read_to_string(root.join("../spec/errors.md")).unwrap();
+        let mut found = named(&errors);
+        assert!(found.is_subset(&options), "errors.md: {:?}", found.difference(&options));
+        let literal = regex::Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)""#).unwrap();
+        for package in ["backstay", "cli", "format", "postgres", "store"] {
+            sources(&root.join(package).join("src"), &mut |path, text| {
+                let text = text.split("#[cfg(test)]").next().unwrap().replace("'\"'", "");
+                // Comments that are no documentation are nobody's to read but ours; documentation of options is their help.
+                let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                let code: String = lines.flat_map(|line| [line, "\n"]).collect();
+                let help = text.lines().filter(|line| package == "cli" && line.trim_start().starts_with("///"));
+                // A word by itself is an argument for another program.
+                let literals = literal.captures_iter(&code).map(|found| found[1].to_owned());
+                let texts = literals.filter(|text| text.contains(char::is_whitespace)).chain(help.map(str::to_owned));
+                for text in texts {
+                    let names = named(&text);
+                    assert!(names.is_subset(&options), "{}: {text}", path.display());
+                    found.extend(names);
+                }
+            });
+        }
+        // It is the texts that were looked at.
+        assert!(found.len() > 80 && found.contains("pbkdf2-iter") && found.contains("require-seal"), "{found:?}");
     }
 
     /// Whoever exported a variable for one run is not to be without a second store, a spool or a check in the next.

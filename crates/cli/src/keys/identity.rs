@@ -1,9 +1,11 @@
 //! A file that archives are opened with: age identities, also under a passphrase, an SSH private key, or a raw key.
 
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use age::plugin::ResolveError;
-use age::{DecryptError, Decryptor, IdentityFile};
+use age::secrecy::SecretString;
+use age::{Callbacks as _, DecryptError, Decryptor, IdentityFile, NoCallbacks};
 use backstay_format::key::{Keyring, MAX_SCRYPT_LOG_N, raw_key};
 use backstay_format::schedule::Secret;
 use zeroize::Zeroizing;
@@ -31,6 +33,29 @@ pub(crate) struct Text {
     pub(crate) path: PathBuf,
 }
 
+impl Text {
+    /// The identities in an age file for a passphrase; `None` if this is not the one.
+    fn opened(&self, passphrase: &SecretString) -> Result<Option<IdentityFile<NoCallbacks>>> {
+        let failed = |why: &str| unusable(&self.path).because(why);
+        let reader = age::armor::ArmoredReader::new(&self.bytes[..]);
+        let decryptor = Decryptor::new_buffered(reader).map_err(|error| failed(&error.to_string()))?;
+        if !decryptor.is_scrypt() {
+            return Err(failed("it is an age file, but not one for a passphrase"));
+        }
+        let mut identity = age::scrypt::Identity::new(passphrase.clone());
+        identity.set_max_work_factor(MAX_SCRYPT_LOG_N);
+        match decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)) {
+            Ok(stream) => {
+                IdentityFile::from_buffer(BufReader::new(stream)).map(Some).map_err(|error| failed(&error.to_string()))
+            }
+            Err(DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed | DecryptError::NoMatchingKeys) => {
+                Ok(None)
+            }
+            Err(error) => Err(failed(&error.to_string())),
+        }
+    }
+}
+
 /// Reads a file and finds out what it is.
 ///
 /// # Errors
@@ -55,7 +80,7 @@ pub(crate) fn read(path: &Path) -> Result<Identity> {
 }
 
 impl Identity {
-    /// Adds what the file holds, asking at the terminal for passphrases and plugins' wishes.
+    /// Adds what the file holds, asking at the terminal for plugins' wishes, and for passphrases that are not the given one.
     pub(crate) fn add_to(self, keyring: &mut Keyring, terminal: &AtTerminal) -> Result<()> {
         match self {
             Identity::Raw(secret) => keyring.add_raw(secret),
@@ -87,17 +112,20 @@ impl Identity {
             },
             Identity::AgeUnderPassphrase(text) => {
                 let shown = text.path.display().to_string();
-                let failed = |why: String| unusable(&text.path).because(why);
-                let reader = age::armor::ArmoredReader::new(&text.bytes[..]);
-                let decryptor = Decryptor::new_buffered(reader).map_err(|error| failed(error.to_string()))?;
-                let encrypted = age::encrypted::EncryptedIdentity::new(decryptor, terminal.clone(), Some(MAX_SCRYPT_LOG_N))
-                    .ok_or_else(|| failed("it is an age file, but not one for a passphrase".to_owned()))?;
-                match encrypted.decrypt(Some(&shown)) {
-                    Ok(file) => Ok((file, text.path)),
-                    Err(DecryptError::KeyDecryptionFailed) => {
-                        Err(Failure::new("key.passphrase", format!("{shown} was not opened: no passphrase could be asked for, or it is wrong")))
-                    }
-                    Err(error) => Err(failed(error.to_string())),
+                let mut file = terminal.given().map(|given| text.opened(given)).transpose()?.flatten();
+                let mut why = match terminal.given() {
+                    Some(_) => format!("the given passphrase is not that of {shown}, and no other could be asked for"),
+                    None => format!("{shown} is under a passphrase: none was given, and none could be asked for"),
+                };
+                if file.is_none()
+                    && let Some(asked) = terminal.request_passphrase(&format!("passphrase of {shown}"))
+                {
+                    file = text.opened(&asked)?;
+                    why = format!("this is not the passphrase of {shown}");
+                }
+                match file {
+                    Some(file) => Ok((file.with_callbacks(terminal.clone()), text.path)),
+                    None => Err(Failure::new("key.passphrase", why)),
                 }
             }
             Identity::Ssh(..) | Identity::Raw(_) => Err(Failure::new("internal", "this file holds no age identities")),

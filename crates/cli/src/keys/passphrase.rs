@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use age::secrecy::{ExposeSecret as _, SecretString};
+use backstay_format::openssl::Password;
 use zeroize::Zeroizing;
 
 use super::terminal;
@@ -26,13 +27,55 @@ pub(crate) enum Purpose {
     Lock,
 }
 
+/// A passphrase that was given: bytes to `openssl`, and text to everybody else.
+pub(crate) struct Phrase {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Where it is from.
+    shown: String,
+}
+
+impl Phrase {
+    /// The text that age takes.
+    ///
+    /// # Errors
+    /// `key.passphrase` when it is not UTF-8.
+    pub(crate) fn text(&self) -> Result<SecretString> {
+        match std::str::from_utf8(&self.bytes) {
+            Ok(text) => Ok(SecretString::from(text.to_owned())),
+            Err(_) => Err(Failure::new("key.passphrase", format!("{} does not begin with UTF-8 text", self.shown))),
+        }
+    }
+
+    /// The bytes as they are.
+    pub(crate) fn password(&self) -> Password {
+        Password::new(self.bytes.to_vec())
+    }
+
+    /// A password that `openssl` will take as it is from a file.
+    ///
+    /// # Errors
+    /// `key.passphrase`: nobody could restore by the published command what is written with another one.
+    pub(crate) fn password_for_openssl(&self) -> Result<Password> {
+        let password = self.password();
+        if password.as_openssl_reads().is_none() {
+            return Ok(password);
+        }
+        let why = match self.bytes.contains(&0) {
+            true => "it has a zero byte, with which it ends for openssl".to_owned(),
+            false => format!("it has {} bytes, and openssl takes 1023 of a line", self.bytes.len()),
+        };
+        let failure = Failure::new("key.passphrase", format!("`openssl enc -d` could not be given {}", self.shown));
+        Err(failure.because(why).with_hint("take a password of at most 1023 bytes without zeros, or the native format"))
+    }
+}
+
 /// The passphrase, if one was given in any way.
 ///
 /// # Errors
-/// `key.passphrase` when it cannot be had, is empty or is not text.
-pub(crate) fn passphrase(from: &Passphrase, purpose: Purpose, output: &Arc<Output>) -> Result<Option<SecretString>> {
+/// `key.passphrase` when it cannot be had or is empty.
+pub(crate) fn passphrase(from: &Passphrase, purpose: Purpose, output: &Arc<Output>) -> Result<Option<Phrase>> {
     if let Some(path) = &from.passphrase_file {
-        return passphrase_in(path).map(Some);
+        return of_file(path).map(Some);
     }
     if let Some(command) = &from.passphrase_command {
         return of_command(command).map(Some);
@@ -48,11 +91,16 @@ pub(crate) fn passphrase(from: &Passphrase, purpose: Purpose, output: &Arc<Outpu
     if purpose == Purpose::Lock && ask("the same again: ")?.expose_secret() != passphrase.expose_secret() {
         return Err(Failure::new("key.passphrase", "the two passphrases differ"));
     }
-    Ok(Some(passphrase))
+    let bytes = Zeroizing::new(passphrase.expose_secret().as_bytes().to_vec());
+    Ok(Some(Phrase { bytes, shown: "the passphrase".to_owned() }))
 }
 
-/// The passphrase in a file.
+/// The passphrase in a file, as text.
 pub(crate) fn passphrase_in(path: &Path) -> Result<SecretString> {
+    of_file(path)?.text()
+}
+
+fn of_file(path: &Path) -> Result<Phrase> {
     let shown = format!("the passphrase file {}", path.display());
     let unreadable = |failure: Failure| {
         if path.to_str().is_some_and(is_key) {
@@ -67,7 +115,7 @@ pub(crate) fn passphrase_in(path: &Path) -> Result<SecretString> {
     first_line(&bytes, &shown)
 }
 
-fn of_command(command: &str) -> Result<SecretString> {
+fn of_command(command: &str) -> Result<Phrase> {
     let invalid = |why: &str| Failure::new("key.passphrase", format!("the passphrase command {why}"));
     let words = shlex::split(command).ok_or_else(|| invalid("has a quotation mark without its partner"))?;
     let Some((program, arguments)) = words.split_first() else { return Err(invalid("is empty")) };
@@ -94,15 +142,12 @@ fn of_command(command: &str) -> Result<SecretString> {
 }
 
 /// The first line without its line feed, exactly as `openssl enc -pass file:` takes it.
-fn first_line(bytes: &[u8], shown: &str) -> Result<SecretString> {
+fn first_line(bytes: &[u8], shown: &str) -> Result<Phrase> {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     if line.is_empty() {
         return Err(Failure::new("key.passphrase", format!("{shown} begins with an empty line")));
     }
-    match std::str::from_utf8(line) {
-        Ok(text) => Ok(SecretString::from(text.to_owned())),
-        Err(_) => Err(Failure::new("key.passphrase", format!("{shown} does not begin with UTF-8 text"))),
-    }
+    Ok(Phrase { bytes: Zeroizing::new(line.to_vec()), shown: shown.to_owned() })
 }
 
 #[cfg(test)]
@@ -114,19 +159,21 @@ mod tests {
         for (bytes, passphrase) in
             [("word", "word"), ("two words \nrest", "two words "), ("crlf\r\n", "crlf\r"), ("é\n", "é")]
         {
-            assert_eq!(first_line(bytes.as_bytes(), "x").unwrap().expose_secret(), passphrase);
+            assert_eq!(first_line(bytes.as_bytes(), "x").unwrap().text().unwrap().expose_secret(), passphrase);
         }
-        for bytes in [&b""[..], b"\n", b"\nword", b"\xff\xfe\n"] {
-            assert_eq!(first_line(bytes, "x").unwrap_err().code, "key.passphrase");
+        for bytes in [&b""[..], b"\n", b"\nword"] {
+            assert_eq!(first_line(bytes, "x").err().unwrap().code, "key.passphrase");
         }
+        let latin = first_line(b"\xff\xfe\n", "x").unwrap();
+        assert_eq!((latin.text().unwrap_err().code, &latin.bytes[..]), ("key.passphrase", &b"\xff\xfe"[..]));
     }
 
     #[test]
     fn a_command_is_split_into_words_and_no_shell_sees_it() {
         let secret = of_command("printf '%s\\n' \"a b\" $HOME").unwrap();
-        assert_eq!(secret.expose_secret(), "a b");
+        assert_eq!(secret.text().unwrap().expose_secret(), "a b");
         for command in ["", "false", "printf 'open", "/nowhere/at/all", "true"] {
-            assert_eq!(of_command(command).unwrap_err().code, "key.passphrase", "{command}");
+            assert_eq!(of_command(command).err().unwrap().code, "key.passphrase", "{command}");
         }
     }
 }

@@ -49,6 +49,12 @@ impl SshIdentity {
         if let Some(opened) = &*opened {
             return opened.clone();
         }
+        if let Some(given) = self.terminal.given() {
+            if let Ok(key) = key.decrypt(given.clone()) {
+                return opened.insert(Some(key.into())).clone();
+            }
+            self.terminal.warn(&format!("the given passphrase is not that of {}", self.shown));
+        }
         let ask = || self.terminal.request_passphrase(&format!("passphrase of {}", self.shown));
         for _ in 0..ATTEMPTS {
             let Some(passphrase) = ask() else { break };

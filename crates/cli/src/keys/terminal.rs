@@ -112,12 +112,23 @@ impl Drop for Quiet<'_> {
 #[derive(Clone)]
 pub(crate) struct AtTerminal {
     output: Arc<Output>,
+    /// What was given for archives, and may be a key file's. No plugin gets it.
+    given: Option<SecretString>,
 }
 
 impl AtTerminal {
     /// For one identity or one plugin.
     pub(crate) fn new(output: &Arc<Output>) -> AtTerminal {
-        AtTerminal { output: Arc::clone(output) }
+        AtTerminal { output: Arc::clone(output), given: None }
+    }
+
+    /// With a passphrase that is tried before anybody is asked for one.
+    pub(crate) fn knowing(self, given: Option<SecretString>) -> AtTerminal {
+        AtTerminal { given, ..self }
+    }
+
+    pub(super) fn given(&self) -> Option<&SecretString> {
+        self.given.as_ref()
     }
 
     pub(super) fn warn(&self, text: &str) {

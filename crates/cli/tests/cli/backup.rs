@@ -320,4 +320,21 @@ fn a_dump_of_postgresql_must_say_that_it_is_complete() {
     run(&["--require-trailer", "^END [0-9]+$"], "data\nEND 17").fails("source.trailer", 30);
     run(&["--require-trailer", "(?m)^END [0-9]+$"], "data\nEND 17\n").good();
     run(&["--require-trailer", "("], "x").fails("usage.arguments", 2);
+    // A pattern is demanded besides, and what matches everything demands nothing.
+    run(&["--require-trailer", "."], cut).fails("source.trailer", 30).says("cluster dump complete");
+    run(&["--require-trailer", "unrestrict x"], whole).good();
+    run(&["--require-trailer", "unrestrict y"], whole).fails("source.trailer", 30).says("unrestrict y");
+    for pattern in ["", "x*", "$"] {
+        run(&["--require-trailer", pattern], whole).fails("usage.arguments", 2).says("demands nothing");
+    }
+}
+
+#[test]
+fn a_tag_is_not_empty() {
+    let place = Place::new();
+    for tag in ["", " "] {
+        let run = place.run(["backup", "--name", "pg-main", "-r", &place.recipient, "--tag", tag]).stdin("content");
+        run.fails("usage.arguments", 2).says("a tag is not empty");
+    }
+    assert_eq!(place.objects(), [""; 0]);
 }

@@ -1,6 +1,7 @@
 //! What a reader demands and says of an archive, at every verb that reads: each option that is wrong has its code, so that none does nothing.
 
 use crate::harness::{Done, Place, Run, noise, shell};
+use crate::set::set_of;
 
 /// Verbs that read an archive with its key. ID is the archive; reassemble gets a store without the manifest, and comes last, since it makes one.
 const READING: [&str; 11] = [
@@ -247,4 +248,125 @@ fn the_programs_that_a_database_is_filled_with_are_those_that_are_named() {
     let id = place.backup(dump, &["--no-require-trailer"]);
     let restore = ["restore", &id, "-i", "key.txt", "--to-db", "host=/nowhere", "--pg-bin", "/nowhere/bin"];
     place.run(restore).fails("target.programs", 2).says("/nowhere/bin");
+}
+
+/// Options that say something, beside what each verb does with an archive or a set: of each pair that cannot be honoured the code that it is refused with, and
+/// of the others the code of what they ask for. ID is an archive, SET a backup set, SIGNER a stranger's.
+const PAIRS: [(&str, &str, i32); 68] = [
+    ("restore ID --to-db host=/nowhere --pg-table public.t", "usage.arguments", 2),
+    ("restore SET --to-db host=/nowhere --pg-table public.t", "usage.arguments", 2),
+    ("restore ID --to-db host=/nowhere --range 0..1", "usage.arguments", 2),
+    ("restore ID --to-db host=/nowhere --raw", "usage.arguments", 2),
+    ("restore ID --to-db host=/nowhere -o out", "usage.arguments", 2),
+    ("restore ID --to-db host=/nowhere -- cat", "usage.arguments", 2),
+    ("restore ID --to-db host=/nowhere --spool-dir .", "usage.arguments", 2),
+    ("restore ID --to-db host=/nowhere --no-manifest --require-seal", "usage.arguments", 2),
+    ("restore SET --to-db host=/nowhere --no-manifest", "usage.arguments", 2),
+    ("restore SET --to-db host=/nowhere --receipt ROOT", "usage.arguments", 2),
+    ("restore ID --pg-table public.t", "usage.arguments", 2),
+    ("restore ID --pg-table public.t -- cat", "usage.arguments", 2),
+    ("restore SET --pg-table public.t -o out", "usage.selector", 2),
+    ("restore ID --pg-table public.t -o out --range 0..1", "usage.arguments", 2),
+    ("restore ID --pg-table public.t -o out --raw", "usage.arguments", 2),
+    ("restore ID --pg-table public.t -o out --atomic", "usage.arguments", 2),
+    ("restore ID --pg-table public.t -o out --spool-dir .", "usage.arguments", 2),
+    ("restore ID -o out -- cat", "usage.arguments", 2),
+    ("restore ID -o out --spool-dir .", "usage.arguments", 2),
+    ("restore ID -o out --pg-bin /usr/bin", "usage.arguments", 2),
+    ("restore ID -o out --into-used", "usage.arguments", 2),
+    ("restore ID -o out --any-version", "usage.arguments", 2),
+    ("restore ID -o out --no-owner", "usage.arguments", 2),
+    ("restore ID --no-owner -- cat", "usage.arguments", 2),
+    ("restore ID --spool-dir . -- cat", "usage.arguments", 2),
+    ("restore ID -o out --range 0..2 --raw", "usage.arguments", 2),
+    ("restore ID -o out --max-output 4", "stream.limit", 23),
+    ("restore ID -o out --max-output 4 --atomic", "stream.limit", 23),
+    ("restore ID -o out --max-output 4 --raw", "stream.limit", 23),
+    ("restore ID -o out --max-output 4 --range 2..7", "stream.limit", 23),
+    ("restore ID -o out --max-output 4 --no-manifest", "stream.limit", 23),
+    ("restore ID --max-output 4 -- cat", "stream.limit", 23),
+    ("restore SET -o out --max-output 4", "stream.limit", 23),
+    ("restore SET -o out --range 0..1", "usage.arguments", 2),
+    ("restore SET -o out --raw", "usage.arguments", 2),
+    ("restore SET -o out --no-manifest", "usage.arguments", 2),
+    ("restore SET -o out --receipt ROOT", "usage.arguments", 2),
+    ("restore SET -- cat", "usage.selector", 2),
+    ("cat SET", "usage.selector", 2),
+    ("cat ID --spool-dir .", "usage.arguments", 2),
+    ("cat ID --range 0..2 --raw", "usage.arguments", 2),
+    ("cat ID --max-output 4 --range 2..7", "stream.limit", 23),
+    ("cat OLD --max-output 4 --range 2..7", "stream.limit", 23),
+    ("verify ID --sums --depth deep", "usage.arguments", 2),
+    ("verify ID --sums --record", "usage.arguments", 2),
+    ("verify ID --sums --require-seal", "usage.arguments", 2),
+    ("verify ID --sums --receipt ROOT", "manifest.root", 20),
+    ("verify ID --sums --signer SIGNER", "key.signer", 12),
+    ("verify ID --sums --format openssl", "openssl.magic", 20),
+    ("verify SET --sums", "usage.arguments", 2),
+    ("verify SET --receipt ROOT", "usage.arguments", 2),
+    ("verify SET --depth full --signer SIGNER", "key.signer", 12),
+    ("verify ID --depth quick --receipt ROOT", "manifest.root", 20),
+    ("verify ID --depth quick --signer SIGNER", "key.signer", 12),
+    ("verify ID --depth full --require-seal", "usage.arguments", 2),
+    ("verify ID --depth quick --require-seal", "usage.arguments", 2),
+    ("verify SET --depth full --require-seal", "usage.arguments", 2),
+    ("verify ID --sign-key sign.pem", "usage.arguments", 2),
+    ("drill ID --no-record --sign-key sign.pem -- cat", "usage.arguments", 2),
+    ("drill ID --db shop", "usage.arguments", 2),
+    ("drill ID --expect 1", "usage.arguments", 2),
+    ("drill SET -- cat", "usage.arguments", 2),
+    ("reassemble ID --join out --name shop", "usage.arguments", 2),
+    ("reassemble ID --join out --replace", "usage.arguments", 2),
+    ("show ID --objects --document", "usage.arguments", 2),
+    ("show SET --document", "usage.arguments", 2),
+    ("copy ID --to new", "usage.arguments", 2),
+    ("copy ID --repair new --reencrypt", "usage.arguments", 2),
+];
+
+#[test]
+fn no_option_is_accepted_where_it_does_nothing() {
+    let place = Place::new();
+    let id = place.backup("content of 21 letters", &[]);
+    let stranger = signer(&place, "sign.pem");
+    let set = set_of(&place, "shop", &[&id]);
+    foreign(&place, "store", "gzip");
+    let before = place.objects();
+    for (words, code, exit) in PAIRS {
+        let (words, command) = match words.split_once(" -- ") {
+            Some((words, command)) => (words, Some(command)),
+            None => (words, None),
+        };
+        let words = words.split(' ').map(|word| match word {
+            "ID" => &id,
+            "SET" => &set,
+            "OLD" => OLD,
+            "SIGNER" => &stranger,
+            "ROOT" => ROOT,
+            word => word,
+        });
+        let words: Vec<&str> = words.collect();
+        let key = if words.contains(&OLD) { ["--passphrase-file", "passphrase.txt"] } else { ["-i", "key.txt"] };
+        let run = place.run(&words).args(key);
+        let run = command.into_iter().fold(run, |run, command| run.arg("--").args(command.split(' ')));
+        run.fails(code, exit);
+        // The directory of a set may be there, and nothing is in it.
+        let left = std::fs::read_dir(place.path("out")).map_or(0, Iterator::count);
+        assert!(left == 0 && !place.path("out").is_file(), "{words:?} has written something");
+        let _ = std::fs::remove_dir(place.path("out"));
+    }
+    assert_eq!(place.objects(), before);
+    // Without a key nothing proves a seal, and at the depth that follows from it nothing looks for one.
+    place.run(["verify", &id, "--require-seal"]).fails("usage.arguments", 2).says("no key");
+    place.run(["verify", &id, "--require-seal", "-i", "key.txt"]).good();
+    let hint = place.run(["restore", &id, "--pg-table", "public.t", "--to-db", "host=/nowhere"]).done();
+    hint.says("--pg-table public.t -o FILE").says("pg_restore");
+    // And the same met.
+    let root = place.run(["--json", "show", &id]).good().json("archive")["root"].as_str().unwrap().to_owned();
+    place.run(["verify", &id, "--sums", "--receipt", &root, "--format", "native"]).good().says_out(&id);
+    let range = place.run(["cat", &id, "-i", "key.txt", "--max-output", "5", "--range", "2..7"]);
+    assert_eq!(range.good().stdout, b"ntent");
+    place.run(["show", &set, "--objects"]).good().says_out(&format!("object     {set}.set.json "));
+    // A configuration may name what only some of its runs have a use for.
+    let run = place.run(["cat", &id, "-i", "key.txt"]).env("BACKSTAY_SPOOL_DIR", "/nowhere");
+    assert_eq!(run.good().stdout, b"content of 21 letters");
 }

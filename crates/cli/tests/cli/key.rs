@@ -114,6 +114,8 @@ fn destroying_the_keys_says_first_what_it_would_do() {
     let done = place.run(["--json", "key", "destroy", &id, "--yes"]).good().json("keyboxes");
     assert_eq!((&done["deleted"], &done["keyboxes"][0]), (&true.into(), &format!("{id}.key.0").into()));
     place.run(["cat", &id, "-i", "key.txt"]).fails("key.not-found", 12);
+    let shown = place.run(["show", &id]).good();
+    assert!(!shown.says_out("none is left").out().contains("raw key"), "{}", shown.out());
 
     let attached = place.backup("content", &[]);
     let refused = place.run(["key", "destroy", &attached, "--yes"]).done();

@@ -203,3 +203,63 @@ fn a_manifest_that_was_emptied_or_cut_is_a_damaged_one_and_not_another_managers(
     place.write(&format!("store/{id}.json"), "{\"generation\":7}");
     assert_eq!(place.run(["cat", &id]).args(key).good().out(), "content");
 }
+
+/// Encrypts `content` with what `openssl` takes of a file.
+fn foreign_with(place: &Place, file: &str) {
+    let line = format!(
+        "rm -rf store && mkdir store && gzip < content | openssl enc -aes-256-cbc -md md5 -pass file:{file} 2>/dev/null | split -b 100000 -d -a 1 - store/{ID}-"
+    );
+    shell(&place.path(""), &line);
+}
+
+#[test]
+fn a_password_is_what_openssl_takes_of_a_line() {
+    let place = Place::new();
+    let content = noise(300_000);
+    place.write("content", &content);
+    place.write("long", format!("{}\n", "k".repeat(1468)));
+    place.write("zero", b"one\0two\n");
+    place.write("latin", b"gr\xf6\xdfe\n");
+    let backup = |format: &str, file: &str| {
+        let run = place.run(["backup", "--name", "pg-main", "--format", format, "--passphrase-file", file]);
+        run.stdin(&content)
+    };
+    // Nobody could restore these by the published command.
+    backup("openssl", "long").fails("key.passphrase", 12).says("1023");
+    backup("openssl", "zero").fails("key.passphrase", 12).says("zero byte");
+    assert_eq!(place.objects(), [""; 0]);
+    backup("native", "long").good();
+    backup("native", "latin").fails("key.passphrase", 12).says("UTF-8");
+    for file in ["long", "zero", "latin"] {
+        foreign_with(&place, file);
+        let with = |arguments: &[&str]| place.run(arguments).args(["--passphrase-file", file]);
+        assert!(with(&["cat", ID]).good().stdout == content, "{file}");
+        with(&["reassemble", ID]).good();
+        with(&["verify", ID, "--require-seal", "--record"]).good().says_out("recorded as");
+        with(&["show", ID]).good().says_out("sealed with the archive's key");
+        place.write("other", "k".repeat(1022));
+        place.run(["cat", ID, "--passphrase-file", "other"]).fails("openssl.key", 12);
+    }
+    // And the other way round: bytes that are not UTF-8 are a password as any other.
+    let id = backup("openssl", "latin").good().out().split(' ').next().unwrap().to_owned();
+    let line = format!(
+        "cat $(ls -1v store/{id}-*) | openssl enc -aes-256-cbc -d -md md5 -pass file:latin 2>/dev/null | gunzip"
+    );
+    assert!(shell(&place.path(""), &line) == content);
+}
+
+#[test]
+fn the_first_part_is_missed_by_each_verb() {
+    let place = Place::new();
+    foreign(&place, &noise(300_000), "-md md5", "gzip");
+    std::fs::remove_file(place.store().join(format!("{ID}-0"))).unwrap();
+    for verb in
+        [&["cat", ID][..], &["verify", ID, "--depth", "deep"], &["verify", ID], &["salvage", ID], &["reassemble", ID]]
+    {
+        let done = place.run(verb).args(["--passphrase-file", "passphrase.txt"]).fails("part.missing", 21);
+        assert!(!done.stderr.contains("uncommitted") && !done.stderr.contains("openssl.magic"), "{}", done.stderr);
+    }
+    let verified = place.run(["verify", ID, "--depth", "deep", "--json", "--passphrase-file", "passphrase.txt"]).done();
+    let findings = verified.json("verify")["findings"].as_array().unwrap().clone();
+    assert_eq!((findings.len(), &findings[0]["object"]), (1, &format!("{ID}-0").into()), "{findings:?}");
+}

@@ -9,7 +9,7 @@ use backstay_format::set::{Member, Set};
 use crate::harness::Place;
 
 /// A set of these archives, for the place's key, in the way of a slot in its object.
-fn set_of(place: &Place, name: &str, members: &[&str]) -> String {
+pub(crate) fn set_of(place: &Place, name: &str, members: &[&str]) -> String {
     let root = |id: &ArchiveId| {
         let bytes = place.read(&format!("store/{}", id.manifest()));
         match Manifest::parse(bytes, id).unwrap() {

@@ -123,6 +123,14 @@ fn the_passphrase_of_a_key_is_asked_for_once_and_only_where_the_key_has_a_slot()
     // A second key that fits needs nobody.
     let (status, screen) = without_terminal("ed -i key.txt");
     assert!(status == 0 && screen.contains("content"), "{screen}");
+    // What is given for archives is tried for the key, and asked for again only when it is another one.
+    place.write("given", PASSPHRASE);
+    for given in [["--passphrase-file", "given"], ["--passphrase-command", "cat given"]] {
+        assert_eq!(place.run(["cat", &id, "-i", "ed"]).args(given).good().stdout, b"content");
+    }
+    place.write("other", "another one");
+    let (status, screen) = without_terminal("ed --passphrase-file other");
+    assert!(status == 12 && screen.contains("the given passphrase is not that of ed"), "{screen}");
     // The public half is told without the passphrase.
     assert!(public.starts_with(place.run(["key", "show", "ed"]).good().out().trim()));
 }

@@ -184,6 +184,25 @@ fn a_locked_identity_file_asks() {
         let mut show = Terminal::start(&place, &format!("$backstay key show {name}"));
         show.answer(": ", "lock pass\r");
         assert!(show.end().1.contains(&place.recipient));
+        // What is given for archives is tried for the key file first.
+        place.write("given", "lock pass\n");
+        place.write("other", "another one\n");
+        for given in [["--passphrase-file", "given"], ["--passphrase-command", "cat given"]] {
+            assert_eq!(place.run(["cat", &id, "-i", name]).args(given).good().stdout, b"content");
+            place.run(["key", "audit", "-i", name]).args(given).good();
+        }
+        let mut cat = Terminal::start(&place, &format!("$backstay cat {id} -i {name} --passphrase-file other > out3"));
+        cat.answer(&format!("passphrase of {name}: "), "lock pass\r");
+        let (status, screen) = cat.end();
+        assert_eq!((status, place.read("out3")), (0, b"content".to_vec()), "{screen}");
+        for (given, told) in [
+            ("--passphrase-file other", "the given passphrase is not that of key.a"),
+            ("", "is under a passphrase: none was given, and none could be asked for"),
+        ] {
+            let line = format!("setsid -w $backstay cat {id} -i {name} {given}");
+            let (status, screen) = Terminal::start(&place, &line).end();
+            assert!(status == 12 && screen.contains("key.passphrase") && screen.contains(told), "{screen}");
+        }
     }
 }
 

@@ -95,10 +95,18 @@ impl Keyring {
 
     /// Adds a password for archives of the openssl profile. Native archives have no use for one.
     pub fn add_password(&mut self, password: Password) {
+        // Whoever wrote an archive with `openssl` and this line in a file may have used less of it.
+        let as_read = password.as_openssl_reads();
         self.passwords.push(password);
+        self.passwords.extend(as_read);
     }
 
-    /// The password for archives of the openssl profile.
+    /// The passwords for archives of the openssl profile, in the order in which they are tried: each whole, then what `openssl` would take of it.
+    pub fn passwords(&self) -> &[Password] {
+        &self.passwords
+    }
+
+    /// The first password for archives of the openssl profile.
     pub fn password(&self) -> Option<&Password> {
         self.passwords.first()
     }

@@ -159,6 +159,9 @@ fn bytes_to_key<D: md5::Digest>(password: &Password, salt: Salt, out: &mut [u8; 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Salt(pub [u8; 8]);
 
+/// The most bytes of a line that `openssl -pass file:` takes, and a zero byte ends it before.
+const OPENSSL_LINE: usize = 1023;
+
 /// A password: bytes, as `openssl -pass` takes them. Wiped when dropped, and never printed.
 #[derive(Clone)]
 pub struct Password(Zeroizing<Vec<u8>>);
@@ -176,6 +179,15 @@ impl Password {
     pub fn from_file_content(content: &[u8]) -> Self {
         let line = content.split(|byte| *byte == b'\n').next().unwrap_or_default();
         Self::new(line.to_vec())
+    }
+
+    /// What `openssl -pass file:` takes of a line that is this password: no more than 1023 bytes, and none from a zero byte on. `None` where
+    /// that is all of it.
+    #[must_use]
+    pub fn as_openssl_reads(&self) -> Option<Self> {
+        let line = &self.0[..self.0.len().min(OPENSSL_LINE)];
+        let taken = line.split(|byte| *byte == 0).next().unwrap_or_default();
+        (taken.len() < self.0.len()).then(|| Self::new(taken.to_vec()))
     }
 
     fn bytes(&self) -> &[u8] {
@@ -314,6 +326,15 @@ mod tests {
         ] {
             assert_eq!(Password::from_file_content(content).bytes(), password);
         }
+    }
+
+    #[test]
+    fn openssl_takes_1023_bytes_of_a_line_and_none_behind_a_zero() {
+        let taken = |bytes: &[u8]| Password::new(bytes.to_vec()).as_openssl_reads().map(|taken| taken.bytes().to_vec());
+        assert_eq!(taken(&[b'x'; 1023]), None);
+        assert_eq!(taken(&[b'x'; 1024]), Some(vec![b'x'; 1023]));
+        assert_eq!(taken(b"one\0two"), Some(b"one".to_vec()));
+        assert_eq!(taken(b"one\r"), None);
     }
 
     #[test]

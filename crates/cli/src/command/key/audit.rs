@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use age::secrecy::ExposeSecret as _;
 use backstay::audit::{Audited, Key, Lock, Place};
 use backstay::catalog::Selected;
 use backstay_format::key::Keyring;
-use backstay_format::openssl::Password;
 use clap::Args;
 use serde::Serialize;
 
@@ -72,15 +70,16 @@ impl Audit {
     /// Each key alone, so that it is known which of them opens what.
     fn keys(&self, session: &Session) -> Result<Vec<Key>> {
         let mut given = Vec::new();
+        let passphrase = keys::passphrase(&self.unlock.passphrase, Purpose::Open, &session.output)?;
+        let terminal = AtTerminal::new(&session.output).knowing(passphrase.as_ref().and_then(keys::text_of));
         for path in &self.unlock.identity {
             let mut keyring = Keyring::default();
-            keys::read_identity(path)?.add_to(&mut keyring, &AtTerminal::new(&session.output))?;
+            keys::read_identity(path)?.add_to(&mut keyring, &terminal)?;
             given.push(Key { label: path.display().to_string(), keyring });
         }
-        if let Some(passphrase) = keys::passphrase(&self.unlock.passphrase, Purpose::Open, &session.output)? {
+        if let Some(passphrase) = &passphrase {
             let mut keyring = Keyring::default();
-            keyring.add_password(Password::new(passphrase.expose_secret().as_bytes().to_vec()));
-            keyring.add_passphrase(passphrase);
+            keys::add_passphrase(&mut keyring, passphrase, &session.output);
             given.push(Key { label: "passphrase".to_owned(), keyring });
         }
         Ok(given)

@@ -8,10 +8,11 @@ use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
 use backstay_format::text::to_hex;
 use backstay_store::Store;
+use futures::TryStreamExt as _;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{RemarkLine, indented};
+use super::{Object, RemarkLine, indented};
 use crate::command::list::begun;
 use crate::failure::Result;
 use crate::output::Size;
@@ -20,7 +21,13 @@ use crate::run::Status;
 use crate::session::Session;
 
 /// Prints the set, with what only the key shows if the key is there.
-pub(super) async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring, session: &Session) -> Result<Status> {
+pub(super) async fn show(
+    store: &Store,
+    id: &ArchiveId,
+    keyring: &Keyring,
+    list_objects: bool,
+    session: &Session,
+) -> Result<Status> {
     let sealed = load(store, id).await?;
     let policy = ReadPolicy { allow_open: true, ..ReadPolicy::default() };
     let nothing = Keyring::default();
@@ -37,6 +44,11 @@ pub(super) async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring, sessi
     let private = private.map(|text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str())));
     let remarks = backstay::retention::remarks(store, id).await?.iter().map(RemarkLine::from).collect();
     let set = opened.set;
+    let mut objects = Vec::new();
+    let mut listing = store.list(&format!("{id}."), None);
+    while let Some(object) = listing.try_next().await? {
+        objects.push(Object { name: object.name, size: object.size });
+    }
     let members = set.members.iter().zip(&found).map(|(member, found)| Member {
         name: member.name.clone(),
         role: member.role.clone(),
@@ -58,6 +70,8 @@ pub(super) async fn show(store: &Store, id: &ArchiveId, keyring: &Keyring, sessi
         seal: to_hex(&opened.seal),
         members: members.collect(),
         remarks,
+        objects,
+        list_objects,
         sealed_private: private.is_none() && set.private.is_some(),
         private,
     };
@@ -81,8 +95,12 @@ struct Shown {
     remarks: Vec<RemarkLine>,
     /// What only the key shows; `None` without it.
     private: Option<Value>,
+    /// The set's own objects, without those of its members.
+    objects: Vec<Object>,
     #[serde(skip)]
     sealed_private: bool,
+    #[serde(skip)]
+    list_objects: bool,
 }
 
 /// One member.
@@ -122,16 +140,13 @@ impl fmt::Display for Shown {
         if self.sealed_private {
             line("private", "sealed; the key shows it (-i)")?;
         }
-        match &self.private {
-            Some(private) => {
-                writeln!(
-                    f,
-                    "{:<10} {}",
-                    "private",
-                    indented(&serde_json::to_string_pretty(private).unwrap_or_default())
-                )
-            }
-            None => Ok(()),
+        if let Some(private) = &self.private {
+            let private = serde_json::to_string_pretty(private).unwrap_or_default();
+            writeln!(f, "{:<10} {}", "private", indented(&private))?;
         }
+        if self.list_objects {
+            self.objects.iter().try_for_each(|object| writeln!(f, "{object}"))?;
+        }
+        Ok(())
     }
 }
