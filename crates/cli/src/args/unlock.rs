@@ -1,6 +1,9 @@
 //! What archives are opened with, and what a reader demands of them.
 
-use std::path::PathBuf;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use backstay::policy::{ReadPolicy, ReceiptLine};
 use backstay_format::signature::Signer;
@@ -8,7 +11,7 @@ use backstay_format::text::from_hex;
 use clap::Args;
 
 use super::format::Reading;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 /// Keys to open archives with.
 #[derive(Debug, Clone, Args)]
@@ -20,6 +23,28 @@ pub(crate) struct Unlock {
     pub(crate) identity: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: Passphrase,
+}
+
+impl Unlock {
+    /// Refuses to write to a file that a key or passphrase is read from: it would be replaced by what it opens.
+    ///
+    /// # Errors
+    /// `usage.arguments`.
+    pub(crate) fn spare(&self, output: &Path) -> Result<()> {
+        let known = |data: io::Result<Metadata>| data.ok().map(|data| (data.dev(), data.ino()));
+        // A link is replaced itself.
+        let Some(written) = known(fs::symlink_metadata(output)) else { return Ok(()) };
+        let is_written = |path: &&PathBuf| {
+            [fs::symlink_metadata(path), fs::metadata(path)].into_iter().any(|data| known(data) == Some(written))
+        };
+        match self.identity.iter().chain(&self.passphrase.passphrase_file).find(is_written) {
+            None => Ok(()),
+            Some(key) => {
+                let message = format!("{} is a key that this run reads: it would be lost", key.display());
+                Err(Failure::usage(message).with_hint("name another file with -o"))
+            }
+        }
+    }
 }
 
 /// Where a passphrase comes from. It is never an argument: those are visible to everybody on the machine.

@@ -142,6 +142,7 @@ impl Restore {
             }
         }
         if let Some(path) = self.output {
+            self.reading.unlock.spare(&path)?;
             if !self.pg_table.is_empty() {
                 let taken = self.reading.take_tables(&self.selected, &self.pg_table, &path, session).await?;
                 session.output.done("tables", &taken)?;

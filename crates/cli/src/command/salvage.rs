@@ -57,6 +57,7 @@ impl Salvage {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let mut policy = self.trust.policy(&self.format)?;
         policy.no_manifest = self.no_manifest;
+        self.output.iter().try_for_each(|output| self.unlock.spare(output))?;
         let keyring = keys::keyring(&self.unlock, &session.output)?;
         let store = session.store().await?;
         let filter = Filter { incomplete: true, ..Filter::default() };

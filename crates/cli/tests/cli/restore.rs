@@ -187,3 +187,31 @@ fn an_archive_that_is_not_there_is_told_as_such() {
     place.run(["cat", absent, "-i", "key.txt"]).fails("archive.not-found", 10);
     place.run(["cat", "nonsense~x", "-i", "key.txt"]).done().says("nonsense~x");
 }
+
+#[test]
+fn a_key_that_is_read_is_not_written_over() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    let key = std::fs::read(place.path("key.txt")).unwrap();
+    std::os::unix::fs::symlink("key.txt", place.path("link")).unwrap();
+    std::fs::hard_link(place.path("key.txt"), place.path("other")).unwrap();
+    for (identity, output) in
+        [("key.txt", "key.txt"), ("key.txt", "./key.txt"), ("link", "key.txt"), ("key.txt", "other")]
+    {
+        for verb in ["restore", "salvage"] {
+            place.run([verb, &id, "-i", identity, "-o", output]).fails("usage.arguments", 2).says("it would be lost");
+        }
+        assert_eq!(std::fs::read(place.path(output)).unwrap(), key);
+    }
+    // Wherever it is said.
+    let run = place.run(["restore", &id, "-o", "key.txt"]).env("BACKSTAY_IDENTITY", "key.txt");
+    run.fails("usage.arguments", 2).says("it would be lost");
+    // A link is replaced itself, and the key that it leads to stays.
+    place.run(["restore", &id, "-i", "key.txt", "-o", "link"]).good();
+    assert_eq!(std::fs::read(place.path("key.txt")).unwrap(), key);
+    place.write("word", "correct-horse\n");
+    let backup = ["backup", "--name", "web", "--passphrase-file", "word", "-r", &place.recipient];
+    place.run(backup).stdin("content").good();
+    let run = place.run(["restore", "latest", "--passphrase-file", "word", "-o", "word"]);
+    run.fails("usage.arguments", 2).says("word is a key that this run reads");
+}
