@@ -501,7 +501,7 @@ def read_native(archive, manifest, want, limit):
         with archive.open(names[n]) as file:
             return check_line(file.readline(65536), archive.id, n, manifest, first)
     first = part_line(0)  # R5
-    opened = want.allow_open and not (want.raw_key or want.secret or want.identity or want.passphrase_file)
+    opened = want.allow_open and not (want.raw_key or want.secret or want.identity or want.passphrase_file or want.require_seal)
     check("open" not in first or opened, "key.open", f"{archive.id} is not encrypted")  # R6
     prk = find_prk(archive, first, want)
     if manifest:  # R8
@@ -543,7 +543,7 @@ def read_set(want):
     archive = Archive(want.directory, want.id, ".set.json")
     found = load_set(archive, want.id)
     head, members = found["head"], found["members"]
-    opened = want.allow_open and not (want.raw_key or want.secret or want.identity or want.passphrase_file)
+    opened = want.allow_open and not (want.raw_key or want.secret or want.identity or want.passphrase_file or want.require_seal)
     check("open" not in head or opened, "key.open", f"{want.id} is not encrypted")  # S9
     prk = find_prk(archive, head, want)
     mac = hmac256(expand(prk, b"backstay/1 set"), found["sealed"]).hex()

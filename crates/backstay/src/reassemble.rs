@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::fetch::{Fetcher, Piece, digest_fault};
 use crate::observe::{Event, Observer};
 use crate::partial::PartialFile;
-use crate::policy::{ReadPolicy, ReceiptLine};
+use crate::policy::{ProfileName, ReadPolicy, ReceiptLine};
 use crate::restore::{RestoreOptions, fetcher};
 use crate::scan::Step;
 
@@ -66,7 +66,7 @@ pub struct Reassembled {
 ///
 /// # Errors
 /// Every check of a restore without the manifest; `manifest.root` when the parts are not those of the root or receipt that was demanded;
-/// `usage.arguments` when there is nothing to rebuild, when a seal is demanded, or when the archive is not full, since its ancestors are not
+/// `usage.arguments` when there is nothing to rebuild, when a part is empty, when a seal is demanded, or when the archive is not full, since its ancestors are not
 /// in its parts; `key.signer` and `part.digest` when parts are joined; `io.failed` for the joined file.
 pub async fn reassemble(
     store: &Store,
@@ -94,6 +94,15 @@ pub async fn reassemble(
         return join(store, id, keyring, demanded, &fetcher, path, context).await;
     }
     let located = Located::find(store, id, keyring, &policy).await?;
+    // A native part has a header at least.
+    let may_be_empty = located.profile == ProfileName::Openssl;
+    if let Some(empty) = located.present().iter().find(|part| may_be_empty && part.size == 0) {
+        let why = format!(
+            "{} is empty, and a manifest lists no empty part: delete it, if the archive can be read without it",
+            empty.name
+        );
+        return Err(Error::Usage { why });
+    }
     let parts = u32::try_from(located.present().len()).unwrap_or(u32::MAX);
     let stored = located.present().iter().map(|part| part.size).sum();
     let mut done = Reassembled { id: id.clone(), parts, stored, receipt: None, joined: None };

@@ -336,6 +336,15 @@ def open_archives():
             released=0,
         )
     vector(
+        "open-with-seal",
+        "asked for, but a seal is demanded, which anybody can make",
+        archive.committed(),
+        "key.open",
+        args=allowed + ["--require-seal"],
+        keys=(),
+        released=0,
+    )
+    vector(
         "open-with-signer",
         "asked for, but a signer is given",
         archive.committed(),

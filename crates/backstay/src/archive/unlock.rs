@@ -159,8 +159,8 @@ pub(crate) async fn unlock(
 ) -> Result<Unlocked> {
     let open = |why| Err(Error::from(Fault::KeyOpen { id: id.to_string(), why }));
     if lock.open.is_some() {
-        if !keyring.is_empty() || policy.signer.is_some() {
-            return open("a key or signer was given, so an encrypted one is expected");
+        if !keyring.is_empty() || policy.signer.is_some() || policy.require_seal {
+            return open("a key or signer was given, or a seal demanded, so an encrypted one is expected");
         }
         if !policy.allow_open {
             return open("it is not encrypted, and that was not allowed");

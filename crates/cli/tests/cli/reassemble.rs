@@ -68,6 +68,28 @@ fn the_joined_parts_of_an_openssl_archive_are_what_openssl_reads() {
 }
 
 #[test]
+fn an_empty_part_is_in_no_manifest() {
+    let place = Place::new();
+    place.write("password", "KEY\n");
+    let run = place.run(["backup", "--name", "pg-main", "--format", "openssl", "--passphrase-file", "password"]);
+    let run = run.args(["--part-size", "1MiB"]).stdin(noise(3 << 20)).good();
+    let id = run.out().split(' ').next().unwrap();
+    std::fs::remove_file(place.store().join(format!("{id}.json"))).unwrap();
+    let last = (1..).find(|n| !place.store().join(format!("{id}-{n}")).exists()).unwrap();
+    let empty = place.store().join(format!("{id}-{last}"));
+    std::fs::write(&empty, "").unwrap();
+    let before = place.objects();
+    // By hand and without a manifest it reads as it is.
+    assert!(place.run(["cat", id, "--passphrase-file", "password"]).good().stdout == noise(3 << 20));
+    let refused = place.run(["reassemble", id, "--passphrase-file", "password"]).fails("usage.arguments", 2);
+    refused.says(&format!("{id}-{last} is empty"));
+    assert_eq!(place.objects(), before);
+    std::fs::remove_file(empty).unwrap();
+    place.run(["reassemble", id, "--passphrase-file", "password"]).good();
+    assert!(place.run(["cat", id, "--passphrase-file", "password"]).good().stdout == noise(3 << 20));
+}
+
+#[test]
 fn parts_that_are_missing_are_not_joined() {
     let place = Place::new();
     let id = place.backup(noise(4 << 20), &["--part-size", "1MiB"]);
