@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::fetch::{Fetcher, Piece, digest_fault};
 use crate::observe::{Event, Observer};
 use crate::partial::PartialFile;
-use crate::policy::{ProfileName, ReadPolicy, ReceiptLine};
+use crate::policy::{ReadPolicy, ReceiptLine};
 use crate::restore::{RestoreOptions, fetcher};
 use crate::scan::Step;
 
@@ -94,15 +94,6 @@ pub async fn reassemble(
         return join(store, id, keyring, demanded, &fetcher, path, context).await;
     }
     let located = Located::find(store, id, keyring, &policy).await?;
-    // A native part has a header at least.
-    let may_be_empty = located.profile == ProfileName::Openssl;
-    if let Some(empty) = located.present().iter().find(|part| may_be_empty && part.size == 0) {
-        let why = format!(
-            "{} is empty, and a manifest lists no empty part: delete it, if the archive can be read without it",
-            empty.name
-        );
-        return Err(Error::Usage { why });
-    }
     let parts = u32::try_from(located.present().len()).unwrap_or(u32::MAX);
     let stored = located.present().iter().map(|part| part.size).sum();
     let mut done = Reassembled { id: id.clone(), parts, stored, receipt: None, joined: None };
@@ -119,6 +110,12 @@ pub async fn reassemble(
         Archive::Openssl(openssl) => read_openssl(openssl, &fetcher, context).await?,
     };
     judge_root(id, demanded, entries.iter().map(|part| &part.sha256), stored)?;
+    // It was read, and is nothing of the stream.
+    if let Some(empty) = archive.parts().iter().find(|part| part.size == 0) {
+        let why =
+            format!("{} is empty, and a manifest lists no empty part: if it is the last one, delete it", empty.name);
+        return Err(Error::Usage { why });
+    }
     // Whoever wrote it with a raw key, and let a reader in later, is taken for one who relied on keyboxes.
     let detached = keyboxes
         && matches!(&archive, Archive::Native(native) if native.header.common.keys.is_empty() && native.header.common.open.is_none());
