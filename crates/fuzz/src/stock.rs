@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::process::{Command, Stdio};
 
+use backstay_format::codec::gzip::{Dialect, SerialInflater, Stop};
 use backstay_format::openssl::{self, Candidates, Digest, Kdf, Password};
 
 use crate::fixture::{gzip_stream, openssl_key};
@@ -33,7 +34,22 @@ struct Read {
 
 /// A stream that may have been changed anywhere.
 pub(crate) fn stream(bytes: &[u8]) {
-    compare(bytes);
+    compare(bytes, true);
+}
+
+/// Whether the inflater takes the stream that decides what is damaged. A faster one may take symbols that deflate leaves unused
+/// where the checksum is right (`spec/archive.md` §7.2).
+pub(crate) fn inflates(stream: &[u8]) -> bool {
+    let (mut inflater, mut content) = (SerialInflater::new(Dialect::Stock), Vec::with_capacity(64 << 10));
+    let mut at = 0;
+    loop {
+        content.clear();
+        let Ok(progress) = inflater.inflate(&stream[at..], &mut content) else { return false };
+        at += progress.consumed;
+        if progress.stop == Stop::Input && at == stream.len() {
+            return inflater.finish().is_ok();
+        }
+    }
 }
 
 /// A gzip stream that may have been changed anywhere, and was then encrypted as it must be: so that what is behind the padding is reached.
@@ -42,15 +58,16 @@ pub(crate) fn payload(bytes: &[u8]) {
     let mut writer = openssl::StreamWriter::begin(&openssl_key(), &mut stream);
     writer.member(bytes, &mut stream);
     let _ = writer.finish(&mut stream);
-    compare(&stream);
+    compare(&stream, inflates(bytes));
 }
 
-fn compare(stream: &[u8]) {
+/// `plain` where no symbol can be one that gzip refuses and a reader may take.
+fn compare(stream: &[u8], plain: bool) {
     let (ours, stock) = (ours(stream), stock(stream));
     let shorter = ours.content.len().min(stock.content.len());
     assert!(ours.content[..shorter] == stock.content[..shorter], "they release different bytes");
     if ours.good {
-        assert!(stock.good && ours.content == stock.content, "only we take it: {}", stock.said);
+        assert!((stock.good && ours.content == stock.content) || !plain, "only we take it: {}", stock.said);
     } else {
         // What gzip takes and we do not, there may not be: a backup of the old pipeline would be lost to its owner.
         assert!(!stock.good, "only gzip takes it: {}", ours.said);

@@ -9,7 +9,9 @@
 //! ([`inflate_whole_member`]), and otherwise decodes from the last proven boundary with an ordinary
 //! inflater ([`SerialInflater`]), which also reads what other tools wrote: any header, any member
 //! size, a single member of any length. Errors come from the serial inflater alone, so that the
-//! parallel path can be a gain in speed and never a change in meaning.
+//! parallel path can be a gain in speed and never a change in content. It takes one thing more:
+//! libdeflate reads the symbols that deflate leaves unused as the ones before them, and where CRC
+//! and length then are right, the content is.
 //!
 //! Nothing here waits, spawns or reads a file. The caller runs the [`Job`]s wherever it likes.
 

@@ -19,12 +19,7 @@ pub(super) type Objects = BTreeMap<String, Vec<u8>>;
 
 /// The archive's objects. `None` where it would take very long to read them, and is meant to: a password's key may cost millions of rounds.
 pub(super) fn objects(base: &Base, changes: &[Change<'_>]) -> Option<Objects> {
-    let mut inner = base.inner.clone();
-    for change in changes {
-        if let Change::Inner(edit) = change {
-            edit.apply(&mut inner);
-        }
-    }
+    let inner = inner(base, changes);
     let made = if base.lock == Lock::Password { openssl(&inner) } else { native(base, &inner, changes) };
     let Made { mut objects, profile, parts, key, private } = made;
     let manifest = Manifest {
@@ -55,6 +50,17 @@ pub(super) fn objects(base: &Base, changes: &[Change<'_>]) -> Option<Objects> {
     }
     let harmless = objects.iter().all(|(name, bytes)| !name.ends_with(".json") || !costly(bytes));
     harmless.then_some(objects)
+}
+
+/// The inner stream with its changes.
+pub(super) fn inner(base: &Base, changes: &[Change<'_>]) -> Vec<u8> {
+    let mut inner = base.inner.clone();
+    for change in changes {
+        if let Change::Inner(edit) = change {
+            edit.apply(&mut inner);
+        }
+    }
+    inner
 }
 
 /// The parts and what the manifest says of them.

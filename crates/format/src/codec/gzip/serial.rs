@@ -242,7 +242,8 @@ impl SerialInflater {
                 return Err(Error::Limit { limit: NATIVE_MEMBER });
             }
             return Ok(match status {
-                Err(error) => return Err(self.invalid(error.message().unwrap_or("undecodable"))),
+                // Its own words depend on which of its loops met the fault.
+                Err(_) => return Err(self.invalid("what was deflated does not decode")),
                 Ok(Status::StreamEnd) => None,
                 Ok(_) if *filled == room.len() => Some(Stop::Room),
                 Ok(_) if at == input.len() => Some(Stop::Input),

@@ -337,6 +337,27 @@ fn a_member_followed_by_its_twin_is_not_taken_for_one_member() {
 }
 
 #[test]
+fn a_symbol_that_deflate_leaves_unused_is_taken_only_where_the_checksum_proves_the_content() {
+    // Fixed codes: `a`, a length with the unused symbol 287, of which one bit makes 285, which is 258; distance 1; the end.
+    let bits = "1 10 10010001 11000111 00000 0000000".bytes().filter(|bit| *bit != b' ');
+    let mut deflate = [0_u8; 4];
+    bits.enumerate().for_each(|(i, bit)| deflate[i / 8] |= (bit - b'0') << (i % 8));
+    let member = |content: &[u8]| {
+        let footer = [libdeflater::crc32(content).to_le_bytes(), u32::try_from(content.len()).unwrap().to_le_bytes()];
+        [&MEMBER_HEADER[..], &deflate, &footer.concat()].concat()
+    };
+    let content = b"a".repeat(259);
+    let good = [member(&content), own(b"after")].concat();
+    let read_good = read(&good, Options::default(), &Caller::plain());
+    assert!(read_good.result.is_ok() && read_good.content == [&content[..], b"after"].concat());
+    // As gzip does, the inflater that decides what is damaged refuses it.
+    let mut out = Vec::with_capacity(1000);
+    assert!(SerialInflater::new(Dialect::Stock).inflate(&member(&content), &mut out).is_err());
+    let bad = [member(&b"b".repeat(259)), own(b"after")].concat();
+    assert!(matches!(read(&bad, Options::default(), &Caller::plain()).result, Err(Error::Invalid { .. })));
+}
+
+#[test]
 fn a_member_followed_by_what_might_be_its_length_is_not_taken_for_one_member() {
     // libdeflate stops after the member, and the last four bytes fit.
     for (content, tail) in [(&b""[..], &MEMBER_HEADER[..7]), (b"hello", b"junk\x05\0\0\0")] {
