@@ -9,25 +9,31 @@
 //! lost, a part that differs from the replica's may be a good one of the other archive: then what is there has to prove that it is
 //! of the replica's, or nothing is touched.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod sealed;
+mod stores;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backstay_format::header::{Header, MAX_LINE, Reference};
-use backstay_format::key::MAX_KEYBOXES;
-use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest, Profile, SealedManifest, is_aborted_marker};
+use backstay_format::manifest::{Manifest, Profile, SealedManifest};
 use backstay_format::schedule::sha256;
 use backstay_format::{ArchiveId, Error as Fault, ObjectName, openssl};
 use backstay_store::{Error as StoreError, Store};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::archive::{KEYBOX_FETCH, Object};
+use crate::archive::Object;
 use crate::context::Context;
 use crate::copy::CopyOptions;
 use crate::error::{Error, Result};
 use crate::fetch::{digest_fault, whole};
 use crate::observe::{Event, Observer, Progress};
+
+pub(crate) use self::sealed::Stored;
+pub use self::stores::Changes;
+pub(crate) use self::stores::{Left, Repair, State};
 
 /// What was done.
 #[derive(Debug, Clone)]
@@ -36,16 +42,8 @@ pub struct Repaired {
     pub id: ArchiveId,
     /// Its parts, all of which are good now.
     pub parts: u32,
-    /// Objects that were missing and are there again.
-    pub restored: Vec<String>,
-    /// Objects that were damaged and are replaced.
-    pub replaced: Vec<String>,
-    /// Keyboxes that are not those of the replica. Without a key nobody can tell which are the good ones, so they stay as they are.
-    pub differing: Vec<String>,
-    /// The replica's keyboxes in place of those, under numbers that were free.
-    pub added: Vec<String>,
-    /// Bytes that were sent.
-    pub sent: u64,
+    /// What was changed for that.
+    pub changes: Changes,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -58,7 +56,7 @@ pub struct Repaired {
 /// # Errors
 /// `replica.differs` when they are not, before anything is changed; `archive.uncommitted` and `archive.not-found` when neither
 /// has a manifest; `part.missing`, `part.size` and `part.digest` when the replica lacks or damaged a part that is needed, after
-/// everything else is mended; `store.denied` when the store does not let a damaged object be deleted; `usage.memory`; and the
+/// everything else is mended; `format.unsupported` for a manifest of a later version; `store.denied` when the store does not let a damaged object be deleted; `usage.memory`; and the
 /// stores' own.
 pub async fn repair(
     store: &Store,
@@ -71,7 +69,7 @@ pub async fn repair(
     let begun = Instant::now();
     let repair = Repair { store, replica, id, context, observer: &observer };
     let work = async {
-        let (own, theirs) = (Stored::read(store, id).await?, Stored::read(replica, id).await?);
+        let (own, theirs) = (Stored::manifest(store, id).await?, Stored::manifest(replica, id).await?);
         let Plan { manifest, bytes, own } = agree(own, theirs, id, store, replica)?;
         let found = repair.listed().await?;
         let parts = expected(&manifest, id);
@@ -104,20 +102,20 @@ pub async fn repair(
             repair.demand_the_same_archive(&manifest, own, &parts, &broken, found).await?;
         }
 
-        let (mut done, mut left) = (Done::default(), Left::default());
-        repair.keyboxes(found, &mut done, &mut left).await?;
+        let (mut changes, mut left) = (Changes::default(), Left::default());
+        repair.keyboxes(found, &mut changes, &mut left).await?;
         let mut mended = stream::iter(broken)
             .map(|(part, state)| async move { Ok::<_, Error>((part, state, repair.mend(part, state).await?)) })
             .buffer_unordered(at_once);
         while let Some((part, state, supplied)) = mended.try_next().await? {
             match supplied {
-                Supplied::Whole => done.note(part.object.name.clone(), part.object.size, state),
+                Supplied::Whole => changes.note(part.object.name.clone(), part.object.size, state),
                 Supplied::Not(error) => drop(left.insert(part.object.name.clone(), (part.object.n, error))),
             }
         }
         drop(mended);
         // A manifest says that all of it is there.
-        if let Some(error) = repair.left(left, &done) {
+        if let Some(error) = repair.left(left, &changes) {
             return Err(error);
         }
         let name = id.manifest();
@@ -125,58 +123,26 @@ pub async fn repair(
             Own::Good => {}
             Own::Lost => {
                 repair.create(&name, bytes.clone(), sha256(&bytes)).await?;
-                done.note(name, bytes.len() as u64, State::Missing);
+                changes.note(name, bytes.len() as u64, State::Missing);
             }
             Own::Damaged => {
                 repair.replace(&name, bytes.clone(), sha256(&bytes)).await?;
-                done.note(name, bytes.len() as u64, State::Damaged);
+                changes.note(name, bytes.len() as u64, State::Damaged);
             }
         }
-        Ok((parts.len(), done))
+        Ok((parts.len(), changes))
     };
-    let (parts, done) = tokio::select! {
+    let (parts, mut changes) = tokio::select! {
         biased;
         () = context.interrupt.wait() => {
             return Err(Error::Interrupted { left: format!("{id} may not be whole in {}: repair it again to go on", store.url()) });
         }
         done = work => done?,
     };
-    let Done { mut restored, mut replaced, differing, added, sent } = done;
-    restored.sort();
-    replaced.sort();
+    changes.restored.sort();
+    changes.replaced.sort();
     let parts = u32::try_from(parts).unwrap_or(u32::MAX);
-    Ok(Repaired { id: id.clone(), parts, restored, replaced, differing, added, sent, elapsed: begun.elapsed() })
-}
-
-/// What stands under the manifest's name.
-enum Stored {
-    Whole(Box<SealedManifest>, Bytes),
-    Damaged(Error),
-    Nothing,
-}
-
-impl Stored {
-    async fn read(store: &Store, id: &ArchiveId) -> Result<Stored> {
-        let bytes = match store.get(&id.manifest(), MAX_MANIFEST).await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(Stored::Nothing),
-            Err(StoreError::StoreMissing { .. }) if store.is_local() => return Ok(Stored::Nothing),
-            Err(error @ StoreError::TooLarge { .. }) => return Ok(Stored::Damaged(error.into())),
-            Err(error) => return Err(error.into()),
-        };
-        if is_aborted_marker(&bytes, id) {
-            let why = "it was given up and is being cleared away";
-            return Err(Fault::ArchiveUncommitted { id: id.to_string(), why }.into());
-        }
-        match Manifest::parse(bytes.clone().into(), id) {
-            Ok(Document::Manifest(manifest)) => Ok(Stored::Whole(manifest, bytes)),
-            Ok(Document::Foreign(_)) => {
-                let why = "it has no sealed manifest, so that nothing tells which of its parts are good".to_owned();
-                Ok(Stored::Damaged(Fault::ManifestInvalid { object: id.manifest(), why }.into()))
-            }
-            Err(fault) => Ok(Stored::Damaged(fault.into())),
-        }
-    }
+    Ok(Repaired { id: id.clone(), parts, changes, elapsed: begun.elapsed() })
 }
 
 /// What to hold the parts to.
@@ -194,7 +160,13 @@ enum Own {
     Damaged,
 }
 
-fn agree(own: Stored, theirs: Stored, id: &ArchiveId, store: &Store, replica: &Store) -> Result<Plan> {
+fn agree(
+    own: Stored<SealedManifest>,
+    theirs: Stored<SealedManifest>,
+    id: &ArchiveId,
+    store: &Store,
+    replica: &Store,
+) -> Result<Plan> {
     let plan = |sealed: Box<SealedManifest>, bytes, own| Ok(Plan { manifest: sealed.manifest, bytes, own });
     match (own, theirs) {
         (Stored::Whole(_, ours), Stored::Whole(_, theirs)) if ours != theirs => {
@@ -227,27 +199,6 @@ fn expected(manifest: &Manifest, id: &ArchiveId) -> Vec<Part> {
     (manifest.first..).zip(&manifest.parts).map(part).collect()
 }
 
-/// How an object of the store was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    Good,
-    Missing,
-    Damaged,
-}
-
-/// What was done so far, by the objects' names.
-#[derive(Default)]
-pub(crate) struct Done {
-    pub(crate) restored: Vec<String>,
-    pub(crate) replaced: Vec<String>,
-    pub(crate) differing: Vec<String>,
-    pub(crate) added: Vec<String>,
-    pub(crate) sent: u64,
-}
-
-/// What the replica could not help with, by the objects' names: the part's number, and why.
-pub(crate) type Left = BTreeMap<String, (u32, Error)>;
-
 /// What the replica had in place of a broken part.
 enum Supplied {
     /// The part, which is in the store now.
@@ -266,48 +217,10 @@ enum Kin {
     Unknown,
 }
 
-impl Done {
-    pub(crate) fn note(&mut self, name: String, size: u64, state: State) {
-        match state {
-            State::Good => return,
-            State::Missing => self.restored.push(name),
-            State::Damaged => self.replaced.push(name),
-        }
-        self.sent += size;
-    }
-}
-
-/// The two stores, and what lies between.
-#[derive(Clone, Copy)]
-pub(crate) struct Repair<'a> {
-    pub(crate) store: &'a Store,
-    pub(crate) replica: &'a Store,
-    pub(crate) id: &'a ArchiveId,
-    pub(crate) context: &'a Context,
-    pub(crate) observer: &'a Arc<dyn Observer>,
-}
-
 impl Repair<'_> {
     /// A part as a store has it, and its digest.
     async fn whole(&self, store: &Store, object: &Object) -> Result<(Bytes, [u8; 32])> {
         whole(store, object, &self.context.cpu, self.observer).await
-    }
-
-    /// Names and sizes of everything that carries the archive's id.
-    pub(crate) async fn listed(&self) -> Result<HashMap<String, u64>> {
-        let mut found = HashMap::new();
-        let mut listing = self.store.list(self.id.as_str(), None);
-        while let Some(object) = listing.next().await {
-            match object {
-                Ok(object) if ObjectName::parse(&object.name).id() == Some(self.id) => {
-                    found.insert(object.name, object.size);
-                }
-                Ok(_) => {}
-                Err(StoreError::StoreMissing { .. }) if self.store.is_local() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(found)
     }
 
     /// A part as it is in the store. One that seems damaged is read again: what is deleted must not have been a bad read.
@@ -435,101 +348,5 @@ impl Repair<'_> {
             _ => self.create(&object.name, bytes, *sha256).await?,
         }
         Ok(Supplied::Whole)
-    }
-
-    /// Keyboxes that the replica has and the store has not. One that both have with different bytes stays, since without a key nobody can tell
-    /// which is the good one: the replica's is added beside it, for one good keybox is enough.
-    pub(crate) async fn keyboxes(&self, found: &HashMap<String, u64>, done: &mut Done, left: &mut Left) -> Result<()> {
-        let number = |name: &str| match ObjectName::parse(name) {
-            ObjectName::Keybox(id, m) if id == *self.id => Some(m),
-            _ => None,
-        };
-        let mut theirs = BTreeMap::new();
-        let mut listing = self.replica.list(self.id.as_str(), None);
-        while let Some(object) = listing.try_next().await? {
-            if let Some(m) = number(&object.name) {
-                theirs.extend(keybox(self.replica, &object.name).await?.map(|bytes| (m, bytes)));
-            }
-        }
-        if theirs.is_empty() {
-            return Ok(());
-        }
-        let mut taken: BTreeSet<u32> = found.keys().filter_map(|name| number(name)).collect();
-        let mut ours = BTreeMap::new();
-        for m in &taken {
-            ours.extend(keybox(self.store, &self.id.keybox(*m)).await?.map(|bytes| (*m, bytes)));
-        }
-        let mut differing = Vec::new();
-        for (m, bytes) in theirs {
-            let name = self.id.keybox(m);
-            if !taken.contains(&m) {
-                self.create(&name, bytes.clone(), sha256(&bytes)).await?;
-                done.note(name, bytes.len() as u64, State::Missing);
-                taken.insert(m);
-                ours.insert(m, bytes);
-            } else if ours.get(&m) != Some(&bytes) {
-                differing.push((name, bytes));
-            }
-        }
-        for (name, bytes) in differing {
-            // An earlier repair may have added it.
-            if !ours.values().any(|own| *own == bytes) {
-                let free = (0..).find(|m| !taken.contains(m)).filter(|_| taken.len() < MAX_KEYBOXES);
-                let Some(m) = free else {
-                    let why = format!(
-                        "{name} differs from that in {}, and there are {} keyboxes already: readers look at no more",
-                        self.replica.url(),
-                        taken.len()
-                    );
-                    left.insert(name, (0, Error::Usage { why }));
-                    continue;
-                };
-                let own = self.id.keybox(m);
-                self.create(&own, bytes.clone(), sha256(&bytes)).await?;
-                done.sent += bytes.len() as u64;
-                done.added.push(own);
-                taken.insert(m);
-                ours.insert(m, bytes);
-            }
-            done.differing.push(name);
-        }
-        Ok(())
-    }
-
-    /// The error of a repair that left something broken.
-    pub(crate) fn left(&self, left: Left, done: &Done) -> Option<Error> {
-        let mended = done.restored.len() + done.replaced.len() + done.added.len();
-        let names: Vec<String> = left.keys().cloned().collect();
-        // The first by number; of the others it is only said that they are.
-        let (_, first) = left.into_values().min_by_key(|(n, _)| *n)?;
-        if names.len() == 1 && mended == 0 {
-            return Some(first);
-        }
-        let (id, store, replica) = (self.id.to_string(), self.store.url().to_owned(), self.replica.url().to_owned());
-        Some(Error::Unmended { id, store, replica, mended, left: names, first: Box::new(first) })
-    }
-
-    pub(crate) async fn replace(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {
-        self.store.delete(name).await?;
-        self.create(name, bytes, sha256).await
-    }
-
-    pub(crate) async fn create(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {
-        match self.store.create(name, bytes, sha256).await {
-            Ok(_) => Ok(()),
-            Err(StoreError::NameTaken { .. }) => {
-                Err(Error::CopyDiffers { name: name.to_owned(), store: self.store.url().to_owned() })
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// A keybox, if it is one: none is that long.
-async fn keybox(store: &Store, name: &str) -> Result<Option<Bytes>> {
-    match store.get(name, KEYBOX_FETCH).await {
-        Ok(bytes) => Ok(bytes),
-        Err(StoreError::TooLarge { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }

@@ -159,7 +159,7 @@ async fn of_one_part_without_a_manifest_its_header_says_whose_it_is() {
     for bytes in [flipped(whole, whole.len() - 7), whole.slice(..whole.len() - 7)] {
         let store = store_of(&with(bytes)).await;
         let repaired = mend(&store, &replica, &id).await.unwrap();
-        assert_eq!((repaired.replaced, repaired.restored), (vec![part.clone()], vec![id.manifest()]));
+        assert_eq!((repaired.changes.replaced, repaired.changes.restored), (vec![part.clone()], vec![id.manifest()]));
         assert_eq!(objects(&store).await, good);
     }
     // It is not, and what stands there may be worth more than what would replace it.
@@ -220,14 +220,14 @@ async fn a_keybox_that_differs_gets_the_replica_s_beside_it_and_is_never_called_
         own.insert(id.keybox(0), bad.clone());
         let store = store_of(&own).await;
         let first = mend(&store, &replica, &id).await.unwrap();
-        assert_eq!((&first.differing, &first.added), (&vec![id.keybox(0)], &vec![id.keybox(1)]));
-        assert!(first.restored.is_empty() && first.replaced.is_empty());
+        assert_eq!((&first.changes.differing, &first.changes.added), (&vec![id.keybox(0)], &vec![id.keybox(1)]));
+        assert!(first.changes.restored.is_empty() && first.changes.replaced.is_empty());
         own.insert(id.keybox(1), whole.clone());
         assert_eq!(objects(&store).await, own, "nothing is deleted");
         assert_eq!(restored(&store, &id, &keyring).await, bytes);
         // The next run has nothing to add, and says again what it cannot judge.
         let second = mend(&store, &replica, &id).await.unwrap();
-        assert_eq!((second.differing, second.added), (vec![id.keybox(0)], Vec::new()));
+        assert_eq!((second.changes.differing, second.changes.added), (vec![id.keybox(0)], Vec::new()));
         assert_eq!(objects(&store).await, own);
     }
     // Where readers would not look at one more, it is an error.

@@ -13,6 +13,7 @@ use backstay_format::ArchiveId;
 use backstay_format::manifest::{Document, Manifest};
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::{Secret, sha256};
+use backstay_format::text::to_hex;
 use backstay_store::{RetryOptions, Store};
 use backstay_testkit::Record;
 use backstay_testkit::faults::{Call, Failure, Faults, When};
@@ -128,15 +129,20 @@ async fn is_repaired_whatever_is_broken(id: &ArchiveId, good: &Objects) {
         let repaired = mend(&store, &replica, id).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(objects(&plain).await, *good, "{what}");
         let broken: BTreeSet<_> = good.iter().filter(|(name, bytes)| damaged.get(*name) != Some(bytes)).collect();
-        let reported: BTreeSet<_> = repaired.restored.iter().chain(&repaired.replaced).cloned().collect();
+        let reported: BTreeSet<_> =
+            repaired.changes.restored.iter().chain(&repaired.changes.replaced).cloned().collect();
         assert_eq!(reported, broken.iter().map(|(name, _)| (*name).clone()).collect(), "{what}");
-        assert!(repaired.replaced.iter().all(|name| damaged.contains_key(name)), "{what}");
-        assert_eq!(repaired.sent, broken.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>(), "{what}");
+        assert!(repaired.changes.replaced.iter().all(|name| damaged.contains_key(name)), "{what}");
+        assert_eq!(repaired.changes.sent, broken.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>(), "{what}");
         let asked = record.taken();
         let puts: BTreeSet<_> =
             asked.iter().filter(|asked| asked.call == Call::Put).map(|asked| asked.name.clone()).collect();
         assert_eq!(puts, reported, "{what}");
-        assert_eq!(asked.iter().filter(|asked| asked.call == Call::Delete).count(), repaired.replaced.len(), "{what}");
+        assert_eq!(
+            asked.iter().filter(|asked| asked.call == Call::Delete).count(),
+            repaired.changes.replaced.len(),
+            "{what}"
+        );
     }
 }
 
@@ -217,7 +223,7 @@ async fn the_single_form_of_the_other_format_is_one_object_that_comes_back_too()
         }
         let repaired = mend(&store, &replica, &id).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(objects(&store).await, good, "{what}");
-        let (restored, replaced) = (repaired.restored.len(), repaired.replaced.len());
+        let (restored, replaced) = (repaired.changes.restored.len(), repaired.changes.replaced.len());
         assert_eq!((restored, replaced), if bytes.is_none() { (1, 0) } else { (0, 1) }, "{what}");
     }
 }
@@ -281,6 +287,16 @@ async fn another_archive_of_the_same_id_is_left_alone() {
     let store = store_of(&damaged).await;
     assert_eq!(mend(&store, &store_of(&theirs).await, &id).await.unwrap_err().code(), "replica.differs");
     assert_eq!(objects(&store).await, damaged);
+    // One of a later version may be as good as it was.
+    let text =
+        String::from_utf8(good[&id.manifest()].to_vec()).unwrap().replacen("{\"backstay\":1", "{\"backstay\":2", 1);
+    let (body, seal) = text.split_at(text.find("\"seal\":{\"sha256\":\"").unwrap());
+    let old = &seal[18..18 + 64];
+    let later = format!("{body}{}", seal.replacen(old, &to_hex(&sha256(body.as_bytes())), 1));
+    damaged.insert(id.manifest(), later.into());
+    let store = store_of(&damaged).await;
+    assert_eq!(mend(&store, &replica, &id).await.unwrap_err().code(), "format.unsupported");
+    assert_eq!(objects(&store).await, damaged);
 }
 
 /// Takes the faults away once a part was fetched.
@@ -303,7 +319,7 @@ async fn one_bad_read_is_no_reason_to_delete() {
     let options = CopyOptions { transfers: 1, ..CopyOptions::default() };
     let repaired =
         repair(&store, &replica, &id, &options, &context(), Arc::new(Passing(faults.clone()))).await.unwrap();
-    assert!(repaired.replaced.is_empty() && repaired.restored.is_empty());
+    assert!(repaired.changes.replaced.is_empty() && repaired.changes.restored.is_empty());
     // The manifest, the keybox, each part, and one of them again.
     assert_eq!(faults.calls(Call::Get), repaired.parts as usize + 3);
     assert_eq!((faults.calls(Call::Delete), faults.calls(Call::Put)), (0, 0));
@@ -317,7 +333,7 @@ async fn without_the_right_to_delete_a_missing_part_comes_back_and_a_damaged_one
     let plain = store_of(&damaged).await;
     faults.fail_all(Call::Delete, Failure::Denied);
     let store = plain.clone().with_wrapper(|inner| faults.wrap(inner));
-    assert_eq!(mend(&store, &replica, &id).await.unwrap().restored, [id.part(0)]);
+    assert_eq!(mend(&store, &replica, &id).await.unwrap().changes.restored, [id.part(0)]);
     assert_eq!(objects(&plain).await, good);
     damaged.insert(id.part(0), Bytes::from_static(b"x"));
     let plain = store_of(&damaged).await;

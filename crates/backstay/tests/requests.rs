@@ -155,7 +155,7 @@ async fn every_verb(store: &Store, replica: &Store, checksums: bool) {
         rows.push(("copy --repair, the replica", from, Requests { lists: 1, gets: 1, ..Requests::default() }));
         store.delete(&id.part(0)).await.unwrap();
         let (to, (from, repaired)) = asked(store, asked(replica, repairing())).await;
-        assert_eq!(repaired.unwrap().restored, [id.part(0)]);
+        assert_eq!(repaired.unwrap().changes.restored, [id.part(0)]);
         let mended = Requests { lists: 1, gets: parts, puts: 1, ..Requests::default() };
         rows.push(("copy --repair of a lost part, the store", to, mended));
         rows.push((

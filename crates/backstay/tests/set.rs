@@ -131,12 +131,12 @@ async fn a_set_is_restored_verified_and_copied_as_a_whole() {
     }
     let repaired = repair_set(&store, &replica, id).await.unwrap();
     assert_eq!(objects(&store).await, objects(&replica).await);
-    assert_eq!((repaired.members, repaired.repaired.len(), repaired.restored), (3, 3, vec![id.set()]));
+    assert_eq!((repaired.members, repaired.repaired.len(), repaired.changes.restored), (3, 3, vec![id.set()]));
     // What is known to be whole is not read again.
     let known = HashSet::from([lost.clone()]);
     let (options, silent) = (CopyOptions::default(), Arc::new(Silent));
     let repaired = set::repair_set(&store, &replica, id, &known, &options, &context(), silent).await.unwrap();
-    assert!(repaired.repaired.len() == 2 && repaired.sent == 0, "{repaired:?}");
+    assert!(repaired.repaired.len() == 2 && repaired.changes.sent == 0, "{repaired:?}");
 }
 
 async fn repair_set(store: &Store, replica: &Store, id: &ArchiveId) -> backstay::Result<RepairedSet> {
@@ -163,11 +163,11 @@ async fn a_damaged_set_is_replaced_with_the_replicas_if_that_is_good() {
     for damage in &damages {
         replace(&store, &name, damage).await;
         let repaired = repair_set(&store, &replica, id).await.unwrap();
-        assert_eq!((repaired.replaced, repaired.sent), (vec![name.clone()], good.len() as u64));
+        assert_eq!((repaired.changes.replaced, repaired.changes.sent), (vec![name.clone()], good.len() as u64));
         assert_eq!(objects(&store).await, whole);
         // The other way around it does no harm, and is not mended.
         replace(&replica, &name, damage).await;
-        assert!(repair_set(&store, &replica, id).await.unwrap().replaced.is_empty());
+        assert!(repair_set(&store, &replica, id).await.unwrap().changes.replaced.is_empty());
         replace(&replica, &name, &good).await;
     }
     // Two damaged ones: what the matter is with the store's.
@@ -179,7 +179,7 @@ async fn a_damaged_set_is_replaced_with_the_replicas_if_that_is_good() {
     replica.delete(&name).await.unwrap();
     assert_eq!(repair_set(&store, &replica, id).await.unwrap_err().code(), "archive.not-found");
     replace(&replica, &name, &good).await;
-    assert_eq!(repair_set(&store, &replica, id).await.unwrap().restored, [name.clone()]);
+    assert_eq!(repair_set(&store, &replica, id).await.unwrap().changes.restored, [name.clone()]);
 
     // A good one that differs is not touched, and nor is what this version does not know.
     let mut set = Set::parse(&good, id).unwrap().set;

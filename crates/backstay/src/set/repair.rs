@@ -8,18 +8,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backstay_format::ArchiveId;
 use backstay_format::schedule::sha256;
-use backstay_format::set::{MAX_SET, SealedSet, Set};
-use backstay_format::{ArchiveId, Error as Fault};
-use backstay_store::{Error as StoreError, Store};
-use bytes::Bytes;
+use backstay_store::Store;
 
 use super::demand_complete;
 use crate::context::Context;
 use crate::copy::CopyOptions;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
-use crate::repair::{Done, Left, Repair, Repaired, State, repair};
+use crate::repair::{Changes, Left, Repair, Repaired, State, Stored, repair};
 
 /// What was done.
 #[derive(Debug, Clone)]
@@ -30,16 +28,8 @@ pub struct RepairedSet {
     pub members: usize,
     /// Those that were looked at here: not those that were known to be whole.
     pub repaired: Vec<Repaired>,
-    /// Objects of the set itself that were missing and are there again.
-    pub restored: Vec<String>,
-    /// Its object, if it was damaged and is replaced.
-    pub replaced: Vec<String>,
-    /// Keyboxes of the set that are not those of the replica, and stay.
-    pub differing: Vec<String>,
-    /// The replica's keyboxes in place of those, under numbers that were free.
-    pub added: Vec<String>,
-    /// Bytes that were sent for the set itself.
-    pub sent: u64,
+    /// What was changed of the set itself.
+    pub changes: Changes,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -49,7 +39,7 @@ pub struct RepairedSet {
 ///
 /// # Errors
 /// `replica.differs`, before anything is changed, if both stores have a good set of this id and these are not equal; `set.invalid` and `set.seal` if neither
-/// has a good one, `archive.not-found` if neither has any; `format.unsupported` and `name.mismatch` for one that is whole and cannot be this one; those of [`repair`];
+/// has a good one, `archive.not-found` if neither has any; `format.unsupported` for one of a later version; those of [`repair`];
 /// `set.incomplete` if a member in the store is not what the set names.
 #[allow(clippy::too_many_arguments, reason = "what repair takes, and what is done already")]
 pub async fn repair_set(
@@ -66,9 +56,9 @@ pub async fn repair_set(
         let why = format!("its set is not that of {}", replica.url());
         Error::ReplicaDiffers { id: id.to_string(), store: store.url().to_owned(), why }
     };
-    let own = Stored::read(store, id).await?;
+    let own = Stored::set(store, id).await?;
     let was_damaged = matches!(own, Stored::Damaged(_));
-    let (sealed, bytes) = match (own, Stored::read(replica, id).await?) {
+    let (sealed, bytes) = match (own, Stored::set(replica, id).await?) {
         (Stored::Whole(_, ours), Stored::Whole(_, theirs)) if ours != theirs => return Err(differs()),
         (Stored::Whole(sealed, bytes), _) | (_, Stored::Whole(sealed, bytes)) => (sealed, bytes),
         (Stored::Damaged(error), _) | (_, Stored::Damaged(error)) => return Err(error),
@@ -85,52 +75,26 @@ pub async fn repair_set(
     demand_complete(store, &sealed.set, context).await?;
 
     let repair = Repair { store, replica, id, context, observer: &observer };
-    let (mut done, mut left) = (Done::default(), Left::default());
-    repair.keyboxes(&repair.listed().await?, &mut done, &mut left).await?;
-    if let Some(error) = repair.left(left, &done) {
+    let (mut changes, mut left) = (Changes::default(), Left::default());
+    repair.keyboxes(&repair.listed().await?, &mut changes, &mut left).await?;
+    if let Some(error) = repair.left(left, &changes) {
         return Err(error);
     }
     let (name, digest, size) = (id.set(), sha256(&bytes), bytes.len() as u64);
-    match Stored::read(store, id).await? {
+    match Stored::set(store, id).await? {
         Stored::Whole(_, found) if found == bytes => {}
         Stored::Whole(..) => return Err(differs()),
         Stored::Nothing => {
             repair.create(&name, bytes, digest).await?;
-            done.note(name, size, State::Missing);
+            changes.note(name, size, State::Missing);
         }
         Stored::Damaged(_) if was_damaged => {
             repair.replace(&name, bytes, digest).await?;
-            done.note(name, size, State::Damaged);
+            changes.note(name, size, State::Damaged);
         }
         // It was good when it was read first.
         Stored::Damaged(error) => return Err(error),
     }
     let (id, members) = (id.clone(), members.len());
-    let Done { restored, replaced, differing, added, sent } = done;
-    Ok(RepairedSet { id, members, repaired, restored, replaced, differing, added, sent, elapsed: begun.elapsed() })
-}
-
-/// What stands under the set's name.
-enum Stored {
-    Whole(Box<SealedSet>, Bytes),
-    Damaged(Error),
-    Nothing,
-}
-
-impl Stored {
-    async fn read(store: &Store, id: &ArchiveId) -> Result<Stored> {
-        let bytes = match store.get(&id.set(), MAX_SET).await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(Stored::Nothing),
-            Err(StoreError::StoreMissing { .. }) if store.is_local() => return Ok(Stored::Nothing),
-            Err(error @ StoreError::TooLarge { .. }) => return Ok(Stored::Damaged(error.into())),
-            Err(error) => return Err(error.into()),
-        };
-        match Set::parse(&bytes, id) {
-            Ok(sealed) => Ok(Stored::Whole(Box::new(sealed), bytes)),
-            Err(fault @ (Fault::SetInvalid { .. } | Fault::SetSeal { .. })) => Ok(Stored::Damaged(fault.into())),
-            // Of a later version, or another set's: it may be as good as it was.
-            Err(fault) => Err(fault.into()),
-        }
-    }
+    Ok(RepairedSet { id, members, repaired, changes, elapsed: begun.elapsed() })
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use backstay::catalog::{self, Filter, Selected};
 use backstay::copy::{Copied, CopyOptions};
 use backstay::layout::UPLOADS;
-use backstay::repair::Repaired;
+use backstay::repair::{Changes, Repaired};
 use backstay::set::{CopiedSet, RepairedSet, copy_set, repair_set};
 use backstay_store::Store;
 use clap::Args;
@@ -220,11 +220,11 @@ struct Objects {
 
 impl From<&Repaired> for Mended {
     fn from(repaired: &Repaired) -> Mended {
-        let Repaired { id, parts, restored, replaced, differing, added, sent, elapsed } = repaired.clone();
+        let Repaired { id, parts, changes, elapsed } = repaired.clone();
         Mended {
             id: id.to_string(),
             parts,
-            objects: Objects { restored, replaced, differing, added, sent },
+            objects: changes.into(),
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -232,13 +232,19 @@ impl From<&Repaired> for Mended {
 
 impl From<&RepairedSet> for MendedSet {
     fn from(repaired: &RepairedSet) -> MendedSet {
-        let RepairedSet { id, members, restored, replaced, differing, added, sent, elapsed, .. } = repaired.clone();
+        let RepairedSet { id, members, changes, elapsed, .. } = repaired.clone();
         MendedSet {
             id: id.to_string(),
             members,
-            objects: Objects { restored, replaced, differing, added, sent },
+            objects: changes.into(),
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+}
+
+impl From<Changes> for Objects {
+    fn from(Changes { restored, replaced, differing, added, sent }: Changes) -> Objects {
+        Objects { restored, replaced, differing, added, sent }
     }
 }
 
