@@ -147,7 +147,8 @@ pub(crate) async fn write(
                 Some(spool) => {
                     let (spool, cpu) = (Arc::clone(spool), context.cpu.clone());
                     let line = Line { id: id.clone(), destinations, spool, cpu, observer };
-                    Parts::Spooled(Sender::begin(line, layout).await?)
+                    let keyboxes = u32::try_from(keyboxes.len()).unwrap_or(u32::MAX);
+                    Parts::Spooled(Sender::begin(line, keyboxes, layout).await?)
                 }
                 None => {
                     let cpu = context.cpu.clone();

@@ -6,7 +6,7 @@
 //! it, and accounts for every byte under it: after the first part, and again before the manifest. A copy, whose id is another's, does the
 //! same before its manifest (`receiver.rs`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::digest;
 use backstay_format::manifest::PartEntry;
@@ -53,33 +53,67 @@ pub(crate) async fn unclaimed(store: &Store, id: &ArchiveId, keyboxes: &[Ours]) 
     Ok(())
 }
 
-/// Before the commit, where listing is allowed: exactly the parts that we stored carry the id. Anything else is another writer's, unless an
-/// earlier run of ours may have committed it.
+/// Before the commit, where listing is allowed: exactly the parts that we stored carry the id, and so many keyboxes. Anything else is another
+/// writer's, unless an earlier run of ours may have committed it.
 pub(crate) async fn nothing_else_is_named(
     store: &Store,
     id: &ArchiveId,
     entries: &[PartEntry],
     single: bool,
+    keyboxes: u32,
     resumed: bool,
 ) -> Result<()> {
     let mut expected: BTreeMap<String, u64> =
         (0..).zip(entries).map(|(n, entry)| (if single { id.to_string() } else { id.part(n) }, entry.size)).collect();
+    let mut lacking: BTreeSet<u32> = (0..keyboxes).collect();
     let mut listing = store.list(id.as_str(), None);
     while let Some(object) = listing.next().await {
         let Ok(object) = object else { return Ok(()) };
         match ObjectName::parse(&object.name) {
             name if name.id() != Some(id) => {}
-            ObjectName::Keybox(..) => {}
+            ObjectName::Keybox(_, m) => drop(lacking.remove(&m)),
             // Creating the manifest tells whether it is ours.
             ObjectName::Manifest(_) if resumed => {}
             _ if expected.remove(&object.name) == Some(object.size) => {}
             _ => return Err(taken(store, object.name, "it is not ours, but carries our id")),
         }
     }
-    match expected.into_keys().next() {
+    match expected.into_keys().next().or_else(|| lacking.first().map(|m| id.keybox(*m))) {
         None => Ok(()),
         Some(name) => Err(Error::StoreForgot { name, store: store.url().to_owned() }),
     }
+}
+
+/// Which of these objects is no longer there, or is of another size: what was stored a while ago may be deleted since. Where looking is not
+/// allowed it is left at that.
+///
+/// # Errors
+/// `store.*`.
+pub(crate) async fn first_missing(
+    store: &Store,
+    id: &ArchiveId,
+    objects: impl Iterator<Item = (String, u64)>,
+) -> Result<Option<String>> {
+    if store.is_local() {
+        // A listing would read the whole directory.
+        for (name, size) in objects {
+            if store.head(&name).await?.is_none_or(|found| found.size != size) {
+                return Ok(Some(name));
+            }
+        }
+        return Ok(None);
+    }
+    let mut expected: BTreeMap<String, u64> = objects.collect();
+    let mut listing = store.list(id.as_str(), None);
+    while let Some(object) = listing.next().await {
+        match object {
+            Ok(object) if expected.get(&object.name) == Some(&object.size) => drop(expected.remove(&object.name)),
+            Ok(_) => {}
+            Err(StoreError::Denied { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(expected.into_keys().next())
 }
 
 /// On a store that overwrites: exactly these objects carry the id, and they hold our bytes.

@@ -197,7 +197,10 @@ impl Destinations {
                         let ours = claim::stored(id, keyboxes, entries);
                         claim::exactly_ours(&destination.store, id, &ours, cpu).await
                     }
-                    false => claim::nothing_else_is_named(&destination.store, id, entries, single, false).await,
+                    false => {
+                        let keyboxes = u32::try_from(keyboxes.len()).unwrap_or(u32::MAX);
+                        claim::nothing_else_is_named(&destination.store, id, entries, single, keyboxes, false).await
+                    }
                 }
             };
             self.of_one(destination, check).await

@@ -48,7 +48,7 @@ pub enum Error {
     SourceStalled { hours: u64 },
     #[error("the source closed its output and did not end for {hours} hours")]
     SourceLingers { hours: u64 },
-    #[error("{store} took {name}, but does not list it with its size")]
+    #[error("{store} took {name}, but does not list it with its size: was it deleted meanwhile?")]
     StoreForgot { name: String, store: String },
     #[error("{name} is in {store} already, with other bytes")]
     CopyDiffers { name: String, store: String },

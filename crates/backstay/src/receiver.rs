@@ -127,14 +127,21 @@ impl Receiver {
         Ok(true)
     }
 
-    /// Before the manifest, unless the store keeps conditions: these are the archive's objects there, and they hold our bytes. Where nothing was
-    /// sent and the manifest is there, nothing is left to find: each object has just been compared.
+    /// Before the manifest: these objects are there still and, unless the store keeps conditions, are the archive's only ones and hold our bytes.
+    /// Where nothing was sent and the manifest is there, nothing is left to find: each object has just been compared.
     ///
     /// # Errors
-    /// `name.taken`; `store.condition-ignored` where the credentials do not allow to see that.
+    /// `store.failed` for one that is gone; `name.taken`; `store.condition-ignored` where the credentials do not allow to see that.
     pub(crate) async fn account(&self, id: &ArchiveId, ours: &[Ours], sent: bool) -> Result<()> {
         let keeps = *self.keeps.lock().await;
-        if keeps == Some(true) || (!sent && matches!(self.look(&id.manifest()).await?, Seen::Object(_))) {
+        if keeps == Some(true) {
+            let objects = ours.iter().map(|ours| (ours.name.clone(), ours.size));
+            return match claim::first_missing(&self.store, id, objects).await? {
+                None => Ok(()),
+                Some(name) => Err(Error::StoreForgot { name, store: self.store.url().to_owned() }),
+            };
+        }
+        if !sent && matches!(self.look(&id.manifest()).await?, Seen::Object(_)) {
             return Ok(());
         }
         match claim::nothing_but(&self.store, id, ours, &self.cpu).await {

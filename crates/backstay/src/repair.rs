@@ -56,7 +56,7 @@ pub struct Repaired {
 /// # Errors
 /// `replica.differs` when they are not, before anything is changed; `archive.uncommitted` and `archive.not-found` when neither
 /// has a manifest; `part.missing`, `part.size` and `part.digest` when the replica lacks or damaged a part that is needed, after
-/// everything else is mended; `format.unsupported` for a manifest of a later version; `store.denied` when the store does not let a damaged object be deleted; `usage.memory`; and the
+/// everything else is mended; `store.failed` when one of its objects is gone at the end, since somebody deletes it; `format.unsupported` for a manifest of a later version; `store.denied` when the store does not let a damaged object be deleted; `usage.memory`; and the
 /// stores' own.
 pub async fn repair(
     store: &Store,
@@ -130,6 +130,8 @@ pub async fn repair(
                 changes.note(name, bytes.len() as u64, State::Damaged);
             }
         }
+        let good = parts.iter().map(|part| (part.object.name.clone(), part.object.size));
+        repair.demand_still_there(good.chain([(id.manifest(), bytes.len() as u64)])).await?;
         Ok((parts.len(), changes))
     };
     let (parts, mut changes) = tokio::select! {

@@ -109,7 +109,7 @@ async fn finish(
     nothing_is_elsewhere(store, spool, id, entries, &still).await?;
     let sizes = || still.iter().map(|n| entries[*n as usize].size);
     let (sent, at_once) = (sizes().sum(), options.at_once(sizes().max().unwrap_or(0))?);
-    let sender = Sender::resume(line.clone(), at_once, entries.clone(), still);
+    let sender = Sender::resume(line.clone(), at_once, &sealed.manifest, still);
     let (created, totals) = sender.send_and_commit(store, context).await?;
     let receipt = ReceiptLine {
         id: id.clone(),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::common::{back_up, content, context, native, objects, options, raw_keyring, restored};
-use backstay::backup::Format;
+use crate::common::{back_up, content, context, native, objects, options, raw_keyring, recipient, restored};
+use backstay::backup::{BackupOptions, Format};
 use backstay::copy::{CopyOptions, copy};
 use backstay::keys::Encryption;
 use backstay::{Error, Silent};
@@ -55,6 +55,27 @@ async fn a_copy_that_fails_at_any_call_is_no_archive_and_goes_on_the_next_time()
         }
     }
     assert!(failed > 10, "{failed}");
+}
+
+#[tokio::test]
+async fn what_somebody_deletes_meanwhile_is_not_committed() {
+    let from = Store::memory();
+    let identity = age::x25519::Identity::generate();
+    let slots = Encryption::Slots { recipients: vec![recipient(&identity)], passphrase: None, detached: true };
+    let options = BackupOptions { part_size: Some(300_000), ..native(slots) };
+    let id = back_up(&from, &content(1_500_000, true), options).await.unwrap().id;
+    for gone in [id.part(0), id.part(2), id.keybox(0)] {
+        let (plain, faults) = (Store::memory(), Faults::new());
+        let to = plain.clone().with_wrapper(|objects| faults.wrap(objects));
+        let name = gone.clone();
+        // The keybox, the first part twice, two more.
+        faults.erase(5, move |_| name);
+        let refused = transfer(&from, &to, &id).await.unwrap_err();
+        assert!(refused.code() == "store.failed" && refused.to_string().contains(&gone), "{refused}");
+        assert!(!objects(&plain).await.contains_key(&id.manifest()), "{gone}");
+        transfer(&from, &plain, &id).await.unwrap();
+        assert_eq!(objects(&plain).await, objects(&from).await);
+    }
 }
 
 #[tokio::test]

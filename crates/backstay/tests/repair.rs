@@ -299,6 +299,24 @@ async fn another_archive_of_the_same_id_is_left_alone() {
     assert_eq!(objects(&store).await, damaged);
 }
 
+#[tokio::test]
+async fn what_somebody_deletes_meanwhile_is_not_called_good() {
+    let (id, good) = archive().await;
+    let replica = store_of(&good).await;
+    for gone in [id.manifest(), id.part(0), id.part(1)] {
+        let mut damaged = good.clone();
+        damaged.insert(id.part(2), flipped(&good[&id.part(2)]));
+        let (plain, faults) = (store_of(&damaged).await, Faults::new());
+        let store = plain.clone().with_wrapper(|inner| faults.wrap(inner));
+        let name = gone.clone();
+        faults.erase(1, move |_| name);
+        let refused = mend(&store, &replica, &id).await.unwrap_err();
+        assert!(refused.code() == "store.failed" && refused.to_string().contains(&gone), "{refused}");
+        mend(&plain, &replica, &id).await.unwrap();
+        assert_eq!(objects(&plain).await, good);
+    }
+}
+
 /// Takes the faults away once a part was fetched.
 struct Passing(Faults);
 

@@ -144,19 +144,20 @@ async fn every_verb(store: &Store, replica: &Store, checksums: bool) {
         let (from, (to, copied)) = asked(store, asked(replica, copying)).await;
         assert_eq!(u64::from(copied.unwrap().parts), parts);
         rows.push(("copy, from", from, Requests { lists: 1, gets: 2 + parts, ..Requests::default() }));
-        // Whether a part is there is asked first; the first one is sent twice.
-        rows.push(("copy, to", to, Requests { heads: parts, puts: parts + 2, ..Requests::default() }));
+        // Whether a part is there is asked first; the first one is sent twice. Before the manifest all are looked for again.
+        rows.push(("copy, to", to, Requests { lists: 1, heads: parts, puts: parts + 2, ..Requests::default() }));
 
-        // Both manifests, and every part of the store; the replica is asked for what keyboxes it has, and for nothing that is not needed.
+        // Both manifests, and every part of the store, which is looked for again at the end; the replica is asked for what keyboxes it has, and for
+        // nothing that is not needed.
         let repairing = || repair(store, replica, id, &options, &machine, Arc::new(Silent));
         let (to, (from, repaired)) = asked(store, asked(replica, repairing())).await;
         assert_eq!(u64::from(repaired.unwrap().parts), parts);
-        rows.push(("copy --repair, the store", to, Requests { lists: 1, gets: 1 + parts, ..Requests::default() }));
+        rows.push(("copy --repair, the store", to, Requests { lists: 2, gets: 1 + parts, ..Requests::default() }));
         rows.push(("copy --repair, the replica", from, Requests { lists: 1, gets: 1, ..Requests::default() }));
         store.delete(&id.part(0)).await.unwrap();
         let (to, (from, repaired)) = asked(store, asked(replica, repairing())).await;
         assert_eq!(repaired.unwrap().changes.restored, [id.part(0)]);
-        let mended = Requests { lists: 1, gets: parts, puts: 1, ..Requests::default() };
+        let mended = Requests { lists: 2, gets: parts, puts: 1, ..Requests::default() };
         rows.push(("copy --repair of a lost part, the store", to, mended));
         rows.push((
             "copy --repair of a lost part, the replica",
@@ -341,8 +342,9 @@ async fn set_verbs(store: &Store, replica: &Store) {
     // As before, the members of one part each, the set once more and its keyboxes; of the set, too, the first object is sent twice.
     let gets = 1 + MEMBERS + 3 * MEMBERS + 1;
     rows.push(("copy, from", from, Requests { lists: MEMBERS + 1, gets, ..Requests::default() }));
-    let (heads, puts) = (MEMBERS + 1, MEMBERS * 3 + 2);
-    rows.push(("copy, to", to, Requests { heads, puts, ..Requests::default() }));
+    // Before the set each member is looked for again.
+    let (lists, heads, puts) = (MEMBERS, 2 * MEMBERS + 1, MEMBERS * 3 + 2);
+    rows.push(("copy, to", to, Requests { lists, heads, puts, ..Requests::default() }));
     for (verb, got, expected) in rows {
         assert_eq!(got, expected, "{verb} of a set");
     }

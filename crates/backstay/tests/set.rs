@@ -346,6 +346,35 @@ async fn another_sets_commit_is_never_replaced() {
     assert_eq!(new.commit(&store, BTreeMap::new(), &context()).await.unwrap_err().code(), "name.taken");
 }
 
+#[tokio::test]
+async fn a_set_of_which_a_member_was_deleted_meanwhile_is_not_committed() {
+    let (plain, replica) = (Store::memory(), Store::memory());
+    let observer: Arc<dyn Observer> = Arc::new(Silent);
+    let mut new = NewSet::begin(&plain, set_options(&raw(), false), &context(), &observer).await.unwrap();
+    let mut members = Vec::new();
+    for name in ["a", "b"] {
+        let receipt = back_up(&plain, b"x", native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
+        new.add(name.to_owned(), None, &receipt);
+        members.push(receipt.id);
+    }
+    plain.delete(&members[0].manifest()).await.unwrap();
+    let refused = new.commit(&plain, BTreeMap::new(), &context()).await.unwrap_err();
+    assert!(refused.code() == "set.incomplete" && refused.to_string().contains(members[0].as_str()), "{refused}");
+    assert!(catalog::list_all(&plain, &Filter::default(), true, &context()).await.unwrap().1.is_empty());
+
+    // A copy of it, too.
+    let receipt = make(&plain, set_options(&raw(), false)).await.unwrap();
+    let faults = Faults::new();
+    let watched = replica.clone().with_wrapper(|inner| faults.wrap(inner));
+    let first = receipt.members[0].id.manifest();
+    let before = objects(&plain).await.keys().filter(|name| name.contains(receipt.members[0].id.as_str())).count();
+    faults.erase(before + 3, move |_| first);
+    let (options, machine) = (CopyOptions::default(), context());
+    let copied = set::copy_set(&plain, &watched, &receipt.id, &options, &machine, Arc::new(Silent)).await;
+    assert_eq!(copied.unwrap_err().code(), "set.incomplete");
+    assert!(!objects(&replica).await.contains_key(&receipt.id.set()));
+}
+
 /// Makes or copies a set again and again, and ends the process at its first call of the store, its second, and so on. What is a set then
 /// has all its members.
 #[tokio::test]

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{back_up, content, context, native, raw_keyring, restored};
+use crate::common::{back_up, content, context, native, raw_keyring, recipient, restored};
 use backstay::Silent;
 use backstay::backup::BackupOptions;
+use backstay::backup::spool::Spool;
 use backstay::catalog::{self, Filter, State};
 use backstay::gc::{Fate, GcOptions, gc};
 use backstay::keys::Encryption;
@@ -113,6 +114,25 @@ async fn gc_does_not_touch_an_archive_whose_manifest_the_listing_does_not_show_y
     let told = gc(&store, &everything(), &context()).await.unwrap().leftovers;
     assert_eq!((&told[0].fate, told[0].reason), (&Fate::Kept, "it was committed meanwhile"));
     is_whole(&plain, &id, &bytes).await;
+}
+
+#[tokio::test]
+async fn an_archive_whose_only_keybox_is_gone_is_not_committed() {
+    for spooled in [false, true] {
+        let (faults, store, plain) = weak();
+        let slots = Encryption::Slots {
+            recipients: vec![recipient(&age::x25519::Identity::generate())],
+            passphrase: None,
+            detached: true,
+        };
+        let mut options = BackupOptions { part_size: Some(70_000), ..native(slots) };
+        options.spool = spooled.then(|| Arc::new(Spool::over(Store::memory(), 1 << 30)));
+        faults.erase(4, |part| format!("{}.key.0", part.rsplit_once('-').unwrap().0));
+        let refused = back_up(&store, &content(300_000, true), options).await.unwrap_err();
+        assert!(refused.code() == "store.failed" && refused.to_string().contains(".key.0"), "{refused}");
+        let listed = catalog::list(&plain, &Filter::default(), true).await.unwrap();
+        assert!(listed.is_empty(), "{listed:?}");
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::sync::Notify;
 
@@ -88,10 +88,10 @@ enum Damage {
     Truncate { length: u64 },
 }
 
-/// From the name of an object and its bytes to those of another writer's object.
+/// From the name of an object and its bytes to those of another writer's object, or to the name alone if that is deleted.
 struct Intruder(Box<Intrusion>);
 
-type Intrusion = dyn FnOnce(&str, &Bytes) -> (String, Bytes) + Send;
+type Intrusion = dyn FnOnce(&str, &Bytes) -> (String, Option<Bytes>) + Send;
 
 impl std::fmt::Debug for Intruder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -240,7 +240,17 @@ impl Faults {
         number: usize,
         object: impl FnOnce(&str, &Bytes) -> (String, Bytes) + Send + 'static,
     ) -> &Self {
+        let object = |name: &str, bytes: &Bytes| {
+            let (name, bytes) = object(name, bytes);
+            (name, Some(bytes))
+        };
         self.plan().intruders.push((number, Intruder(Box::new(object))));
+        self
+    }
+
+    /// Lets somebody else delete an object right after the create with this number, which is told with its name.
+    pub fn erase(&self, number: usize, other: impl FnOnce(&str) -> String + Send + 'static) -> &Self {
+        self.plan().intruders.push((number, Intruder(Box::new(|name, _| (other(name), None)))));
         self
     }
 
@@ -423,7 +433,11 @@ impl ObjectStore for FaultStore {
             let name = location.filename().unwrap_or_default();
             let (other, bytes) = object(name, &bytes);
             let folder = location.as_ref().strip_suffix(name).unwrap_or_default();
-            self.inner.put_opts(&Path::from(format!("{folder}{other}")), bytes.into(), PutOptions::default()).await?;
+            let other = Path::from(format!("{folder}{other}"));
+            match bytes {
+                Some(bytes) => drop(self.inner.put_opts(&other, bytes.into(), PutOptions::default()).await?),
+                None => self.inner.delete(&other).await?,
+            }
         }
         answer
     }

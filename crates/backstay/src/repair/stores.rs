@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::archive::KEYBOX_FETCH;
+use crate::claim;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
@@ -155,6 +156,14 @@ impl Repair<'_> {
         }
         let (id, store, replica) = (self.id.to_string(), self.store.url().to_owned(), self.replica.url().to_owned());
         Some(Error::Unmended { id, store, replica, mended, left: names, first: Box::new(first) })
+    }
+
+    /// Looks for what was good or made good once more: it may have been deleted meanwhile.
+    pub(crate) async fn demand_still_there(&self, objects: impl Iterator<Item = (String, u64)>) -> Result<()> {
+        match claim::first_missing(self.store, self.id, objects).await? {
+            None => Ok(()),
+            Some(name) => Err(Error::StoreForgot { name, store: self.store.url().to_owned() }),
+        }
     }
 
     pub(crate) async fn replace(&self, name: &str, bytes: Bytes, sha256: [u8; 32]) -> Result<()> {

@@ -13,7 +13,7 @@ use backstay_format::{ArchiveId, Guid};
 use backstay_store::{Created, Error as StoreError, Store};
 use bytes::Bytes;
 
-use super::Member;
+use super::{Member, demand_committed};
 use crate::backup::{Receipt, facts_of_this_host, next_id, rfc3339, sealed_facts};
 use crate::claim::{self, Ours};
 use crate::context::Context;
@@ -120,7 +120,7 @@ impl NewSet {
     /// Commits the set. From here on it exists.
     ///
     /// # Errors
-    /// `name.taken`, `store.*`, `interrupted`; `manifest.limit`, and nothing is stored, for a set that no reader would take; `internal` for one without members.
+    /// `set.incomplete` for a member that is no longer there; `name.taken`, `store.*`, `interrupted`; `manifest.limit`, and nothing is stored, for a set that no reader would take; `internal` for one without members.
     pub async fn commit(
         self,
         store: &Store,
@@ -165,6 +165,7 @@ impl NewSet {
         };
         let (bytes, seal) = set.encode(&keys.set(), options.signing_key.as_ref())?;
 
+        demand_committed(store, &set).await?;
         claim::unclaimed(store, &id, &[]).await?;
         // Beside the set they would be taken for leftovers of an interrupted run, so they wait for it no longer than they must.
         for (m, slot) in (0..).zip(locked.detached) {

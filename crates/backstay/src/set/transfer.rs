@@ -10,7 +10,7 @@ use backstay_format::schedule::sha256;
 use backstay_format::set::{MAX_SET, SealedSet, Set};
 use backstay_store::Store;
 
-use super::{Member, demand_complete, keyboxes, load, open};
+use super::{Member, demand_committed, demand_complete, keyboxes, load, open};
 use crate::archive::KEYBOX_FETCH;
 use crate::claim::Ours;
 use crate::context::Context;
@@ -99,7 +99,7 @@ pub struct CopiedSet {
 /// Copies the members of a set and then the set, so that the copy too exists only when it is whole.
 ///
 /// # Errors
-/// Those of [`load`] and [`copy`]; `set.incomplete`; `name.taken`.
+/// Those of [`load`] and [`copy`]; `set.incomplete`, in either store; `name.taken`.
 pub async fn copy_set(
     from: &Store,
     to: &Store,
@@ -115,6 +115,7 @@ pub async fn copy_set(
     for member in &sealed.set.members {
         members.push(copy(from, to, &member.id, options, context, Arc::clone(&observer)).await?);
     }
+    demand_committed(to, &sealed.set).await?;
     document(from, to, &sealed, context, &observer).await?;
     Ok(CopiedSet { id: id.clone(), members, elapsed: begun.elapsed() })
 }

@@ -10,7 +10,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use backstay_format::ArchiveId;
-use backstay_format::manifest::PartEntry;
+use backstay_format::manifest::{Manifest, PartEntry};
 use backstay_format::schedule::sha256;
 use backstay_store::{Created, Error as StoreError, Store};
 use bytes::Bytes;
@@ -48,6 +48,8 @@ pub(crate) struct Sender {
     held: u64,
     /// What the parts are, in order.
     entries: Vec<PartEntry>,
+    /// So many keyboxes the store has at least, without which nobody opens the archive.
+    keyboxes: u32,
     /// Parts in the spool whose upload has not begun, by index from the first part on.
     waiting: VecDeque<u32>,
     totals: Totals,
@@ -76,7 +78,7 @@ struct Sent {
 
 impl Sender {
     /// For an archive that begins now. Clears the spool of what cannot be finished; there must be room for a part beside the rest.
-    pub(crate) async fn begin(line: Line, layout: Layout) -> Result<Sender> {
+    pub(crate) async fn begin(line: Line, keyboxes: u32, layout: Layout) -> Result<Sender> {
         let (held, room, part) = (line.spool.tidy(&line.observer).await?, line.spool.room(), layout.part_size());
         if held + part > room {
             let spool = line.spool.url();
@@ -84,16 +86,17 @@ impl Sender {
                 format!("the spool {spool} has room for {room} bytes, of which {held} are taken; a part has {part}");
             return Err(Error::Usage { why });
         }
-        Ok(Sender::empty(line, layout.uploads, held))
+        Ok(Sender::empty(line, keyboxes, layout.uploads, held))
     }
 
-    fn empty(line: Line, limit: usize, held: u64) -> Sender {
+    fn empty(line: Line, keyboxes: u32, limit: usize, held: u64) -> Sender {
         Sender {
             line,
             uploads: JoinSet::new(),
             limit,
             held,
             entries: Vec::new(),
+            keyboxes,
             waiting: VecDeque::new(),
             totals: Totals::default(),
             claimed: false,
@@ -103,9 +106,10 @@ impl Sender {
     }
 
     /// For an archive that is complete in the spool, of whose parts these are still there.
-    pub(crate) fn resume(line: Line, limit: usize, entries: Vec<PartEntry>, waiting: VecDeque<u32>) -> Sender {
+    pub(crate) fn resume(line: Line, limit: usize, manifest: &Manifest, waiting: VecDeque<u32>) -> Sender {
+        let entries = manifest.parts.clone();
         let there = entries.len() - waiting.len();
-        let mut resumed = Sender { entries, waiting, ..Sender::empty(line, limit, 0) };
+        let mut resumed = Sender { entries, waiting, ..Sender::empty(line, u32::from(manifest.detached), limit, 0) };
         resumed.claimed = !resumed.waiting.contains(&0);
         resumed.totals.parts = u32::try_from(there).unwrap_or(u32::MAX);
         resumed.held = resumed.waiting.iter().map(|n| resumed.entries[*n as usize].size).sum();
@@ -309,7 +313,7 @@ impl Sender {
             return Err(error);
         }
         let Line { id, destinations, spool, cpu, .. } = &self.line;
-        nothing_else_is_named(store, id, &self.entries, false, true).await?;
+        nothing_else_is_named(store, id, &self.entries, false, self.keyboxes, true).await?;
         let manifest = spool.manifest(id, self.totals.unconfirmed).await?;
         let created = match destinations.commit(id, &manifest, digest(&manifest, cpu).await?, cpu).await {
             // It may have been committed before, by a run that had more to say and did not live to clear the spool.
