@@ -95,6 +95,10 @@ impl Salvage<'_> {
             self.find(&Fault::from(fault).into());
         }
         self.judge_length();
+        if sealed && archive.gzip && !self.holes.is_empty() {
+            let text = "with `--no-manifest` also comes out what gzip's checksums allow of parts whose digest is wrong; nothing proves that then".to_owned();
+            self.observer.event(&Event::Note { text });
+        }
         if !sealed {
             let text = "this format cannot prove that what was taken out is genuine".to_owned();
             self.observer.event(&Event::Warning { code: Some("openssl.unauthenticated"), text });

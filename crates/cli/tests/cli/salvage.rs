@@ -71,6 +71,7 @@ fn an_archive_without_its_manifest_is_found_and_an_openssl_one_is_read_without_i
     let salvage = ["--json", "salvage", &old, "--passphrase-file", "passphrase.txt"];
     let sealed = place.run(salvage).done();
     assert_eq!((sealed.status.code(), &sealed.json("salvage")["authentic"]), (Some(20), &true.into()));
+    sealed.says("--no-manifest");
     let by_parts = place.run(salvage).arg("--no-manifest").done();
     let report = by_parts.json("salvage");
     assert_eq!((by_parts.status.code(), &report["authentic"]), (Some(20), &false.into()));
