@@ -335,15 +335,33 @@ async fn recipients_detached_slots_and_signatures_work_as_for_an_archive() {
 }
 
 #[tokio::test]
-async fn another_sets_commit_is_never_replaced() {
-    let store = Store::memory();
+async fn a_set_whose_id_is_taken_when_its_members_are_stored_takes_the_next_one() {
+    let (plain, faults) = (Store::memory(), Faults::new());
+    let store = plain.clone().with_wrapper(|objects| faults.wrap(objects));
     let observer: Arc<dyn Observer> = Arc::new(Silent);
-    let new = NewSet::begin(&store, set_options(&raw(), false), &context(), &observer).await.unwrap();
-    store.create(&new.id().set(), "other".into(), sha256(b"other")).await.unwrap();
-    let mut new = new;
-    let receipt = back_up(&store, b"x", native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
-    new.add("x".to_owned(), None, &receipt);
+    let begin = async || {
+        let mut new = NewSet::begin(&store, set_options(&raw(), false), &context(), &observer).await.unwrap();
+        let receipt = back_up(&store, b"x", native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
+        new.add("x".to_owned(), None, &receipt);
+        new
+    };
+    // Other runs that began in the same millisecond, and one in the next.
+    let new = begin().await;
+    let (first, next) =
+        (new.id().clone(), |millis| ArchiveId::new(&new.id().guid(), new.id().millis() + millis).unwrap());
+    let (second, third) = (next(1), next(2));
+    for name in [first.set(), second.part(0)] {
+        store.create(&name, "other".into(), sha256(b"other")).await.unwrap();
+    }
+    assert_eq!(new.commit(&store, BTreeMap::new(), &context()).await.unwrap().id, third);
+    assert_eq!(set::open(&store, &third, &raw_keyring(), &ReadPolicy::default()).await.unwrap().set.id, third);
+    assert_eq!(plain.get(&first.set(), 9).await.unwrap().unwrap(), "other");
+    // One that stores its set between the look and the create is not replaced either.
+    let new = begin().await;
+    faults.beat(&new.id().set(), "other");
+    let id = new.id().clone();
     assert_eq!(new.commit(&store, BTreeMap::new(), &context()).await.unwrap_err().code(), "name.taken");
+    assert_eq!(plain.get(&id.set(), 9).await.unwrap().unwrap(), "other");
 }
 
 #[tokio::test]

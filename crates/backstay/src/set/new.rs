@@ -78,7 +78,7 @@ impl std::fmt::Display for SetReceipt {
 }
 
 impl NewSet {
-    /// Takes an id for a set that begins now. Nothing is stored before the commit.
+    /// Takes an id for a set that begins now. Nothing is stored before the commit, which takes a later one if another run has this one by then.
     ///
     /// # Errors
     /// `usage.arguments` for a signature that nobody could check; `store.*` when the store is not reached.
@@ -137,6 +137,7 @@ impl NewSet {
         let stored = members.iter().map(|(_, stored)| stored).sum();
         let members: Vec<Member> = members.into_iter().map(|(member, _)| member).collect();
         let locked = options.encryption.lock(context)?;
+        let id = untaken(store, id).await?;
         let salt = context.random();
         let keys = Keys::derive(&locked.secret, &salt);
         let commit = keys.commit();
@@ -166,7 +167,6 @@ impl NewSet {
         let (bytes, seal) = set.encode(&keys.set(), options.signing_key.as_ref())?;
 
         demand_committed(store, &set).await?;
-        claim::unclaimed(store, &id, &[]).await?;
         // Beside the set they would be taken for leftovers of an interrupted run, so they wait for it no longer than they must.
         for (m, slot) in (0..).zip(locked.detached) {
             let digest = sha256(&slot);
@@ -184,4 +184,19 @@ impl NewSet {
         let unconfirmed = answer == Created::Unconfirmed;
         Ok(SetReceipt { id, seal, members, stored, unconfirmed, elapsed: begun.elapsed() })
     }
+}
+
+/// How many ids that others have are passed over. Each is that of a run which began in the same millisecond, or was planted.
+const PASSED_OVER: usize = 16;
+
+/// This id, or the next one that nobody has, as far as the store lets itself be listed. A set is sealed only when its members are stored, hours after it
+/// began, and would be lost for an id that another run of this source took in the same millisecond.
+async fn untaken(store: &Store, mut id: ArchiveId) -> Result<ArchiveId> {
+    for _ in 0..PASSED_OVER {
+        match claim::unclaimed(store, &id, &[]).await {
+            Err(Error::Store(StoreError::NameTaken { .. })) => id = ArchiveId::new(&id.guid(), id.millis() + 1)?,
+            looked => return looked.map(|()| id),
+        }
+    }
+    claim::unclaimed(store, &id, &[]).await.map(|()| id)
 }
