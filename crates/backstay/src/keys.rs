@@ -81,7 +81,7 @@ impl Encryption {
             }
             Encryption::Slots { recipients, passphrase, detached } => {
                 let secret = fresh();
-                let slots = wrap(&secret, recipients, passphrase.as_ref())?;
+                let slots = wrap(&secret, recipients.iter().map(AsRef::as_ref), passphrase.as_ref())?;
                 let (attached, detached) = if *detached { (Vec::new(), slots) } else { (slots, Vec::new()) };
                 Locked { secret, attached, detached, open: false }
             }
@@ -90,15 +90,15 @@ impl Encryption {
 }
 
 /// The slots for these recipients and this passphrase: a passphrase stands alone in its age file.
-pub fn wrap(
+pub fn wrap<'a>(
     secret: &Secret,
-    recipients: &[Box<dyn age::Recipient + Send + Sync>],
+    recipients: impl IntoIterator<Item = &'a (dyn age::Recipient + Send + Sync)>,
     passphrase: Option<&SecretString>,
 ) -> Result<Vec<Vec<u8>>> {
     let mut slots = Vec::new();
+    let recipients: Vec<&dyn age::Recipient> =
+        recipients.into_iter().map(|recipient| recipient as &dyn age::Recipient).collect();
     if !recipients.is_empty() {
-        let recipients: Vec<&dyn age::Recipient> =
-            recipients.iter().map(|recipient| recipient.as_ref() as &dyn age::Recipient).collect();
         slots.push(key::wrap(secret, &recipients)?);
     }
     if let Some(passphrase) = passphrase {

@@ -15,7 +15,7 @@ use backstay_store::{Error as StoreError, Setting, Store, probe_conditional_crea
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::archive::{Archive, Committed, Lines, Objects};
+use crate::archive::{Archive, Committed, Lines, Native, Objects, keyboxes};
 use crate::catalog::{self, Filter, Selected};
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ pub async fn every(store: &Store, filter: &Filter, context: &Context) -> Result<
 }
 
 /// Adds slots to an archive or to a set, whose members have slots of their own, as new keyboxes. Gives their names; none when it is
-/// done already.
+/// done already. A recipient whose private key is in the keyring and opens it by a slot of its own is in already and left out.
 ///
 /// # Errors
 /// Those of opening it; `usage.arguments` for what has no slots to add to, or has as many keyboxes as readers look at;
@@ -75,9 +75,20 @@ pub async fn rewrap(
         }
     }
     let id = of.id();
-    let secret = secret_of(store, of, keyring).await?;
-    let slots = wrap(&secret, new.recipients, new.passphrase)?;
+    let (secret, attached) = secret_of(store, of, keyring).await?;
     let taken = set::keyboxes(store, id).await?;
+    let there = attached.into_iter().chain(keyboxes(id, &taken, store).await?).collect::<Vec<_>>();
+    let mut recipients = Vec::new();
+    for recipient in new.recipients.iter().map(AsRef::as_ref) {
+        // A slot does not say whose it is, so one is made to find out.
+        if !keyring.has_another(&wrap(&secret, [recipient], None)?[0], &there, &secret) {
+            recipients.push(recipient);
+        }
+    }
+    let slots = wrap(&secret, recipients, new.passphrase)?;
+    if slots.is_empty() {
+        return Ok(Vec::new());
+    }
     if taken.len() + slots.len() > MAX_KEYBOXES {
         let why = format!(
             "{id} has {} keyboxes, and readers look at the first {MAX_KEYBOXES} only: another one would open nothing",
@@ -107,9 +118,13 @@ pub async fn rewrap(
     Ok(names)
 }
 
-async fn secret_of(store: &Store, of: &Selected, keyring: &Keyring) -> Result<Secret> {
+/// The secret, and the slots that are in the parts or in the set's object.
+async fn secret_of(store: &Store, of: &Selected, keyring: &Keyring) -> Result<(Secret, Vec<Vec<u8>>)> {
     match of {
-        Selected::Archive(id) => export_secret(store, id, keyring).await,
+        Selected::Archive(id) => {
+            let native = native(store, id, keyring).await?;
+            Ok((native.secret, native.header.common.keys))
+        }
         Selected::Set(id) => set::secret(store, id, keyring).await,
     }
 }
@@ -142,10 +157,14 @@ async fn keeps_conditions(store: &Store, id: &ArchiveId, keyboxes: &[u32], conte
 /// # Errors
 /// Those of opening the archive; `usage.arguments` for the openssl profile, whose key is the password.
 pub async fn export_secret(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<Secret> {
+    Ok(native(store, id, keyring).await?.secret)
+}
+
+async fn native(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<Box<Native>> {
     // A manifest that is lost or damaged does not keep the key's holder from the key.
     let policy = ReadPolicy { no_manifest: true, this_stream_only: true, ..ReadPolicy::default() };
     match Archive::open(store, id, keyring, &policy, Lines::Stored).await? {
-        Archive::Native(native) => Ok(native.secret.clone()),
+        Archive::Native(native) => Ok(native),
         Archive::Openssl(_) => {
             Err(Error::Usage { why: format!("{id} is of the openssl profile: its key is the password") })
         }

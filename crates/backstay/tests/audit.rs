@@ -10,7 +10,7 @@ use backstay::backup::Format;
 use backstay::catalog::{Filter, Selected};
 use backstay::keys::Encryption;
 use backstay::policy::OpensslReading;
-use backstay::rewrap::every;
+use backstay::rewrap::{every, export_secret};
 use backstay_format::key::Keyring;
 use backstay_format::openssl::{Digest, Kdf, Password};
 use backstay_format::schedule::Secret;
@@ -111,7 +111,7 @@ async fn an_archive_that_cannot_be_looked_at_does_not_hide_the_others() {
         store.delete(&id.manifest()).await.unwrap();
     }
     store.delete(&ids[0].part(0)).await.unwrap();
-    add_slots(&store, &ids[2], &ring(&mine), &[recipient(&mine)], None).await.unwrap();
+    add_slots(&store, &ids[2], &ring(&mine), &[recipient(&Identity::generate())], None).await.unwrap();
     store.delete(&ids[2].keybox(0)).await.unwrap();
     let rubbish = b"rubbish".to_vec();
     store.create(&ids[2].keybox(0), rubbish.clone().into(), backstay_format::schedule::sha256(&rubbish)).await.unwrap();
@@ -168,12 +168,16 @@ async fn two_slots_of_one_key_are_one_way_in() {
         keyring
     };
     let ways = async |keys: &[Key]| audited(&store, keys).await[0].ways();
-    add_slots(&store, &id, &ring(&mine), &[recipient(&mine)], None).await.unwrap();
+    // Whoever has no more than the secret lets in who is in already.
+    let secret = export_secret(&store, &id, &ring(&mine)).await.unwrap();
+    let mut bare = Keyring::default();
+    bare.add_raw(secret);
+    add_slots(&store, &id, &bare, &[recipient(&mine)], None).await.unwrap();
     // A slot does not say whose it is: only the key does.
     assert_eq!((ways(&[]).await, ways(&[key("theirs", ring(&theirs))]).await), (Some(2), Some(2)));
     assert_eq!(ways(&[key("mine", ring(&mine))]).await, Some(1));
     // One more slot that is for both, and one that a passphrase opens, twice.
-    add_slots(&store, &id, &ring(&mine), &[recipient(&mine), recipient(&theirs)], None).await.unwrap();
+    add_slots(&store, &id, &bare, &[recipient(&mine), recipient(&theirs)], None).await.unwrap();
     let (mine, theirs) = (|| key("mine", ring(&mine)), || key("theirs", ring(&theirs)));
     assert_eq!((ways(&[mine()]).await, ways(&[theirs()]).await), (Some(2), Some(4)));
     assert_eq!(ways(&[mine(), theirs()]).await, Some(2));

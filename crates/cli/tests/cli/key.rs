@@ -76,6 +76,11 @@ fn rewrap_lets_one_more_key_in() {
     place.run(["cat", &id, "--passphrase-file", "passphrase.txt"]).good();
     let json = rewrap(&["--json", "-i", "key.txt", "-r", other.out().trim()]).good().json("rewrapped");
     assert_eq!(json["created"][0], format!("{id}.key.3"));
+    // Who opens it is in already.
+    let before = place.objects();
+    let own = rewrap(&["-i", "key.txt", "-r", &place.recipient]).good();
+    own.says("can be opened with the new key already");
+    assert_eq!((own.out(), place.objects()), ("", before));
     place.store_holds_no_secret();
 }
 

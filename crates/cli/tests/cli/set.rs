@@ -22,7 +22,7 @@ pub(crate) fn set_of(place: &Place, name: &str, members: &[&str]) -> String {
     let (secret, salt) = (Secret([5; 32]), [6; 32]);
     let keys = Keys::derive(&secret, &salt);
     let recipient: age::x25519::Recipient = place.recipient.parse().unwrap();
-    let slots = backstay::keys::wrap(&secret, &[Box::new(recipient)], None).unwrap();
+    let slots = backstay::keys::wrap(&secret, [&recipient as &(dyn age::Recipient + Send + Sync)], None).unwrap();
     let members = members.iter().enumerate().map(|(n, member)| {
         let id: ArchiveId = member.parse().unwrap();
         Member { name: n.to_string(), root: root(&id), id, role: None }

@@ -170,6 +170,17 @@ impl Keyring {
         Err(search.failed(self.is_empty()))
     }
 
+    /// Whether an identity gets this secret out of the slot and out of one of the others, too: who has it has no use for the slot. Passphrases are not tried.
+    pub fn has_another(&self, slot: &[u8], others: &[Vec<u8>], secret: &Secret) -> bool {
+        let gets = |slot: &[u8], identity: &dyn age::Identity| {
+            slot.len() <= MAX_KEYBOX
+                && form(slot) == Form::Recipients
+                && matches!(unwrap(slot, identity), Outcome::Secret(held) if held == *secret)
+        };
+        let mut identities = self.identities.iter().map(AsRef::as_ref);
+        identities.any(|identity| gets(slot, identity) && others.iter().any(|other| gets(other, identity)))
+    }
+
     fn with_identities(&self, files: &[(&[u8], Form)], search: &mut Search<'_>) -> Option<Opened> {
         for (file, _) in files.iter().filter(|(_, form)| *form == Form::Recipients) {
             for identity in &self.identities {

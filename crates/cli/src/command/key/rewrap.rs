@@ -30,7 +30,8 @@ members, and with --all all sets are done. Keys that
 could open an archive before still can: their slots are in every part. To shut a key out, write the
 archives anew with `backstay copy --reencrypt`, and delete the old ones.
 
-With --all, each is told as soon as it is done. A slot does not say whose it is, so a run that was
+With --all, each is told as soon as it is done. A key of -r whose private half is given with -i gets no second
+slot. Else a slot does not say whose it is, so a run that was
 interrupted needs --unless-opened-by or --after-id to leave out what is done.";
 
 /// Let further keys open archives and backup sets
