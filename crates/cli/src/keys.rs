@@ -11,12 +11,11 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use age::secrecy::SecretString;
 use backstay_format::key::Keyring;
 use backstay_format::text::from_hex;
 use zeroize::Zeroizing;
 
-use crate::args::unlock::Unlock;
+use crate::args::unlock::{Passphrase, Unlock};
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 
@@ -30,22 +29,32 @@ const MAX_KEY_FILE: u64 = 1 << 20;
 
 /// Everything that archives may be opened with.
 pub(crate) fn keyring(unlock: &Unlock, output: &Arc<Output>) -> Result<Keyring> {
+    Ok(keyring_and_terminal(unlock, output)?.0)
+}
+
+/// The same, and who is asked for the passphrases of further key files.
+pub(crate) fn keyring_and_terminal(unlock: &Unlock, output: &Arc<Output>) -> Result<(Keyring, AtTerminal)> {
     let mut keyring = Keyring::default();
-    // A key file may be under it.
-    let given = passphrase(&unlock.passphrase, Purpose::Open, output)?;
-    let terminal = AtTerminal::new(output).knowing(given.as_ref().and_then(text_of));
+    let (given, terminal) = given(&unlock.passphrase, output)?;
     for path in &unlock.identity {
         read_identity(path)?.add_to(&mut keyring, &terminal)?;
     }
     if let Some(given) = &given {
         add_passphrase(&mut keyring, given, output);
     }
-    Ok(keyring)
+    Ok((keyring, terminal))
 }
 
-/// The passphrase as text, if it is any.
-pub(crate) fn text_of(given: &Phrase) -> Option<SecretString> {
-    given.text().ok()
+/// The passphrase that was given, and the terminal, where nobody is asked for that of a key file which is under the given one.
+pub(crate) fn given(from: &Passphrase, output: &Arc<Output>) -> Result<(Option<Phrase>, AtTerminal)> {
+    let given = passphrase(from, Purpose::Open, output)?;
+    let text = given.as_ref().and_then(|given| given.text().ok());
+    Ok((given, AtTerminal::new(output).knowing(text)))
+}
+
+/// The terminal for one key file. No passphrase is got for one that is under none.
+pub(crate) fn terminal_for(identity: &Identity, from: &Passphrase, output: &Arc<Output>) -> Result<AtTerminal> {
+    if identity.is_under_passphrase() { Ok(given(from, output)?.1) } else { Ok(AtTerminal::new(output)) }
 }
 
 /// Adds a passphrase for whatever it opens: of which format an archive is shows only when it is read.

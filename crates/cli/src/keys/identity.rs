@@ -80,6 +80,14 @@ pub(crate) fn read(path: &Path) -> Result<Identity> {
 }
 
 impl Identity {
+    pub(crate) fn is_under_passphrase(&self) -> bool {
+        match self {
+            Identity::AgeUnderPassphrase(_) => true,
+            Identity::Ssh(key, _) => matches!(**key, age::ssh::Identity::Encrypted(_)),
+            Identity::Age(_) | Identity::Raw(_) => false,
+        }
+    }
+
     /// Adds what the file holds, asking at the terminal for plugins' wishes, and for passphrases that are not the given one.
     pub(crate) fn add_to(self, keyring: &mut Keyring, terminal: &AtTerminal) -> Result<()> {
         match self {

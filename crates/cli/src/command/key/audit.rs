@@ -12,7 +12,7 @@ use crate::args::format::{Derivation, Payload, reading};
 use crate::args::select::Narrow;
 use crate::args::unlock::Unlock;
 use crate::failure::Result;
-use crate::keys::{self, AtTerminal, Purpose};
+use crate::keys;
 use crate::output::human::count;
 use crate::run::Status;
 use crate::session::Session;
@@ -70,8 +70,7 @@ impl Audit {
     /// Each key alone, so that it is known which of them opens what.
     fn keys(&self, session: &Session) -> Result<Vec<Key>> {
         let mut given = Vec::new();
-        let passphrase = keys::passphrase(&self.unlock.passphrase, Purpose::Open, &session.output)?;
-        let terminal = AtTerminal::new(&session.output).knowing(passphrase.as_ref().and_then(keys::text_of));
+        let (passphrase, terminal) = keys::given(&self.unlock.passphrase, &session.output)?;
         for path in &self.unlock.identity {
             let mut keyring = Keyring::default();
             keys::read_identity(path)?.add_to(&mut keyring, &terminal)?;

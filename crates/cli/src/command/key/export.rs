@@ -22,9 +22,9 @@ use super::generate::create;
 use super::sheet::{Sheet, Step};
 use super::show::{self, fingerprint};
 use crate::args::select::Narrow;
-use crate::args::unlock::Unlock;
+use crate::args::unlock::{Passphrase, Unlock};
 use crate::failure::{Failure, Result};
-use crate::keys::{self, AtTerminal, Identity};
+use crate::keys::{self, Identity};
 use crate::output::human::count;
 use crate::run::Status;
 use crate::session::Session;
@@ -72,7 +72,7 @@ impl Export {
             session.output.make_way_for_content()?;
         }
         let exported = match &self.key {
-            Some(path) => of_key(path, &self.narrow.filter(false)?, session).await?,
+            Some(path) => of_key(path, &self.unlock.passphrase, &self.narrow.filter(false)?, session).await?,
             None => self.of_archive(session).await?,
         };
         let text = if self.html { exported.sheet.html()? } else { exported.sheet.text() };
@@ -225,7 +225,7 @@ fn archive_sheet(id: &ArchiveId, store: &str, Secret(secret): &Secret) -> Export
 }
 
 /// A sheet of a key file: what is in it that is secret, and what it opens in the store, if one is given.
-async fn of_key(path: &Path, filter: &Filter, session: &Session) -> Result<Exported> {
+async fn of_key(path: &Path, passphrase: &Passphrase, filter: &Filter, session: &Session) -> Result<Exported> {
     let bytes = keys::read_key_file(path)?;
     let text = str::from_utf8(&bytes).ok().map(str::trim_end).filter(|text| text.is_ascii());
     let identity = keys::read_identity(path)?;
@@ -245,15 +245,16 @@ async fn of_key(path: &Path, filter: &Filter, session: &Session) -> Result<Expor
         }
     };
     let mut shown = Zeroizing::new(shown);
-    // For a key under a passphrase this asks for it: only then is it known that it opens anything.
-    let public = show::public(path, &session.output)?.public;
+    // Of a key under a passphrase it is only known with it that it opens anything.
+    let terminal = keys::terminal_for(&identity, passphrase, &session.output)?;
+    let public = show::public(path, |_| Ok(terminal.clone()))?.public;
     let mut facts = vec![("key", kind.to_owned()), ("public", public.join("\n")), ("made", today())];
     let mut guids = Vec::new();
     let mut url = None;
     if session.global.store.is_some() {
         let store = session.store().await?;
         let mut keyring = Keyring::default();
-        identity.add_to(&mut keyring, &AtTerminal::new(&session.output))?;
+        identity.add_to(&mut keyring, &terminal)?;
         let sources = sources(&store, filter, keyring).await?;
         let line = |(guid, (name, archives)): (&Guid, &(Option<String>, u64))| {
             let name = name.as_deref().map(|name| format!("{name}, ")).unwrap_or_default();

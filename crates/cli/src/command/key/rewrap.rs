@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::args::select::Narrow;
 use crate::args::unlock::Unlock;
 use crate::failure::{Failure, Result};
-use crate::keys::{self, AtTerminal};
+use crate::keys;
 use crate::output::human::count;
 use crate::run::Status;
 use crate::session::Session;
@@ -77,10 +77,10 @@ impl Rewrap {
             let failure = Failure::new("usage.recipient", "it is not said who may open the archive");
             return Err(failure.with_hint("give a public key with -r or -R, or a --new-passphrase-file"));
         }
-        let keyring = keys::keyring(&self.unlock, &session.output)?;
+        let (keyring, terminal) = keys::keyring_and_terminal(&self.unlock, &session.output)?;
         let mut unless_opened_by = Keyring::default();
         for path in &self.unless_opened_by {
-            keys::read_identity(path)?.add_to(&mut unless_opened_by, &AtTerminal::new(&session.output))?;
+            keys::read_identity(path)?.add_to(&mut unless_opened_by, &terminal)?;
         }
         // With recipients beside it, a passphrase that opens an archive does not say that they do.
         if let Some(passphrase) = passphrase.clone().filter(|_| recipients.is_empty()) {

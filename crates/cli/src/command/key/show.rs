@@ -10,8 +10,9 @@ use backstay_format::text::to_hex;
 use clap::Args;
 use serde::Serialize;
 
+use crate::args::unlock::Passphrase;
 use crate::failure::{Failure, Result};
-use crate::keys::{AtTerminal, Identity, read_identity, read_key_file, signing};
+use crate::keys::{self, AtTerminal, Identity, read_identity, read_key_file, signing};
 use crate::output::Output;
 use crate::run::Status;
 
@@ -21,16 +22,20 @@ pub(crate) struct Show {
     /// A file of `key generate`, of age-keygen, or an SSH private key
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    #[command(flatten)]
+    passphrase: Passphrase,
 }
 
 impl Show {
     pub(crate) fn run(&self, output: &Arc<Output>) -> Result<Status> {
-        output.result("key", &public(&self.file, output)?.of_file(&self.file))?;
+        let terminal = |identity: &Identity| keys::terminal_for(identity, &self.passphrase, output);
+        output.result("key", &public(&self.file, terminal)?.of_file(&self.file))?;
         Ok(0)
     }
 }
 
-pub(super) fn public(path: &Path, output: &Arc<Output>) -> Result<Public> {
+/// The public half of a key file. The terminal is for what shows nothing without its passphrase.
+pub(super) fn public(path: &Path, terminal: impl FnOnce(&Identity) -> Result<AtTerminal>) -> Result<Public> {
     if signing::is_pem(&read_key_file(path)?) {
         return Ok(Public::signing(signing::read(path)?.signer()));
     }
@@ -43,7 +48,8 @@ pub(super) fn public(path: &Path, output: &Arc<Output>) -> Result<Public> {
             }
         },
         identity => {
-            let (file, path) = identity.identity_file(&AtTerminal::new(output))?;
+            let terminal = terminal(&identity)?;
+            let (file, path) = identity.identity_file(&terminal)?;
             let mut recipients = Vec::new();
             file.write_recipients_file(&mut recipients).map_err(|error| {
                 let why = match error {
