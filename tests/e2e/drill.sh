@@ -495,6 +495,63 @@ it_leaves_the_directories_of_tablespaces_alone() {
     [[ $before == "$after" ]] || fail "the tablespace of the source was touched: $(diff <(echo "$before") <(echo "$after"))"
 }
 
+# flip FILE BYTE: one bit of it is another one.
+flip() {
+    "$PYTHON" - "$@" << 'FLIP'
+import sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(int(sys.argv[2]))
+    byte = file.read(1)[0]
+    file.seek(int(sys.argv[2]))
+    file.write(bytes([byte ^ 1]))
+FLIP
+}
+
+it_goes_on_past_a_damaged_member_of_a_set() {
+    local database id part byte target
+    new_key
+    mkdir -m 1777 scratch
+    pg_start "$PWD/source"
+    for database in first large last; do
+        pg_on "$PWD/source" createdb "$database"
+        pg_on "$PWD/source" psql -X -q -d "$database" -c 'CREATE TABLE t AS SELECT 42 AS answer'
+    done
+    pg_on "$PWD/source" psql -X -q -d large -c 'CREATE TABLE many AS SELECT md5(n::text) FROM generate_series(1, 300000) n'
+    exits 0 pg_on "$PWD/source" "$BACKSTAY" backup -s whole -r "$RECIPIENT" --name set --pg-dumpall --row-counts --part-size 1M
+    id=$(backstay show -s whole set --json | jq -r '.members[] | select(.name == "large") | .id')
+    [[ -e whole/$id-3 ]] || fail "the member is one of few parts: $(ls whole)"
+    # At its beginning, which is read before anything is loaded, and where half of it is loaded.
+    for part in 0 2; do
+        cp -r whole store
+        byte=$(($(head -n 1 "store/$id-$part" | wc -c) + 100))
+        flip "store/$id-$part" "$byte"
+        exits 20 drill set --json --db last --assert 'SELECT answer = 42 FROM t' --report drill.md
+        says err "the member \`large\`, $id, is not restored: "
+        says err '5 of 6 members are restored'
+        jq -e '.verdict == "failed" and .failure.code == "segment.auth" and (.members | length == 6)
+            and ([.members[] | select(.code)] | length == 1 and .[0].name == "large" and .[0].code == "segment.auth")
+            and ([.checks[] | select(.passed)] | length == 3) and (.checks | length == 3) and (.recorded | length == 6)' out || fail "the result: $(< out)"
+        says drill.md "| large | $id | not restored: segment.auth"
+        # What is wrong with one is not said of the others.
+        [[ $(grep -l '"result":"bad"' store/*.verified.*) == "store/$id.verified."* ]] || fail "$(grep -o '"result":"[a-z]*"' store/*.verified.*)"
+        [[ $(grep -l '"result":"good"' store/*.verified.* | wc -l) -eq 5 ]] || fail "$(grep -o '"result":"[a-z]*"' store/*.verified.*)"
+        demand_nothing_left
+
+        target=$PWD/target$part
+        pg_start "$target"
+        exits 20 backstay --json restore -s store set -i key.txt --to-db "host=$target/socket user=postgres dbname=postgres"
+        jq -e '(.members | length == 5) and (.failed | length == 1) and .failed[0].name == "large" and .failed[0].code == "segment.auth"' out || fail "the result: $(< out)"
+        [[ $(pg_on "$target" psql -XAtd last -c 'SELECT answer FROM t') == 42 && $(pg_on "$target" psql -XAtd first -c 'SELECT answer FROM t') == 42 ]] ||
+            fail 'other rows'
+        rm -r store
+    done
+    # All of it is told where nothing is damaged.
+    cp -r whole store
+    exits 0 drill set --report drill.html
+    says out 'ok   large: '
+    says drill.html "<td class=\"text\">$id</td>"
+}
+
 it_restores_the_other_databases_of_a_set_when_one_cannot_be_made() {
     local dsn status
     with_tablespace "$PWD/source" "$PWD/place"

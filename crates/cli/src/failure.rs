@@ -64,9 +64,9 @@ impl Failure {
         Failure { message: format!("the member `{name}`, {id}, is not restored: {}", self.message), ..self }
     }
 
-    /// The same, and what is so nevertheless.
-    pub(crate) fn beside(self, rest: &str) -> Failure {
-        Failure { message: format!("{}; {rest}", self.message), ..self }
+    /// The same, and what is so nevertheless: so many members of the set are restored.
+    pub(crate) fn beside_members(self, restored: usize, all: usize) -> Failure {
+        Failure { message: format!("{}; {restored} of {all} members are restored", self.message), ..self }
     }
 
     pub(crate) fn because(mut self, cause: impl Into<String>) -> Failure {
@@ -83,6 +83,11 @@ impl Failure {
     /// What to do: the advice of this very case, else that of its code.
     pub(crate) fn hint(&self) -> Option<&str> {
         self.hint.as_deref().or_else(|| codes::find(self.code).map(|row| row.advice))
+    }
+
+    /// Whether what was read is damaged or incomplete. A demand that is not met is none of its faults.
+    pub(crate) fn is_damage(&self) -> bool {
+        !self.unmet && matches!(self.exit(), 20 | 21)
     }
 
     pub(crate) fn exit(&self) -> u8 {

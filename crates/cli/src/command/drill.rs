@@ -12,12 +12,10 @@ use std::time::{Duration, Instant};
 
 use backstay::catalog::{Details, Selected as Found};
 use backstay::offspring::adopt_orphans;
-use backstay::report::Findings;
 use backstay::restore::{RestoreOptions, Restored, Target};
-use backstay::{codes, set};
+use backstay::set;
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
-use backstay_format::report::Level;
 use backstay_format::text::to_hex;
 use backstay_postgres::DATABASE;
 use backstay_postgres::programs::{Need, Programs};
@@ -45,7 +43,7 @@ use crate::run::{DEGRADED, Status};
 use crate::session::Session;
 use checks::{Check, millis};
 use page::Page;
-use protocol::{Ending, Phases, Protocol, Verdict};
+use protocol::{Ending, Member, Outcome, Phases, Protocol, Verdict};
 use rows::TableRows;
 
 const EXAMPLES: &str = "\
@@ -169,6 +167,12 @@ struct Subject<'a> {
     session: &'a Session,
 }
 
+/// What can be loaded, and what each of it begins with.
+struct Dumps<'a> {
+    parts: Vec<&'a Part>,
+    heads: Vec<Head>,
+}
+
 /// One archive.
 struct Part {
     id: ArchiveId,
@@ -235,11 +239,9 @@ impl Drill {
 
         let mut unrecorded = None;
         if !self.keeping.no_record && protocol.verdict != Verdict::Unknown {
-            let (good, details) = (protocol.is_archive_good(), protocol.details());
-            let findings = Findings { level: Level::Drill, good, by: host(), details };
-            // Each member of a set was proved by what was proved of the set.
             for archive in &subject.archives {
                 let (id, signer) = (&archive.id, signing_key.as_ref());
+                let Some(findings) = protocol.findings(id, is_set) else { continue };
                 match backstay::report::record(&store, id, &findings, &keyring, signer, &session.context).await {
                     Ok(name) => protocol.recorded.push(name),
                     // What was found is worth more than that it could not be kept.
@@ -280,20 +282,32 @@ impl Drill {
         if !self.command.is_empty() {
             return subject.feed_command(&self.command, protocol).await;
         }
-        let mut heads = Vec::new();
+        let (mut parts, mut heads) = (Vec::new(), Vec::new());
         for archive in &subject.archives {
             // What does not fit is said before anything is loaded.
             archive.place()?;
-            heads.push(subject.loading(archive).head().await.map_err(|failure| archive.failed(failure))?);
+            match subject.loading(archive).head().await {
+                Ok(head) => {
+                    parts.push(archive);
+                    heads.push(head);
+                }
+                Err(failure) => {
+                    let damaged = failure.is_damage();
+                    subject.lack(archive, failure, damaged, protocol)?;
+                }
+            }
         }
         protocol.dump = match (subject.is_set, heads.as_slice()) {
             (false, [head]) => Some(super::restore::describe(head)),
-            _ => Some(format!("a backup set of {}", count(heads.len() as u64, "dump"))),
+            _ => Some(format!("a backup set of {}", count(subject.archives.len() as u64, "dump"))),
         };
-        match &self.scratch.dsn {
-            Some(dsn) => self.fill_server(dsn, subject, &heads, protocol).await,
-            None => self.fill_scratch(subject, &heads, protocol).await,
-        }
+        let dumps = Dumps { parts, heads };
+        let held = match &self.scratch.dsn {
+            _ if dumps.heads.is_empty() => Ok(()),
+            Some(dsn) => self.fill_server(dsn, subject, &dumps, protocol).await,
+            None => self.fill_scratch(subject, &dumps, protocol).await,
+        };
+        held.and_then(|()| protocol.failed_member().map_or(Ok(()), Err))
     }
 
     /// Into a server that is there and empty.
@@ -301,9 +315,10 @@ impl Drill {
         &self,
         dsn: &str,
         subject: &Subject<'_>,
-        heads: &[Head],
+        dumps: &Dumps<'_>,
         protocol: &mut Protocol,
     ) -> Result<()> {
+        let heads = &dumps.heads;
         let dsn = Dsn::parse(dsn)?;
         let archives = heads.iter().any(|head| head.kind == Kind::Archive);
         let need = if archives { Need::LoadArchive } else { Need::Load };
@@ -314,11 +329,12 @@ impl Drill {
         let facts = look(&psql, true, subject.session).await?;
         facts.demand_empty(&psql, &heads.iter().collect::<Vec<_>>())?;
         let own = facts.session.clone();
-        subject.load_and_check(&psql, facts, Host::Lasting { role: &own }, heads, protocol).await
+        subject.load_and_check(&psql, facts, Host::Lasting { role: &own }, dumps, protocol).await
     }
 
     /// Into a server that is made now and thrown away.
-    async fn fill_scratch(&self, subject: &Subject<'_>, heads: &[Head], protocol: &mut Protocol) -> Result<()> {
+    async fn fill_scratch(&self, subject: &Subject<'_>, dumps: &Dumps<'_>, protocol: &mut Protocol) -> Result<()> {
+        let heads = &dumps.heads;
         let context = &subject.session.context;
         let begun = Instant::now();
         let run_as = match rustix::process::geteuid().is_root() {
@@ -347,7 +363,7 @@ impl Drill {
             let facts = look(&scratch.psql, false, subject.session).await?;
             let tablespaces = scratch.tablespaces();
             let host = Host::Scratch { tablespaces: &tablespaces };
-            subject.load_and_check(&scratch.psql, facts, host, heads, protocol).await
+            subject.load_and_check(&scratch.psql, facts, host, dumps, protocol).await
         };
         let held = held.await;
         scratch.end().await;
@@ -406,6 +422,7 @@ impl Subject<'_> {
             authentic: false,
             phases: Phases::default(),
             messages: None,
+            members: Vec::new(),
             checks: Vec::new(),
             rto_ms: None,
             failure: None,
@@ -423,15 +440,30 @@ impl Subject<'_> {
         (details, rows)
     }
 
+    /// Notes that a member of a set cannot be restored. Gives the failure back unless the drill goes on with the others.
+    fn lack(&self, archive: &Part, failure: Failure, goes_on: bool, protocol: &mut Protocol) -> Result<()> {
+        if let Some(name) = archive.name.clone() {
+            let outcome = Outcome::Lacking(Ending::from(&failure));
+            protocol.members.push(Member { name, id: archive.id.to_string(), outcome });
+        }
+        let failure = archive.failed(failure);
+        if !goes_on || archive.name.is_none() {
+            return Err(failure);
+        }
+        self.session.output.warning(Some(failure.code), &failure.message);
+        Ok(())
+    }
+
     /// Loads everything into the server, and asks what came of it.
     async fn load_and_check(
         &self,
         psql: &Psql,
         facts: Facts,
         host: Host<'_>,
-        heads: &[Head],
+        dumps: &Dumps<'_>,
         protocol: &mut Protocol,
     ) -> Result<()> {
+        let Dumps { parts, heads } = dumps;
         protocol.server = Some(facts.version.to_string());
         protocol.programs = Some(psql.programs.version.to_string());
         heads.iter().try_for_each(|head| facts.demand_version(head))?;
@@ -444,20 +476,34 @@ impl Subject<'_> {
         };
         let mut said = Said::default();
         let mut target = Duration::ZERO;
-        for (archive, head) in self.archives.iter().zip(heads) {
+        for (archive, head) in parts.iter().zip(heads) {
             let loading = self.loading(archive);
-            let loaded = loading.load(psql, head, archive.place()?, host, &judge).await;
-            let Loaded { restored, tally, waited, elapsed } = loaded.map_err(|failure| archive.failed(failure))?;
+            let Loaded { restored, tally, waited, elapsed } =
+                match loading.load(psql, head, archive.place()?, host, &judge).await {
+                    Ok(loaded) => loaded,
+                    Err(failure) => {
+                        // A database that cannot be made, or an archive that is damaged, is no reason to do without the others.
+                        let of_this_one = failure.code == "target.failed" || failure.is_damage();
+                        let goes_on = self.is_set && of_this_one && psql.answers().await;
+                        self.lack(archive, failure, goes_on, protocol)?;
+                        continue;
+                    }
+                };
             protocol.take(&restored, elapsed);
             target += waited + elapsed.saturating_sub(restored.elapsed);
             protocol.phases.target = Some(millis(target));
-            said.add(Said::from(&tally));
+            let messages = Said::from(&tally);
+            said.add(messages.clone());
             protocol.messages = Some(said.clone());
+            if let Some(name) = &archive.name {
+                let outcome = Outcome::Loaded { content: restored.content, messages };
+                protocol.members.push(Member { name: name.clone(), id: archive.id.to_string(), outcome });
+            }
         }
         // A dump that makes its own database is asked there.
         let made = heads.iter().filter(|_| !self.is_set).find_map(Head::database_made);
         self.check(psql, made.unwrap_or(&facts.database), protocol).await?;
-        said.failure().map_or(Ok(()), Err)
+        protocol.failed_member().or_else(|| said.failure()).map_or(Ok(()), Err)
     }
 
     /// Asks everything, in spite of what was refused before: auditors want to see all of it.
@@ -466,7 +512,10 @@ impl Subject<'_> {
         let time = protocol.created.clone().unwrap_or_default();
         let variables = [("archive_id", self.id.as_str()), ("archive_time", time.as_str())];
         let all = async {
-            for archive in self.archives.iter().filter(|archive| !archive.rows.is_empty()) {
+            let is_there = |archive: &&Part| protocol.member(&archive.id).is_none_or(|member| !member.is_lacking());
+            let counted: Vec<&Part> =
+                self.archives.iter().filter(|archive| !archive.rows.is_empty()).filter(is_there).collect();
+            for archive in counted {
                 let database = archive.database.as_deref().unwrap_or(database);
                 protocol.checks.push(rows::check(psql, database, &archive.rows).await?);
             }
@@ -533,7 +582,7 @@ fn conclude(protocol: &mut Protocol, held: Result<()>) -> Option<Failure> {
             // What is damaged, missing or refused is the archive's. A server that is not there, a wrong key, a demand that is not met or
             // Ctrl-C is not, and of the target only the command's own status is.
             let command_failed = failure.code == "target.failed" && protocol.dump.is_none();
-            let of_archive = (matches!(codes::exit(failure.code), 20 | 21) && !failure.unmet)
+            let of_archive = failure.is_damage()
                 || matches!(failure.code, "target.statements" | "target.not-a-dump")
                 || command_failed;
             protocol.verdict = if of_archive { Verdict::Failed } else { Verdict::Unknown };

@@ -111,6 +111,11 @@ impl Psql {
         command
     }
 
+    /// Whether the server is there.
+    pub async fn answers(&self) -> bool {
+        self.ask("SELECT 1;", Asking::default()).await.is_ok()
+    }
+
     /// Asks something, and gives what psql prints for it: unaligned, without headings, columns separated by `|`.
     ///
     /// # Errors

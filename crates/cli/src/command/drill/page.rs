@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use backstay::Context;
 use backstay::partial::PartialFile;
 
-use super::protocol::{Protocol, Verdict};
+use super::checks::Checked;
+use super::protocol::{Member, Protocol, Verdict};
 use crate::failure::{Failure, Result};
 
 /// The form of a page.
@@ -60,11 +61,36 @@ impl Page {
     }
 }
 
-const COLUMNS: [&str; 6] = ["Check", "Database", "Query", "Expected", "Actual", "Verdict"];
+/// What there is several of.
+struct Table {
+    title: &'static str,
+    columns: &'static [&'static str],
+    /// Cells, the last of which is the verdict, and whether it is good.
+    rows: Vec<(Vec<String>, bool)>,
+}
 
-fn cells(check: &super::checks::Checked) -> [&str; 6] {
-    let verdict = if check.passed { "held" } else { "FAILED" };
-    [&check.name, &check.db, &check.sql, &check.expected, &check.actual, verdict]
+fn tables(protocol: &Protocol) -> impl Iterator<Item = Table> {
+    let member = |member: &Member| {
+        let (text, good) = member.told();
+        let verdict = if good { "restored" } else { "FAILED" };
+        (vec![member.name.clone(), member.id.clone(), text, verdict.to_owned()], good)
+    };
+    let check = |check: &Checked| {
+        let verdict = if check.passed { "held" } else { "FAILED" };
+        let cells = [&check.name, &check.db, &check.sql, &check.expected, &check.actual, verdict];
+        (cells.map(str::to_owned).to_vec(), check.passed)
+    };
+    let members = protocol.members.iter().map(member).collect();
+    let checks = protocol.checks.iter().map(check).collect();
+    let tables = [
+        Table { title: "Members", columns: &["Member", "Archive", "Outcome", "Verdict"], rows: members },
+        Table {
+            title: "Checks",
+            columns: &["Check", "Database", "Query", "Expected", "Actual", "Verdict"],
+            rows: checks,
+        },
+    ];
+    tables.into_iter().filter(|table| !table.rows.is_empty())
 }
 
 fn markdown(protocol: &Protocol) -> String {
@@ -73,10 +99,11 @@ fn markdown(protocol: &Protocol) -> String {
     for (name, value) in protocol.facts() {
         let _ = writeln!(text, "| {} | {} |", marked_down(name), marked_down(&value));
     }
-    if !protocol.checks.is_empty() {
-        let _ = write!(text, "\n## Checks\n\n| {} |\n|{}\n", COLUMNS.join(" | "), "---|".repeat(COLUMNS.len()));
-        for check in &protocol.checks {
-            let _ = writeln!(text, "| {} |", cells(check).map(marked_down).join(" | "));
+    for Table { title, columns, rows } in tables(protocol) {
+        let _ = write!(text, "\n## {title}\n\n| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
+        for (cells, _) in rows {
+            let cells: Vec<String> = cells.iter().map(|cell| marked_down(cell)).collect();
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
         }
     }
     text
@@ -138,12 +165,12 @@ fn html(protocol: &Protocol) -> String {
         let _ = writeln!(text, "<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escaped(name), escaped(&value));
     }
     text += "</tbody></table>\n";
-    if !protocol.checks.is_empty() {
-        let heads: String = COLUMNS.map(|name| format!("<th scope=\"col\">{name}</th>")).concat();
-        let _ = write!(text, "<h2>Checks</h2>\n<table><thead><tr>{heads}</tr></thead><tbody>\n");
-        for check in &protocol.checks {
-            let class = if check.passed { "" } else { " class=\"bad\"" };
-            let row: String = cells(check).map(|cell| format!("<td class=\"text\">{}</td>", escaped(cell))).concat();
+    for Table { title, columns, rows } in tables(protocol) {
+        let heads: String = columns.iter().map(|name| format!("<th scope=\"col\">{name}</th>")).collect();
+        let _ = write!(text, "<h2>{title}</h2>\n<table><thead><tr>{heads}</tr></thead><tbody>\n");
+        for (cells, good) in rows {
+            let class = if good { "" } else { " class=\"bad\"" };
+            let row: String = cells.iter().map(|cell| format!("<td class=\"text\">{}</td>", escaped(cell))).collect();
             let _ = writeln!(text, "<tr{class}>{row}</tr>");
         }
         text += "</tbody></table>\n";

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use backstay::report::Findings;
+use backstay_format::ArchiveId;
+use backstay_format::report::Level;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -51,6 +54,9 @@ pub(super) struct Protocol {
     pub(super) authentic: bool,
     pub(super) phases: Phases,
     pub(super) messages: Option<Said>,
+    /// Of a backup set, what became of each member.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) members: Vec<Member>,
     pub(super) checks: Vec<Checked>,
     /// The longest time that was allowed.
     pub(super) rto_ms: Option<u64>,
@@ -58,6 +64,45 @@ pub(super) struct Protocol {
     pub(super) estimate: Option<Estimate>,
     /// The reports that are kept in the store, by name: one, or one for each member of a set.
     pub(super) recorded: Vec<String>,
+}
+
+/// A member of a backup set.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) id: String,
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub(super) enum Outcome {
+    /// All of it went to the server, which said this.
+    Loaded { content: u64, messages: Said },
+    /// It could not be restored.
+    Lacking(Ending),
+}
+
+impl Member {
+    pub(super) fn is_lacking(&self) -> bool {
+        matches!(self.outcome, Outcome::Lacking(_))
+    }
+
+    /// Whether the server has all of it.
+    fn is_whole(&self) -> bool {
+        matches!(&self.outcome, Outcome::Loaded { messages, .. } if messages.errors == 0)
+    }
+
+    /// In words, and whether that is good.
+    pub(super) fn told(&self) -> (String, bool) {
+        let text = match &self.outcome {
+            Outcome::Loaded { content, messages } => format!("{} of content, {messages}", Size(*content)),
+            Outcome::Lacking(fault) => format!("not restored: {fault}"),
+        };
+        (text, self.is_whole())
+    }
 }
 
 /// Milliseconds of each part of a drill.
@@ -87,6 +132,13 @@ impl From<&Failure> for Ending {
     }
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
 impl Protocol {
     /// Whether it took longer than allowed. What counts is from the first request to the last statement: a server is there already on the day
     /// that matters, or takes longer than a scratch one.
@@ -94,9 +146,42 @@ impl Protocol {
         self.rto_ms.is_some_and(|most| self.phases.restore.is_some_and(|restore| restore > most))
     }
 
-    /// Whether there is nothing wrong with the archive: that it takes long is not its fault.
-    pub(super) fn is_archive_good(&self) -> bool {
-        self.verdict != Verdict::Unknown && self.failure.is_none() && self.failed_checks() == 0
+    pub(super) fn member(&self, id: &ArchiveId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id.as_str())
+    }
+
+    /// The failure that members which could not be restored are: one that says something of its archive, if there is one.
+    pub(super) fn failed_member(&self) -> Option<Failure> {
+        let lacking = || self.members.iter().filter(|member| member.is_lacking());
+        let failure = |member: &Member| match &member.outcome {
+            Outcome::Loaded { .. } => None,
+            Outcome::Lacking(Ending { code, message, causes }) => {
+                let failure = causes.iter().cloned().fold(Failure::new(code, message.clone()), Failure::because);
+                Some(failure.of_member(&member.name, &member.id))
+            }
+        };
+        let of_archive = lacking().filter_map(failure).find(|failure| failure.code != "target.failed");
+        let all = self.members.len();
+        of_archive
+            .or_else(|| lacking().find_map(failure))
+            .map(|first| first.beside_members(all - lacking().count(), all))
+    }
+
+    /// What is kept of the archive, or of this member: that it takes long is not its fault, and neither is what is wrong with another member. Nothing is kept of a
+    /// member for which the server had no place.
+    pub(super) fn findings(&self, id: &ArchiveId, is_set: bool) -> Option<Findings> {
+        let member = self.member(id);
+        let good = match member {
+            None if is_set => return None,
+            None => self.failure.is_none() && self.failed_checks() == 0,
+            Some(Member { outcome: Outcome::Lacking(Ending { code: "target.failed", .. }), .. }) => return None,
+            Some(member) => {
+                // What is asked of a database that is not there is no other's to answer.
+                let of_another = |db: &str| self.members.iter().any(|other| other.name == db && !other.is_whole());
+                member.is_whole() && self.checks.iter().all(|check| check.passed || of_another(&check.db))
+            }
+        };
+        Some(Findings { level: Level::Drill, good, by: self.by.clone(), details: self.details(member) })
     }
 
     pub(super) fn failed_checks(&self) -> usize {
@@ -105,9 +190,14 @@ impl Protocol {
 
     /// What the store keeps: numbers and codes. It is readable by whoever can read the store, so nothing of the content is in it: no
     /// queries, no answers, no messages of the server.
-    pub(super) fn details(&self) -> String {
+    fn details(&self, member: Option<&Member>) -> String {
+        let (failure, messages) = match member.map(|member| &member.outcome) {
+            None => (self.failure.as_ref(), self.messages.as_ref()),
+            Some(Outcome::Loaded { messages, .. }) => (None, Some(messages)),
+            Some(Outcome::Lacking(fault)) => (Some(fault), None),
+        };
         let mut details = json!({
-            "authentic": self.authentic,
+            "authentic": self.authentic && !member.is_some_and(Member::is_lacking),
             "checks": self.checks.len(),
             "checks_failed": self.failed_checks(),
             "phases_ms": without_null(&json!(self.phases)),
@@ -119,10 +209,10 @@ impl Protocol {
             ("server", self.server.clone().map(Value::from)),
             ("dump", self.dump.clone().map(Value::from)),
             ("rto_ms", self.rto_ms.map(Value::from)),
-            ("failure", self.failure.as_ref().map(|fault| fault.code.into())),
-            ("errors", self.messages.as_ref().map(|said| said.errors.into())),
-            ("benign", self.messages.as_ref().map(|said| said.benign.into())),
-            ("codes", self.messages.as_ref().map(|said| json!(said.codes))),
+            ("failure", failure.map(|fault| fault.code.into())),
+            ("errors", messages.map(|said| said.errors.into())),
+            ("benign", messages.map(|said| said.benign.into())),
+            ("codes", messages.map(|said| json!(said.codes))),
         ];
         for (name, value) in optional {
             if let Some(value) = value {
@@ -165,13 +255,7 @@ impl Protocol {
         add("checks made in", self.phases.checks.map(time));
         add("server's messages", self.messages.as_ref().map(ToString::to_string));
         add("estimate", self.estimate.as_ref().map(ToString::to_string));
-        add(
-            "failure",
-            self.failure.as_ref().map(|fault| {
-                let causes: String = fault.causes.iter().map(|cause| format!(": {cause}")).collect();
-                format!("{}: {}{causes}", fault.code, fault.message)
-            }),
-        );
+        add("failure", self.failure.as_ref().map(ToString::to_string));
         add("recorded as", (!self.recorded.is_empty()).then(|| self.recorded.join(", ")));
         facts
     }
@@ -218,6 +302,10 @@ fn without_null(value: &Value) -> Value {
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for member in &self.members {
+            let (text, good) = member.told();
+            writeln!(f, "{} {}: {}", if good { "ok  " } else { "FAIL" }, cell(&member.name), on_one_line(&text))?;
+        }
         for check in &self.checks {
             let verdict = if check.passed { "ok  " } else { "FAIL" };
             writeln!(

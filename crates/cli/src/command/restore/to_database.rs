@@ -4,13 +4,13 @@ use std::fmt;
 
 use backstay::catalog::Selected;
 use backstay::restore::RestoreOptions;
-use backstay::{codes, set};
+use backstay::set;
 use backstay_postgres::programs::{Need, Programs};
 use backstay_postgres::target::facts::{Facts, oldest_programs};
 use backstay_postgres::target::head::Kind;
 use backstay_postgres::target::judge::Judge;
 use backstay_postgres::target::load::Place;
-use backstay_postgres::target::psql::{Asking, Psql};
+use backstay_postgres::target::psql::Psql;
 use backstay_postgres::target::{Dsn, Head, Host};
 use backstay_postgres::{DATABASE, Version};
 use serde::Serialize;
@@ -54,15 +54,23 @@ impl Restore {
                 let opened = set::open(&store, &id, &keyring, &options.policy).await?;
                 set::demand_complete(&store, &opened.set, &session.context).await?;
                 // What does not fit is said before anything is loaded.
-                let mut parts = Vec::new();
+                let (mut parts, mut unread) = (Vec::new(), Vec::new());
                 for (member, policy) in opened.members(&options.policy) {
                     let loading = loading(&member.id, RestoreOptions { policy, ..options.clone() });
                     let place = match member.role.as_deref() {
                         Some(DATABASE) => Place::of_database(&member.name)?,
                         _ => Place::Connected,
                     };
-                    let head = loading.head().await.map_err(of(member))?;
-                    parts.push((member, loading, head, place));
+                    match loading.head().await {
+                        Ok(head) => parts.push((member, loading, head, place)),
+                        Err(failure) if failure.is_damage() => unread.push((member, failure)),
+                        Err(failure) => return Err(of(member)(failure)),
+                    }
+                }
+                if parts.is_empty()
+                    && let Some((member, failure)) = unread.drain(..).next()
+                {
+                    return Err(of(member)(failure));
                 }
                 let heads: Vec<&Head> = parts.iter().map(|(_, _, head, _)| head).collect();
                 let target = self.target(dsn, &heads, true, session).await?;
@@ -75,6 +83,9 @@ impl Restore {
                     failed: Vec::new(),
                 };
                 let mut first = None;
+                for (member, failure) in unread {
+                    first.get_or_insert(printed.lack(member, failure, &session.output));
+                }
                 for (member, loading, head, place) in &parts {
                     let host = Host::Lasting { role: &target.session };
                     let failure = match loading.load(&target.psql, head, *place, host, &target.judge).await {
@@ -88,29 +99,17 @@ impl Restore {
                         Err(failure) => failure,
                     };
                     // A database that cannot be made, or an archive that is damaged, is no reason to do without the others.
-                    let of_this_one = failure.code == "target.failed" || matches!(codes::exit(failure.code), 20 | 21);
-                    if !of_this_one || !target.answers().await {
+                    let of_this_one = failure.code == "target.failed" || failure.is_damage();
+                    if !of_this_one || !target.psql.answers().await {
                         return Err(of(member)(failure));
                     }
-                    let (name, id) = (member.name.clone(), member.id.to_string());
-                    printed.failed.push(FailedMember {
-                        name,
-                        id,
-                        code: failure.code,
-                        message: failure.message.clone(),
-                    });
-                    let failure = of(member)(failure);
-                    if parts.len() > 1 {
-                        session.output.warning(Some(failure.code), &failure.message);
-                    }
-                    first.get_or_insert(failure);
+                    first.get_or_insert(printed.lack(member, failure, &session.output));
                 }
                 session.output.done("restored_set", &printed)?;
                 match first {
                     Some(failure) => {
-                        let (restored, all) = (printed.members.len(), parts.len());
-                        let failure = failure.beside(&format!("{restored} of {all} members are restored"));
-                        Err(failure.with_hint(AFTERWARDS))
+                        let (restored, lacking) = (printed.members.len(), printed.failed.len());
+                        Err(failure.beside_members(restored, restored + lacking).with_hint(AFTERWARDS))
                     }
                     None => printed.messages.failure().map_or(Ok(0), Err),
                 }
@@ -156,13 +155,6 @@ struct Server {
     /// The role that is logged in.
     session: String,
     server: Version,
-}
-
-impl Server {
-    /// Whether it is still there.
-    async fn answers(&self) -> bool {
-        self.psql.ask("SELECT 1;", Asking::default()).await.is_ok()
-    }
 }
 
 /// What a dump is, and of which version.
@@ -232,6 +224,17 @@ struct LoadedMember {
     #[serde(flatten)]
     restored: Printed,
     messages: Said,
+}
+
+impl LoadedSet {
+    /// Notes what is not restored, and tells it.
+    fn lack(&mut self, member: &set::Member, failure: Failure, output: &Output) -> Failure {
+        let (name, id) = (member.name.clone(), member.id.to_string());
+        self.failed.push(FailedMember { name, id, code: failure.code, message: failure.message.clone() });
+        let failure = of(member)(failure);
+        output.warning(Some(failure.code), &failure.message);
+        failure
+    }
 }
 
 impl fmt::Display for LoadedSet {
