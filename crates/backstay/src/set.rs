@@ -30,7 +30,7 @@ use crate::verify::{Demander, Depth, Finding, Report, verify_as};
 
 pub use self::new::{NewSet, SetOptions, SetReceipt};
 pub use self::repair::{RepairedSet, repair_set};
-pub use self::transfer::{CopiedSet, RestoredSet, copy_set, restore_set};
+pub use self::transfer::{CopiedSet, RestoredSet, copy_set, is_native, restore_set};
 pub use backstay_format::set::Member;
 
 /// Members that are looked at at the same time.

@@ -11,13 +11,14 @@ use backstay_format::set::{MAX_SET, SealedSet, Set};
 use backstay_store::Store;
 
 use super::{Member, demand_committed, demand_complete, keyboxes, load, open};
-use crate::archive::KEYBOX_FETCH;
+use crate::archive::{KEYBOX_FETCH, Located};
 use crate::claim::Ours;
 use crate::context::Context;
 use crate::copy::{Copied, CopyOptions, copy};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::output::Target;
+use crate::policy::{ProfileName, ReadPolicy};
 use crate::receiver::Receiver;
 use crate::restore::{RestoreOptions, Restored, restore};
 
@@ -118,6 +119,20 @@ pub async fn copy_set(
     demand_committed(to, &sealed.set).await?;
     document(from, to, &sealed, context, &observer).await?;
     Ok(CopiedSet { id: id.clone(), members, elapsed: begun.elapsed() })
+}
+
+/// Whether every member is of the native format, so that writing native archives only leaves them, and with them the set, as they are.
+///
+/// # Errors
+/// Those of [`load`], and of finding each member.
+pub async fn is_native(store: &Store, id: &ArchiveId) -> Result<bool> {
+    for member in load(store, id).await?.set.members {
+        let found = Located::find(store, &member.id, &Keyring::default(), &ReadPolicy::default()).await?;
+        if found.profile != ProfileName::Native {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Creates the set's keyboxes and then the set in another store, where they may be already.

@@ -15,7 +15,7 @@ use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
 
-use self::anew::Anew;
+use self::anew::{Anew, Sets};
 use self::several::{Failed, Several};
 use crate::args::select::Narrow;
 use crate::args::value::parse_cores;
@@ -47,8 +47,8 @@ its end. One that is deleted while the run is at work is not a failure.
 
 With --to-format native, archives of the openssl format are read with their password and written anew: same id and time, the
 old manager's document kept inside, new keys. With --reencrypt native archives are written anew too. What was converted before is not
-converted again; one archive that was interrupted begins again with --restart. With --all, backup sets are left out: the archives in
-them are written anew, and the exit status is 3.";
+converted again; one archive that was interrupted begins again with --restart. A backup set whose members are native is copied
+with them, unless --reencrypt makes others of them: with --all, such a set is left out, and the exit status is 3.";
 
 /// Copy archives to another store, byte for byte or written anew
 #[derive(Debug, Args)]
@@ -104,16 +104,21 @@ impl Copy {
             session.demand_two(&to, &from, id).await?;
         }
         if anew {
-            if let Some(set) = sets.first() {
+            let (mut unchanged, mut left_out) = (Vec::new(), Vec::new());
+            for set in sets {
+                let list = if self.anew.leaves_as_it_is(&from, &set).await { &mut unchanged } else { &mut left_out };
+                list.push(set);
+            }
+            if let Some(set) = left_out.first() {
                 let why = "a backup set states the roots of its members, which would be others";
                 if self.archive.is_some() {
                     let failure = Failure::usage(format!("{set} cannot be written anew: {why}"));
                     return Err(failure.with_hint("its members can, one by one; or copy it byte for byte"));
                 }
-                let left_out = count(sets.len() as u64, "backup set");
-                session.output.warning(None, &format!("{left_out} left out, the members are not: {why}"));
+                let sets = count(left_out.len() as u64, "backup set");
+                session.output.warning(None, &format!("{sets} left out, the members are not: {why}"));
             }
-            return self.anew.run(&from, &to, ids, &sets, self.uploads, session).await;
+            return self.anew.run(&from, &to, ids, Sets { unchanged, left_out }, self.uploads, session).await;
         }
         let (mut archives, mut copied_sets) = (Vec::new(), Vec::new());
         let mut several = Several::new(session, "copied", self.archive.is_some());
@@ -319,6 +324,12 @@ impl From<&CopiedSet> for PrintedSet {
     }
 }
 
+impl PrintedSet {
+    fn write(&self, f: &mut fmt::Formatter<'_>, to: &str) -> fmt::Result {
+        writeln!(f, "{}: the set of {} in {to}", self.id, count(self.members.len() as u64, "member"))
+    }
+}
+
 /// One archive.
 #[derive(Debug, Serialize)]
 struct Printed {
@@ -361,9 +372,7 @@ impl fmt::Display for All {
             }
             writeln!(f, "{}", if *checked { "" } else { "; no manifest vouches for what was read" })?;
         }
-        for set in &self.sets {
-            writeln!(f, "{}: the set of {} in {}", set.id, count(set.members.len() as u64, "member"), self.to)?;
-        }
+        self.sets.iter().try_for_each(|set| set.write(f, &self.to))?;
         write_failed(f, "COPIED", &self.failed)?;
         if self.archives.is_empty() && self.sets.is_empty() && self.failed.is_empty() {
             writeln!(f, "there is nothing to copy")?;

@@ -148,7 +148,7 @@ fn a_conversion_of_all_names_the_sets_that_it_leaves_out() {
         let run = place.run(["copy", "--all", "--to", target, "-i", "key.txt", "-r", &place.recipient]).args(arguments);
         run.done()
     };
-    for arguments in [&["--reencrypt"][..], &["--to-format", "native"]] {
+    for arguments in [&["--reencrypt"][..], &["--reencrypt", "--to-format", "native"]] {
         let target = format!("anew{}", arguments.concat());
         let done = again(&target, &[arguments, &["--json"]].concat());
         assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
@@ -166,6 +166,40 @@ fn a_conversion_of_all_names_the_sets_that_it_leaves_out() {
     place.run(["rm", "shop~1", "--keep-members", "--yes"]).good();
     place.run(["rm", "shop", "--keep-members", "--yes", "--force"]).good();
     assert_eq!(again("third", &["--reencrypt"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_conversion_of_all_copies_a_set_whose_members_are_native() {
+    let place = Place::new();
+    let (sets, ids) = two(&place);
+    let key = ["-i", "key.txt", "--passphrase-file", "passphrase.txt", "-r", &place.recipient];
+    let convert =
+        |words: &[&str], to: &str| place.run(["copy", "--to-format", "native", "--to", to]).args(words).args(key);
+    let report = convert(&["--all", "--json"], "new").good().json("converted");
+    assert_eq!((&report["left_out"], &report["failed"]), (&serde_json::json!([]), &serde_json::json!([])));
+    let told = report["sets"].as_array().unwrap();
+    assert_eq!(told.iter().map(|set| set["id"].as_str().unwrap()).collect::<Vec<_>>(), sets);
+    place.run(["verify", "shop", "-i", "key.txt", "-s", "new"]).good().says_out("2 members");
+    assert_eq!(place.read(&format!("new/{}.set.json", sets[0])), place.read(&format!("store/{}.set.json", sets[0])));
+    convert(&["--all"], "new").good().says_out(&format!("{}: the set of 2 members in ", sets[1]));
+    // By itself, with its members.
+    convert(&[&sets[0]], "one").good().says_out("the set of 2 members");
+    place.run(["verify", &sets[0], "-i", "key.txt", "-s", "one"]).good();
+    assert!(!place.path(&format!("one/{}.json", ids[2])).exists());
+
+    // One with a member that is written anew cannot be there as it is; the other one can.
+    let old = ["backup", "--name", "old", "--format", "openssl", "--passphrase-file", "passphrase.txt"];
+    let old = place.run(old).stdin("content").good().out().split(' ').next().unwrap().to_owned();
+    let mixed = set_of(&place, "mixed", &[&old, &ids[0]]);
+    let partly = convert(&["--all", "--json"], "mixed").done();
+    assert_eq!(partly.status.code(), Some(3), "{}", partly.stderr);
+    let report = partly.json("converted");
+    assert_eq!((&report["left_out"], report["sets"].as_array().unwrap().len()), (&serde_json::json!([mixed]), 2));
+    convert(&[&mixed], "mixed").fails("usage.arguments", 2).says("cannot be written anew");
+    // What is wrong with a set is said of it, and does not keep the others from it.
+    place.write(&format!("store/{}.set.json", sets[0]), "{}");
+    let failed = convert(&["--all"], "third").fails("set.invalid", 20);
+    failed.says_out(&format!("{}: NOT THERE", sets[0])).says_out(&format!("{}: the set of 2 members", sets[1]));
 }
 
 #[test]

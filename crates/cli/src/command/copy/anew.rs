@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use age::secrecy::SecretString;
 use backstay::backup::{Format, Padding};
 use backstay::convert::{Conversion, ConvertOptions, Outcome};
+use backstay::copy::CopyOptions;
 use backstay::effort::Level;
 use backstay::keys::Encryption;
 use backstay::policy::ProfileName;
+use backstay::set::{copy_set, is_native};
 use backstay_format::ArchiveId;
 use backstay_format::header::Codec;
 use backstay_format::segment::Aead;
@@ -16,6 +18,7 @@ use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
 
+use super::PrintedSet;
 use super::several::{Failed, Several};
 use crate::args::format::{Derivation, FormatName, Payload, reading};
 use crate::args::unlock::Unlock;
@@ -70,6 +73,14 @@ pub(super) struct Anew {
     payload: Payload,
 }
 
+/// The sets of a run.
+pub(super) struct Sets {
+    /// Their members stay as they are.
+    pub(super) unchanged: Vec<ArchiveId>,
+    /// Members are written anew.
+    pub(super) left_out: Vec<ArchiveId>,
+}
+
 /// Options that say nothing to a copy that is byte for byte.
 const ONLY_ANEW: [&str; 15] = [
     "recipient",
@@ -111,14 +122,19 @@ impl Anew {
         }
     }
 
-    /// Writes these archives anew. One that cannot be read does not keep the others from it. The sets are left out, and make the status what it is
+    /// Whether a set's members stay as they are, and so does the set. What is wrong with one that cannot be read is its copy's to say.
+    pub(super) async fn leaves_as_it_is(&self, from: &Store, set: &ArchiveId) -> bool {
+        !self.reencrypt && is_native(from, set).await.unwrap_or(true)
+    }
+
+    /// Writes these archives anew. One that cannot be read does not keep the others from it. Sets that are left out make the status what it is
     /// when not all is done.
     pub(super) async fn run(
         &self,
         from: &Store,
         to: &Store,
         ids: Vec<ArchiveId>,
-        sets: &[ArchiveId],
+        sets: Sets,
         transfers: usize,
         session: &Session,
     ) -> Result<Status> {
@@ -127,8 +143,7 @@ impl Anew {
         let passphrase = self.new_passphrase_file.as_deref().map(keys::passphrase_in).transpose()?;
         // Before the first one is read: whether there are recipients, and files with keys are what they should be.
         self.format(passphrase.as_ref(), session)?;
-        let mut several = Several::new(session, "converted", ids.len() == 1);
-        let left_out: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        let mut several = Several::new(session, "converted", ids.len() + sets.unchanged.len() == 1);
         let mut archives = Vec::new();
         for id in ids {
             let options = ConvertOptions {
@@ -145,9 +160,17 @@ impl Anew {
             let converted = backstay::convert(from, to, &id, &keyring, options, context, observer).await;
             archives.extend(several.take(from, &id, converted).await?.as_ref().map(Printed::from));
         }
+        let mut copied = Vec::new();
+        // After the archives: each brings those of its members along that are not among them.
+        for id in sets.unchanged {
+            let options = CopyOptions { memory: session.global.memory, transfers };
+            let set = copy_set(from, to, &id, &options, &session.context, session.observer()).await;
+            copied.extend(several.take(from, &id, set).await?.as_ref().map(PrintedSet::from));
+        }
         session.output.end();
         let (failed, gone) = several.told();
-        let all = All { to: to.url().to_owned(), archives, failed, gone, left_out };
+        let left_out = sets.left_out.iter().map(ToString::to_string).collect();
+        let all = All { to: to.url().to_owned(), archives, sets: copied, failed, gone, left_out };
         session.output.result("converted", &all)?;
         match several.end(all.failed.len())? {
             0 if !all.left_out.is_empty() => Ok(DEGRADED),
@@ -176,10 +199,12 @@ impl Anew {
 struct All {
     to: String,
     archives: Vec<Printed>,
+    /// Backup sets that stay as they are, with the members that they were copied with.
+    sets: Vec<PrintedSet>,
     failed: Vec<Failed>,
     /// Archives that were deleted meanwhile.
     gone: Vec<String>,
-    /// Backup sets, which cannot be written anew.
+    /// Backup sets with members that are written anew, which they cannot be.
     left_out: Vec<String>,
 }
 
@@ -239,11 +264,12 @@ impl fmt::Display for All {
             let proved = if archive.unsealed { "; nothing but its checksums proved what was read" } else { "" };
             writeln!(f, "{proved}")?;
         }
+        self.sets.iter().try_for_each(|set| set.write(f, &self.to))?;
         for Failed { id, code, why } in &self.failed {
             writeln!(f, "{id}: NOT THERE: {why} [{code}]")?;
         }
         self.left_out.iter().try_for_each(|id| writeln!(f, "{id}: NOT THERE: a backup set is left out"))?;
-        if self.archives.is_empty() && self.failed.is_empty() && self.left_out.is_empty() {
+        if self.archives.is_empty() && self.sets.is_empty() && self.failed.is_empty() && self.left_out.is_empty() {
             writeln!(f, "there is nothing to convert")?;
         }
         Ok(())
