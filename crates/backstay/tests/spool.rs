@@ -18,7 +18,7 @@ use backstay::verify::{Depth, verify};
 use backstay::{Error, Silent, backup};
 use backstay_format::ArchiveId;
 use backstay_format::schedule::{Secret, sha256};
-use backstay_store::{RetryOptions, Store};
+use backstay_store::{Environment, RetryOptions, Store, StoreOptions};
 use backstay_testkit::faults::{Call, Failure, Faults, When};
 use bytes::Bytes;
 
@@ -494,6 +494,43 @@ async fn what_was_made_for_one_store_goes_to_no_other_of_itself() {
                 assert_eq!(committed(&other, std::slice::from_ref(&bytes)).await, 1);
             }
             assert!(objects(&held).await.is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn directories_whose_names_look_the_same_are_two_stores() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let pairs: [[&[u8]; 2]; 4] = [
+        [b"latin1-\xe9", b"latin1-\xe8"],
+        [b"latin1-\xe9", "latin1-\u{fffd}".as_bytes()],
+        [b"x", b"x "],
+        [b"%E9", b"\xe9"],
+    ];
+    for names in pairs {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stores = Vec::new();
+        for name in names {
+            let path = folder.path().join(std::ffi::OsStr::from_bytes(name));
+            std::fs::create_dir(&path).unwrap();
+            let there = Store::at_directory(&path);
+            let (options, environment) = (StoreOptions::default(), Environment::current());
+            let store = Store::open(&there.address(), &options, &environment).await.unwrap();
+            assert_eq!(store.is_same_place(&there), Some(true), "{}", there.address());
+            stores.push(store);
+        }
+        let [own, other] = &stores[..] else { panic!("a pair") };
+        assert_ne!(own.address(), other.address());
+        for (own, other) in [(own, other), (other, own)] {
+            let ((_, spool), faults) = (spool(ROOM), Faults::new());
+            let away = own.clone().with_wrapper(|inner| faults.wrap(inner)).with_retry(RetryOptions::never());
+            faults.fail_all(Call::Put, Failure::Lost);
+            back_up(&away, &content(250_000, true), by_way_of(&spool)).await.unwrap_err();
+            for (store, sent) in [(other, 0), (own, 1)] {
+                let (which, options) = (Leftovers::OfThisStore, CopyOptions::default());
+                let done = resume(store, &spool, which, &options, &context(), Arc::new(Silent)).await.unwrap();
+                assert_eq!(done.len(), sent, "{}", store.address());
+            }
         }
     }
 }

@@ -348,11 +348,16 @@ impl Store {
     }
 
     /// The store's URL without its endpoint, or the absolute path of a directory: the same from whichever directory and by whichever way a run
-    /// reaches the store.
+    /// reaches the store, and no other's. A path that is not UTF-8 is given as a `file:` URL, which has each of its bytes.
     #[must_use]
     pub fn address(&self) -> String {
         let absolute = self.directory().and_then(|directory| std::path::absolute(directory).ok());
-        absolute.map_or_else(|| self.inner.address.clone(), |path| path.display().to_string())
+        let Some(path) = absolute else { return self.inner.address.clone() };
+        match (path.to_str(), url::Url::from_file_path(&path)) {
+            (Some(text), _) => text.to_owned(),
+            (None, Ok(url)) => url.into(),
+            (None, Err(())) => self.inner.address.clone(),
+        }
     }
 
     /// The directory, if the store is one of this machine.

@@ -168,7 +168,8 @@ impl Spool {
             return Ok(None);
         }
         let note = self.store.get(&note_of(id), LONGEST_NOTE).await?;
-        Ok(note.map(|note| String::from_utf8_lossy(&note).trim_end().to_owned()))
+        // Only the line feed is not the address's: a path may end with a space.
+        Ok(note.map(|note| String::from_utf8_lossy(note.strip_suffix(b"\n").unwrap_or(&note)).into_owned()))
     }
 
     /// The archive is committed: nothing of it is needed here any more. The version that may be the committed one outlives the mark.
