@@ -79,7 +79,9 @@ impl Verify {
             return Err(Failure::usage("--sign-key signs the report that --record keeps: give that too"));
         }
         let keyring = keys::keyring(&self.unlock, &session.output)?;
-        self.demand_key_for_seal(&keyring)?;
+        if let Some(how) = self.what_decrypts_nothing(&keyring) {
+            self.refuse_what_needs_the_key(how, session)?;
+        }
         let store = session.store().await?;
         let id = match self.selected.find_any(&store).await? {
             Found::Archive(id) => id,
@@ -128,22 +130,33 @@ impl Verify {
         judge(&id.to_string(), &report.findings, unrecorded)
     }
 
-    /// Refuses a demand that would not be judged: whoever makes it is not to believe that it was met.
-    fn demand_key_for_seal(&self, keyring: &Keyring) -> Result<()> {
-        if !self.trust.require_seal || (!self.sums && self.depth(keyring) == Depth::Deep) {
-            return Ok(());
+    /// What keeps this run from reading an archive with its key.
+    fn what_decrypts_nothing(&self, keyring: &Keyring) -> Option<&'static str> {
+        match (self.sums, self.depth) {
+            (true, _) => Some("--sums, which reads no more than the manifest"),
+            (false, Some(DepthName::Quick)) => Some("--depth quick"),
+            (false, Some(DepthName::Full)) => Some("--depth full"),
+            (false, Some(DepthName::Deep) | None) => (self.depth(keyring) != Depth::Deep).then_some("no key"),
         }
-        let how = match (self.sums, self.depth) {
-            (true, _) => "--sums, which reads no more than the manifest",
-            (false, Some(DepthName::Quick)) => "--depth quick",
-            (false, Some(DepthName::Full)) => "--depth full",
-            (false, Some(DepthName::Deep) | None) => "no key",
-        };
-        let failure =
-            Failure::usage(format!("--require-seal cannot be judged with {how}: it is the key that proves a seal"));
-        Err(failure.with_hint(
-            "give the key with -i, or of an openssl archive the password, and --depth deep; --signer and --receipt need no key",
-        ))
+    }
+
+    /// Refuses a demand that would not be judged, since whoever makes it is not to believe that it was met, and what says how to decrypt.
+    fn refuse_what_needs_the_key(&self, how: &str, session: &Session) -> Result<()> {
+        if self.trust.require_seal {
+            let failure =
+                Failure::usage(format!("--require-seal cannot be judged with {how}: it is the key that proves a seal"));
+            return Err(failure.with_hint(
+                "give the key with -i, or of an openssl archive the password, and --depth deep; --signer and --receipt need no key",
+            ));
+        }
+        match ["md", "pbkdf2_iter", "payload"].into_iter().find(|option| session.settings.is_spelled_out(option)) {
+            None => Ok(()),
+            Some(option) => {
+                let option = option.replace('_', "-");
+                let why = format!("--{option} says how an openssl archive is decrypted, which with {how} it is not");
+                Err(Failure::usage(why).with_hint("give the password and --depth deep, or leave the option out"))
+            }
+        }
     }
 
     fn depth(&self, keyring: &Keyring) -> Depth {

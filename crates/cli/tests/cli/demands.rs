@@ -252,7 +252,7 @@ fn the_programs_that_a_database_is_filled_with_are_those_that_are_named() {
 
 /// Options that say something, beside what each verb does with an archive or a set: of each pair that cannot be honoured the code that it is refused with, and
 /// of the others the code of what they ask for. ID is an archive, SET a backup set, SIGNER a stranger's.
-const PAIRS: [(&str, &str, i32); 68] = [
+const PAIRS: [(&str, &str, i32); 75] = [
     ("restore ID --to-db host=/nowhere --pg-table public.t", "usage.arguments", 2),
     ("restore SET --to-db host=/nowhere --pg-table public.t", "usage.arguments", 2),
     ("restore ID --to-db host=/nowhere --range 0..1", "usage.arguments", 2),
@@ -310,6 +310,13 @@ const PAIRS: [(&str, &str, i32); 68] = [
     ("verify ID --depth full --require-seal", "usage.arguments", 2),
     ("verify ID --depth quick --require-seal", "usage.arguments", 2),
     ("verify SET --depth full --require-seal", "usage.arguments", 2),
+    ("verify OLD --depth quick --md md5", "usage.arguments", 2),
+    ("verify OLD --depth full --md sha256", "usage.arguments", 2),
+    ("verify OLD --depth full --pbkdf2-iter 1000", "usage.arguments", 2),
+    ("verify OLD --depth quick --payload gzip", "usage.arguments", 2),
+    ("verify ID --depth full --payload raw --md md5", "usage.arguments", 2),
+    ("verify SET --depth full --md md5", "usage.arguments", 2),
+    ("verify ID --sums --md md5", "usage.arguments", 2),
     ("verify ID --sign-key sign.pem", "usage.arguments", 2),
     ("drill ID --no-record --sign-key sign.pem -- cat", "usage.arguments", 2),
     ("drill ID --db shop", "usage.arguments", 2),
@@ -358,6 +365,9 @@ fn no_option_is_accepted_where_it_does_nothing() {
     // Without a key nothing proves a seal, and at the depth that follows from it nothing looks for one.
     place.run(["verify", &id, "--require-seal"]).fails("usage.arguments", 2).says("no key");
     place.run(["verify", &id, "--require-seal", "-i", "key.txt"]).good();
+    place.run(["verify", OLD, "--md", "sha256"]).fails("usage.arguments", 2).says("--md").says("no key");
+    place.run(["verify", OLD, "--md", "md5", "--passphrase-file", "passphrase.txt"]).good();
+    place.run(["verify", OLD, "--depth", "full"]).env("BACKSTAY_MD", "sha256").good();
     let hint = place.run(["restore", &id, "--pg-table", "public.t", "--to-db", "host=/nowhere"]).done();
     hint.says("--pg-table public.t -o FILE").says("pg_restore");
     // And the same met.
