@@ -182,6 +182,11 @@ impl Error {
         }
     }
 
+    /// Whether what was read is damaged or incomplete. A demand that is not met is none of its faults.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Error::Unmet(_)) && matches!(crate::codes::exit(self.code()), 20 | 21)
+    }
+
     /// A helping hand that fits this very case, where the table's general advice is not the best one.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 
-use crate::common::{back_up, content, context, native, objects, raw_keyring, recipient};
+use crate::common::{Warnings, back_up, content, context, native, objects, raw_keyring, recipient};
 use backstay::backup::BackupOptions;
 use backstay::catalog::{self, Filter, Selected, freshness};
 use backstay::copy::CopyOptions;
@@ -147,6 +147,31 @@ async fn repair_set(store: &Store, replica: &Store, id: &ArchiveId) -> backstay:
 async fn replace(store: &Store, name: &str, bytes: &[u8]) {
     store.delete(name).await.unwrap();
     store.create(name, bytes.to_vec().into(), sha256(bytes)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_member_is_no_reason_to_do_without_the_others() {
+    let store = Store::memory();
+    let receipt = make(&store, set_options(&raw(), false)).await.unwrap();
+    let (first, folder) = (&receipt.members[0], tempfile::tempdir().unwrap());
+    let part = first.id.part(0);
+    let mut bytes = store.get(&part, 1 << 20).await.unwrap().unwrap().to_vec();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    replace(&store, &part, &bytes).await;
+    let name = |member: &Member| member.name.replace(['/', '\n'], "_");
+    let (options, observer, machine) = (RestoreOptions::default(), Arc::new(Warnings::default()), context());
+    let (id, keyring, watching) = (&receipt.id, raw_keyring(), Arc::<Warnings>::clone(&observer));
+    let restored = set::restore_set(&store, id, &keyring, folder.path(), name, &options, &machine, watching);
+    let restored = restored.await.unwrap();
+    let [(member, why)] = &restored.damaged[..] else { panic!("{:?}", restored.damaged) };
+    assert_eq!((&member.id, why.code()), (&first.id, "segment.auth"));
+    let told = observer.0.lock().unwrap().join("\n");
+    assert!(told.starts_with("segment.auth") && told.contains(first.id.as_str()), "{told}");
+    let files: Vec<_> = restored.members.into_iter().map(|(member, file, _)| (member.name, file)).collect();
+    assert_eq!(files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), [MEMBERS[1].0, MEMBERS[2].0]);
+    assert!(files.iter().all(|(name, file)| fs::read(file).unwrap() == text(name)));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something of the damaged one is left");
 }
 
 #[tokio::test]

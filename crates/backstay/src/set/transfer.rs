@@ -16,7 +16,7 @@ use crate::claim::Ours;
 use crate::context::Context;
 use crate::copy::{Copied, CopyOptions, copy};
 use crate::error::{Error, Result};
-use crate::observe::Observer;
+use crate::observe::{Event, Observer};
 use crate::output::Target;
 use crate::policy::{ProfileName, ReadPolicy};
 use crate::receiver::Receiver;
@@ -29,16 +29,18 @@ pub struct RestoredSet {
     pub id: ArchiveId,
     /// Each member with its file.
     pub members: Vec<(Member, PathBuf, Restored)>,
+    /// Those that are damaged, and what is wrong with them.
+    pub damaged: Vec<(Member, Error)>,
     /// How long it took.
     pub elapsed: Duration,
 }
 
 /// Restores each member to a file of the directory, which is made if it is not there. `file_name` says what the file of a member
-/// is called: a plain name, which is never that of a file that is there already.
+/// is called: a plain name, which is never that of a file that is there already. One that is damaged is no reason to do without the others.
 ///
 /// # Errors
-/// Those of [`open`], `set.incomplete` before the first byte is written, and those of [`restore`], as [`Error::Member`] with the member that they are of. Files
-/// that were finished before an error stay.
+/// Those of [`open`], `set.incomplete` before the first byte is written, and those of [`restore`] but for damage, as [`Error::Member`] with the member that
+/// they are of. Files that were finished before an error stay.
 #[allow(clippy::too_many_arguments, reason = "what restore takes, and how files are called")]
 pub async fn restore_set(
     store: &Store,
@@ -71,19 +73,27 @@ pub async fn restore_set(
         }
         files.push((member, policy, path));
     }
-    let mut members = Vec::new();
+    let (mut members, mut damaged) = (Vec::new(), Vec::new());
     for (member, policy, path) in files {
         let options = RestoreOptions { policy, ..options.clone() };
         let target = Target::File(path.clone());
         let restored = restore(store, &member.id, keyring, target, &options, context, Arc::clone(&observer)).await;
-        let restored = restored.map_err(|error| match error {
+        match restored {
+            Ok(restored) => members.push((member.clone(), path, restored)),
             // The user knows who stopped it.
-            Error::Interrupted { .. } => error,
-            why => Error::Member { name: member.name.clone(), id: member.id.to_string(), why: Box::new(why) },
-        })?;
-        members.push((member.clone(), path, restored));
+            Err(error @ Error::Interrupted { .. }) => return Err(error),
+            Err(error) if error.is_damage() => {
+                let text = format!("the member `{}`, {}, is not restored: {error}", member.name, member.id);
+                observer.event(&Event::Warning { code: Some(error.code()), text });
+                damaged.push((member.clone(), error));
+            }
+            Err(why) => {
+                let (name, id) = (member.name.clone(), member.id.to_string());
+                return Err(Error::Member { name, id, why: Box::new(why) });
+            }
+        }
     }
-    Ok(RestoredSet { id: id.clone(), members, elapsed: begun.elapsed() })
+    Ok(RestoredSet { id: id.clone(), members, damaged, elapsed: begun.elapsed() })
 }
 
 /// What was copied of a set.

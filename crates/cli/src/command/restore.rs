@@ -1,5 +1,6 @@
 //! `restore`: an archive's content into a file, a command or a database, those of a backup set into a directory.
 
+mod set;
 mod to_database;
 
 use std::ffi::OsString;
@@ -27,7 +28,6 @@ use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::output::Size;
 use crate::output::human::{Elapsed, count};
-use crate::output::visible::cell;
 use crate::run::Status;
 use crate::session::Session;
 pub(super) use to_database::describe;
@@ -150,7 +150,7 @@ impl Restore {
             }
             match self.reading.restore_any(&self.selected, path, session).await? {
                 Outcome::Archive(restored) => session.output.done("restored", &restored)?,
-                Outcome::Set(restored) => session.output.done("restored_set", &restored)?,
+                Outcome::Set(restored) => return set::told(restored, session),
             }
         } else if !self.command.is_empty() {
             adopt_orphans();
@@ -168,7 +168,7 @@ impl Restore {
 /// What was restored.
 enum Outcome {
     Archive(Printed),
-    Set(PrintedSet),
+    Set(RestoredSet),
 }
 
 impl Reading {
@@ -199,8 +199,7 @@ impl Reading {
             }
             catalog::Selected::Set(id) => {
                 let name = backstay_postgres::member_file;
-                let restored = restore_set(&store, &id, &keyring, &path, name, &options, context, observer).await?;
-                Outcome::Set(PrintedSet::from(&restored))
+                Outcome::Set(restore_set(&store, &id, &keyring, &path, name, &options, context, observer).await?)
             }
         };
         session.output.end();
@@ -347,54 +346,6 @@ impl fmt::Display for PrintedTables {
             f,
             "restore them with `pg_restore -n SCHEMA -t TABLE`: of everything else the file has definitions, and no data"
         )
-    }
-}
-
-/// What was restored of a set, as it is printed.
-#[derive(Debug, Serialize)]
-struct PrintedSet {
-    id: String,
-    members: Vec<PrintedMember>,
-    elapsed_ms: u64,
-    #[serde(skip)]
-    elapsed: Elapsed,
-}
-
-/// One member and its file.
-#[derive(Debug, Serialize)]
-struct PrintedMember {
-    name: String,
-    role: Option<String>,
-    file: PathBuf,
-    #[serde(flatten)]
-    restored: Printed,
-}
-
-impl From<&RestoredSet> for PrintedSet {
-    fn from(restored: &RestoredSet) -> PrintedSet {
-        let member = |(member, file, restored): &(backstay::set::Member, PathBuf, Restored)| PrintedMember {
-            name: member.name.clone(),
-            role: member.role.clone(),
-            file: file.clone(),
-            restored: Printed::from(restored),
-        };
-        PrintedSet {
-            id: restored.id.to_string(),
-            members: restored.members.iter().map(member).collect(),
-            elapsed_ms: u64::try_from(restored.elapsed.as_millis()).unwrap_or(u64::MAX),
-            elapsed: Elapsed(restored.elapsed),
-        }
-    }
-}
-
-impl fmt::Display for PrintedSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for member in &self.members {
-            let file = member.file.display().to_string();
-            writeln!(f, "{}: {} of content from {}", cell(&file), Size(member.restored.content), member.restored.id)?;
-        }
-        let members = count(self.members.len() as u64, "member");
-        writeln!(f, "the set {} is restored: {members}, {}", self.id, self.elapsed)
     }
 }
 

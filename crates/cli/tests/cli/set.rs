@@ -237,17 +237,22 @@ fn a_repair_of_all_mends_a_damaged_set_and_tells_of_each_archive_once() {
 fn a_set_that_fails_on_the_way_says_at_which_member() {
     let place = Place::new();
     let (sets, ids) = two(&place);
-    let part = format!("store/{}-0", ids[1]);
+    let part = format!("store/{}-0", ids[0]);
     let good = place.read(&part);
     let mut damaged = good.clone();
     let end = damaged.len() - 1;
     damaged[end] ^= 1;
     place.write(&part, &damaged);
-    let said = format!("the member `1`, {0}, is not restored: {0}-0 is not authentic", ids[1]);
+    let said = format!("the member `0`, {0}, is not restored: {0}-0 is not authentic", ids[0]);
     let failed = place.run(["restore", &sets[0], "-i", "key.txt", "-o", "files"]).fails("segment.auth", 20);
     assert!(failed.stderr.contains(&format!("error[segment.auth]: {said}")), "{}", failed.stderr);
+    assert!(failed.stderr.contains("; 1 of 2 members are restored"), "{}", failed.stderr);
     let files = std::fs::read_dir(place.path("files")).unwrap();
-    assert_eq!(files.count(), 1, "what was finished before stays");
+    assert_eq!(files.count(), 1, "the other one");
+    let failed = place.run(["--json", "restore", &sets[0], "-i", "key.txt", "-o", "again"]).done();
+    let told = failed.json("restored_set");
+    assert_eq!((&told["failed"][0]["id"], &told["failed"][0]["code"]), (&(*ids[0]).into(), &"segment.auth".into()));
+    assert_eq!((told["members"].as_array().unwrap().len(), &told["members"][0]["id"]), (1, &(*ids[1]).into()));
     place.write(&part, &good);
     // Into a server, which is not even asked.
     let binary = place.backup([0; 100], &[]);
