@@ -327,6 +327,12 @@ const PAIRS: [(&str, &str, i32); 75] = [
     ("show ID --objects --document", "usage.arguments", 2),
     ("show SET --document", "usage.arguments", 2),
     ("copy ID --to new", "usage.arguments", 2),
+    ("check --name shop", "usage.arguments", 2),
+    ("check --guid de2fe9e4-6535-423d-8709-dca87df7985c", "usage.arguments", 2),
+    ("check --min-percent 90", "usage.arguments", 2),
+    ("check --signer SIGNER", "usage.arguments", 2),
+    ("check --report-signer SIGNER", "usage.arguments", 2),
+    ("check", "usage.arguments", 2),
     ("copy ID --repair new --reencrypt", "usage.arguments", 2),
 ];
 
