@@ -183,7 +183,7 @@ mod tests {
         };
         let azure = ["GET x failed: 403", "Generic error: 403: <xml>", "403: <xml>", "403", "403: <xml>"];
         assert_eq!(causes(&*chain(&azure)), ["Generic error: 403: <xml>"]);
-        assert_eq!(causes(&*chain(&["a", "b", "because of b", "c", "c"])), ["because of b", "c"]);
+        assert_eq!(causes(&*chain(&["a", "b", "due to b", "c", "c"])), ["due to b", "c"]);
         assert_eq!(causes(&*chain(&["a", "b", "c"])), ["b", "c"]);
         assert_eq!(causes(&*chain(&["a", "a"])), [""; 0]);
     }

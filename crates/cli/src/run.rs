@@ -128,6 +128,8 @@ fn usage(error: &clap::Error) -> Result<()> {
                     }
                     Some(tip) => failure = failure.with_hint(tip),
                     None if line.starts_with("For more information") => {}
+                    // It shows what was proposed.
+                    None if line.starts_with("Usage: ") && is_wild(error) => {}
                     None => {
                         failure = failure.because(
                             line.strip_prefix("Usage: ").map_or(line.to_owned(), |usage| format!("usage: {usage}")),

@@ -165,7 +165,7 @@ fn of_two_options_that_exclude_each_other_the_stronger_place_wins() {
     assert_eq!((value(&settings, "no_encryption"), value(&settings, "recipient")), (Some("true"), None));
     let settings = files.resolve("backstay backup", &[("BACKSTAY_ASK_PASSPHRASE", "false")]).unwrap();
     assert_eq!(value(&settings, "recipient"), Some("age1x"));
-    let files = Files::new(&[("backstay/backstay.toml", "recipient = 'age1x'\nask_passphrase = true\n")]);
+    let files = Files::new(&[("backstay/backstay.toml", "recipient = 'age1x'\nraw_key = 'k'\n")]);
     let failure = files.resolve("backstay backup", &[]).unwrap_err();
     assert_eq!(failure.code, "usage.config");
     assert!(failure.message.contains("exclude each other"));
