@@ -28,10 +28,14 @@ pub(crate) fn is_ahead(id: &ArchiveId, stored: Timestamp) -> bool {
 }
 
 /// What the archives of a source are ordered by, to tell the newest: the time in the name, or that of the first object where it is earlier. Of archives that
-/// follow each other both times do, so that this one does too, whichever clock was wrong.
-pub(crate) fn order(id: &ArchiveId, stored: Timestamp) -> (Timestamp, &ArchiveId) {
-    (begun(id).min(stored), id)
+/// follow each other both times do, so that this one does too, whichever clock was wrong. Stores may tell no more than seconds: within one, what is ahead is
+/// not the newest.
+pub(crate) fn order(id: &ArchiveId, stored: Timestamp) -> Order<'_> {
+    (begun(id).min(stored), !is_ahead(id, stored), id)
 }
+
+/// See [`order`].
+pub(crate) type Order<'a> = (Timestamp, bool, &'a ArchiveId);
 
 /// What time it is by the store's clock, where it told that in an answer, and else `now`, which is this machine's.
 pub fn by_store(store: &Store, now: Timestamp) -> Timestamp {
@@ -54,6 +58,8 @@ mod tests {
             assert_eq!(is_ahead(&id, stored), ahead, "{id}");
             assert_eq!(order(&id, stored).0, begun(&id).min(stored), "{id}");
         }
+        // In one second by the store's clock.
+        assert!(order(&id(72, 0), stored) < order(&id(0, 1), stored));
         // With ten digits, too.
         assert_eq!(begun(&"de2fe9e4-6535-423d-8709-dca87df7985c-1760000000".parse().unwrap()), stored);
     }

@@ -77,11 +77,11 @@ async fn latest(store: &Store) -> String {
 
 #[tokio::test]
 async fn an_archive_of_a_clock_that_was_ahead_does_not_become_fresh_when_its_date_comes() {
-    for (ahead, passed_over) in [(20, false), (72, true)] {
+    for (ahead, passed_over) in [(20_u32, false), (72, true)] {
         let clock = Clocked::at(BEGIN);
         let store = clock.store();
-        let (id, _) = made(&store, &machine(&clock, ahead), "content").await;
-        clock.pass(HOUR * (ahead as u32 + 24));
+        let (id, _) = made(&store, &machine(&clock, ahead.into()), "content").await;
+        clock.pass(HOUR * (ahead + 24));
         let source = seen(&store, now(&clock)).await;
         assert_eq!(verdict(&source, now(&clock), 26), Verdict::Stale, "{ahead} hours: {source:?}");
         assert_eq!(source.name.as_deref(), Some("pg-main"));

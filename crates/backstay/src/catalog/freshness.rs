@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::found::{Found, survey};
 use super::sets::load_all;
 use super::{Filter, SetEntry};
-use crate::dated::{by_store, is_ahead, order};
+use crate::dated::{Order, by_store, is_ahead, order};
 use crate::error::Result;
 use crate::guid;
 use crate::inventory;
@@ -194,7 +194,7 @@ impl Kept {
         }
     }
 
-    fn order(&self) -> (Timestamp, &ArchiveId) {
+    fn order(&self) -> Order<'_> {
         order(self.id(), self.stored_at())
     }
 }
@@ -256,7 +256,7 @@ impl Looking<'_> {
 
     /// The time that its content is no younger than.
     fn begun(&self, kept: &Kept) -> Timestamp {
-        let (own, _) = kept.order();
+        let (own, ..) = kept.order();
         let Kept::Set(entry) = kept else { return own };
         let members = entry.set.iter().flat_map(|set| &set.members);
         members.filter_map(|member| self.members.get(&member.id)).fold(own, |own, found| own.min(found.first_stored()))

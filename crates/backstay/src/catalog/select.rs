@@ -19,10 +19,9 @@ use backstay_format::header::Reference;
 use backstay_format::{ArchiveId, Guid};
 use backstay_store::Store;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
 
 use crate::archive::{LINE, Objects, read_header};
-use crate::dated::order;
+use crate::dated::{Order, order};
 use crate::error::{Error, Result};
 use crate::guid;
 
@@ -114,7 +113,7 @@ impl Candidate {
     }
 
     /// What tells which one is the newest.
-    fn order(&self) -> (Timestamp, &ArchiveId) {
+    fn order(&self) -> Order<'_> {
         match self {
             Candidate::Archive(found) => order(&found.id, found.first_stored()),
             Candidate::Set(set) => order(&set.id, set.stored_at),

@@ -149,8 +149,7 @@ fn an_archive_that_a_report_calls_bad_is_told_and_with_the_key_it_is_none() {
     let older = place.backup("content", &[]);
     let newest = place.backup("content", &[]);
     let part = place.store().join(format!("{newest}-0"));
-    let good = std::fs::read(&part).unwrap();
-    let mut bad = good.clone();
+    let mut bad = std::fs::read(&part).unwrap();
     *bad.last_mut().unwrap() ^= 1;
     std::fs::write(&part, bad).unwrap();
     assert!(!place.run(["verify", &newest, "-i", "key.txt", "--record"]).done().status.success());
