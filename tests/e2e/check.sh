@@ -183,6 +183,31 @@ it_warns_of_a_clock_that_is_off_in_either_direction() {
     grep -qE "^clock +good +agrees with the store's$" out || fail "$(cat out)"
 }
 
+it_counts_ages_by_the_store_s_clock() {
+    local id
+    moto
+    new_key
+    export BACKSTAY_RECIPIENT=$RECIPIENT
+    boto <<< 's3.create_bucket(Bucket="bucket")'
+    # Begun 40 hours ago; and the clock of whoever watches is 20 hours behind.
+    clocked -144000 "$BACKSTAY" backup --name shop < <(echo content) > receipt 2> err || fail "$(cat err)"
+    exits 22 clocked -72000 "$BACKSTAY" check --max-age 26h
+    says err 'shop: stale'
+    says err "behind the store's, by which ages are counted"
+    exits 0 clocked 72000 "$BACKSTAY" check --max-age 41h
+    says err "ahead of the store's, by which ages are counted"
+    # Three days ahead, once: it is never fresh, and what follows is.
+    clocked 259200 "$BACKSTAY" backup --name shop < <(echo content) > receipt 2> err || fail "$(cat err)"
+    id=$(cut -d ' ' -f 1 receipt)
+    exits 22 clocked 345600 "$BACKSTAY" check --max-age 26h
+    says err "$id was passed over"
+    exits 0 backstay backup --name shop < <(echo newer)
+    says err "\`backstay rm $id --yes\`"
+    exits 0 backstay check --max-age 26h
+    exits 0 backstay cat shop -i key.txt
+    says out newer
+}
+
 it_tells_a_fresh_backup_from_a_stale_and_a_small_one() {
     new_key
     export BACKSTAY_STORE=store BACKSTAY_RECIPIENT=$RECIPIENT

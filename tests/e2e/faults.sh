@@ -516,9 +516,24 @@ it_keeps_order_whatever_the_clock_says() {
     # With the right time again, after one that was far ahead: the latest is the latest.
     echo 'with the right time' > content
     exits 0 backstay backup --name files < content
-    says err 'by the clock of this machine it is'
+    says err 'it was made with a clock that was ahead'
     restores
     exits 0 backstay -q verify "$first"
+}
+
+it_says_that_the_clock_is_wrong_when_no_archive_can_be_dated_by_it() {
+    local now shift
+    a_store
+    now=$(date +%s)
+    find store -type f | sort > before
+    # 1970, 1999 and 2400.
+    for shift in $((86400 - now)) $((928000000 - now)) $((13570000000 - now)); do
+        refuses usage.clock under CLOCK_SHIFT="$shift" -- "$BACKSTAY" backup --name files < content
+        says err 'the clock of this machine says'
+        says err 'Set the clock'
+    done
+    find store -type f | sort > after
+    same before after
 }
 
 it_deletes_nothing_because_of_a_clock_that_is_wrong() {

@@ -32,7 +32,6 @@ use futures::{TryStreamExt as _, stream};
 pub(crate) use self::document::{Anew, Inherited, facts_of_this_host, rfc3339, sealed_facts};
 use self::document::{SealKeys, Sealing};
 pub(crate) use self::id::next_id;
-use self::id::warn_of_the_clock;
 pub use self::options::{BackupOptions, Format};
 use self::spool::Spool;
 use self::spool::sender::{Line, Sender};
@@ -123,11 +122,7 @@ pub(crate) async fn write(
     let created = context.now();
     let id = match &anew {
         Some(anew) => anew.id.clone(),
-        None => {
-            let id = next_id(&destinations, needed, &options.guid, context).await?;
-            warn_of_the_clock(&id, created, &observer);
-            id
-        }
+        None => next_id(&destinations, needed, &options.guid, context, &observer).await?,
     };
     let command = source.command_line();
     let kind = options.source.unwrap_or_else(|| source.kind());

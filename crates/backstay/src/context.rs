@@ -68,10 +68,9 @@ impl Context {
     /// Milliseconds since 1970.
     ///
     /// # Errors
-    /// `internal` when the clock stands before 1970.
+    /// `usage.clock` when the clock stands before 1970.
     pub fn millis(&self) -> Result<u64> {
-        u64::try_from(self.now().as_millisecond())
-            .map_err(|_| Error::Internal { why: "the clock stands before 1970".to_owned() })
+        u64::try_from(self.now().as_millisecond()).map_err(|_| Error::Clock { now: crate::backup::rfc3339(self.now()) })
     }
 
     /// The time of a new id: `millis`, or the next that no id of this context has. Two archives that begin at once have two.

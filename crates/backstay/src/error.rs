@@ -27,6 +27,8 @@ pub enum Error {
     Usage { why: String },
     #[error("{first} and {second} are one store under two names: there would be one copy and not two")]
     OnePlace { first: String, second: String },
+    #[error("the clock of this machine says {now}, and no archive can be dated so")]
+    Clock { now: String },
     #[error("{} MiB of memory are needed, {} MiB are allowed", needed.div_ceil(MIB), given / MIB)]
     Memory {
         needed: u64,
@@ -111,6 +113,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Error::Format(error) | Error::Unmet(error) => error.code(),
+            Error::Store(store::Error::ObjectMissing { name, .. }) => missing(name),
             Error::Store(error) => error.code(),
             Error::ArchiveNotFound { .. } => "archive.not-found",
             Error::Selector { .. } => "usage.selector",
@@ -118,6 +121,7 @@ impl Error {
             | Error::OnePlace { .. }
             | Error::SpoolIsForeign { .. }
             | Error::SpoolIsStore { .. } => "usage.arguments",
+            Error::Clock { .. } => "usage.clock",
             Error::Memory { .. } => "usage.memory",
             Error::SourceFailed { .. } | Error::SourceRead { .. } => "source.failed",
             Error::SourceEmpty => "source.empty",
@@ -190,7 +194,15 @@ impl Error {
     /// A helping hand that fits this very case, where the table's general advice is not the best one.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Error::Store(store::Error::ObjectMissing { .. }) if self.code() == "store.failed" => Some(
+                "it was there a moment ago: something else deletes objects here, a `rm`, a `prune` or a rule of the bucket; run this again"
+                    .to_owned(),
+            ),
             Error::Store(error) => error.hint(),
+            Error::StoreForgot { .. } => Some(
+                "something else deletes objects here, or the store lost it: see that no `rm`, `gc` and no rule of the bucket takes what is being written, and run this again"
+                    .to_owned(),
+            ),
             Error::Unmended { first: why, .. } | Error::Member { why, .. } => why.hint(),
             Error::OnePlace { .. } => {
                 Some("give another store, in another bucket or directory, as the second one".to_owned())
@@ -231,5 +243,42 @@ impl Error {
     }
 }
 
+/// What it means that an object of this name is gone which was listed, or which a manifest names.
+fn missing(name: &str) -> &'static str {
+    use format::ObjectName;
+    match ObjectName::parse(name) {
+        ObjectName::Part { .. } | ObjectName::Single(_) => "part.missing",
+        ObjectName::Manifest(_) => "archive.uncommitted",
+        ObjectName::Keybox(..) => "key.not-found",
+        ObjectName::Set(_) => "archive.not-found",
+        ObjectName::Sidecar(..) | ObjectName::Unknown(_) | ObjectName::Foreign => "store.failed",
+    }
+}
+
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_vanishes_has_the_code_of_what_it_was() {
+        const ID: &str = "de2fe9e4-6535-423d-8709-dca87df7985c-1740130000123";
+        for (name, code) in [
+            ("-3", "part.missing"),
+            ("", "part.missing"),
+            (".json", "archive.uncommitted"),
+            (".key.0", "key.not-found"),
+            (".set.json", "archive.not-found"),
+            (".note.1740130000123", "store.failed"),
+        ] {
+            let name = format!("{ID}{name}");
+            let error =
+                Error::Store(store::Error::ObjectMissing { store: "s3://bucket".to_owned(), name: name.clone() });
+            assert_eq!(error.code(), code, "{name}");
+            // The network has nothing to do with it.
+            assert_eq!(error.hint().is_some(), code == "store.failed", "{name}");
+        }
+    }
+}

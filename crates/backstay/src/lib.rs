@@ -20,6 +20,7 @@ pub mod context;
 pub mod convert;
 pub mod copy;
 mod cpu;
+pub mod dated;
 mod decode;
 mod destinations;
 pub mod effort;

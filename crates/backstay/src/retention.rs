@@ -17,6 +17,7 @@ mod rm;
 mod sets;
 
 pub use evidence::{Archive, Believed, Evidence, Mark, Member, Need, Set, Standing};
+pub(crate) use gather::{BAD, objection};
 pub use gather::{Belief, gather};
 pub use plan::{Decision, Excess, Fate, Plan, Reason, SetDecision, plan};
 pub use policy::{Policy, Rule, Selection};

@@ -8,6 +8,7 @@ mod careless;
 mod careless_copy;
 mod catalog;
 mod check;
+mod clocks;
 mod common;
 mod convert;
 mod copy;

@@ -7,6 +7,7 @@ use backstay::catalog::Filter;
 use backstay::catalog::freshness::{COMPARED, LOOKED_AT, Source, Verdict as Fresh, freshness};
 use backstay::check;
 use backstay::check::{Item, Report, Verdict};
+use backstay::retention::Belief;
 use backstay_format::ArchiveId;
 use backstay_format::header::Kind;
 use backstay_format::manifest::{Manifest, OpensslHead, PartEntry, Profile};
@@ -173,7 +174,7 @@ async fn backed_up(store: &Store, name: &str, seconds_ago: i64, size: u64) -> Ar
 
 async fn sources(store: &Store, name: Option<&str>) -> Vec<Source> {
     let filter = Filter { name: name.map(str::to_owned), ..Filter::default() };
-    freshness(store, &filter, Timestamp::from_second(NOW).unwrap()).await.unwrap()
+    freshness(store, &filter, &Belief::default(), Timestamp::from_second(NOW).unwrap()).await.unwrap()
 }
 
 fn verdict(source: &Source, hours: u64) -> Fresh {

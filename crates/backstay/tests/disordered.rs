@@ -47,7 +47,7 @@ async fn codes(
     note!("list --short", catalog::list(store, &filter, false));
     note!("list", catalog::list(store, &filter, true));
     note!("latest", catalog::select(store, "latest", &filter));
-    note!("check --max-age", freshness(store, &filter, machine.now()));
+    note!("check --max-age", freshness(store, &filter, &Belief::default(), machine.now()));
     let policy = Policy { last: 1, ..Policy::default() };
     let pruning = PruneOptions { policy, grace: Duration::ZERO, delete: true, force: true, by: "test".to_owned() };
     note!("prune --yes", prune(store, &pruning, &belief, &machine));

@@ -72,7 +72,7 @@ async fn list_verify_and_audit_say_that_no_key_is_left() {
 #[tokio::test]
 async fn it_is_not_fresh_and_takes_no_archive_s_place() {
     let (store, identity, older, keyless) = older_and_keyless().await;
-    let sources = freshness(&store, &Filter::default(), Timestamp::now()).await.unwrap();
+    let sources = freshness(&store, &Filter::default(), &Belief::default(), Timestamp::now()).await.unwrap();
     assert_eq!(sources[0].newest().unwrap().id, older);
     assert_eq!(sources[0].passed_over.iter().map(|(id, _)| id).collect::<Vec<_>>(), [&keyless]);
     let policy = Policy { last: 1, trust_name_time: true, ..Policy::default() };
@@ -84,7 +84,7 @@ async fn it_is_not_fresh_and_takes_no_archive_s_place() {
     assert_eq!(restored(&store, &older, &ring(&identity)).await, content(150_000, true));
     // Without the other one there is nothing fresh at all.
     store.delete(&older.keybox(0)).await.unwrap();
-    let sources = freshness(&store, &Filter::default(), Timestamp::now()).await.unwrap();
+    let sources = freshness(&store, &Filter::default(), &Belief::default(), Timestamp::now()).await.unwrap();
     assert_eq!(sources[0].verdict(Timestamp::now(), None, 50), Verdict::Stale);
 }
 

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::common::{back_up, content, context, native, objects, options, raw_keyring, recipient};
+use crate::common::{back_up, content, context, native, objects, options, raw_keyring, recipient, set_of};
 use backstay::backup::Format;
+use backstay::catalog::Filter;
+use backstay::catalog::freshness::{Source, Verdict, freshness};
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
 use backstay::report::{Findings, record, reports};
+use backstay::retention::Belief;
 use backstay::verify::{Depth, verify};
 use backstay::{BackupOptions, Silent};
 use backstay_format::ArchiveId;
@@ -115,4 +118,83 @@ async fn an_openssl_archive_without_a_manifest_has_reports_without_a_root() {
     store.delete(&id.manifest()).await.unwrap();
     record(&store, &id, &findings(true), &password(), None, &context()).await.unwrap();
     assert_eq!(reports(&store, &id).await.unwrap()[0].report.root, None);
+}
+
+async fn seen(store: &Store, keyring: Keyring, report_signer: Option<&SigningKey>) -> Source {
+    let belief = Belief { keyring, report_signer: report_signer.map(SigningKey::signer), ..Belief::default() };
+    let now = jiff::Timestamp::now();
+    let mut sources = freshness(store, &Filter::default(), &belief, now).await.unwrap();
+    assert_eq!(sources.len(), 1);
+    sources.remove(0)
+}
+
+fn verdict(source: &Source) -> Verdict {
+    source.verdict(jiff::Timestamp::now(), Some(std::time::Duration::from_secs(3600)), 50)
+}
+
+fn strange() -> Keyring {
+    let mut keyring = Keyring::default();
+    keyring.add_raw(Secret([8; 32]));
+    keyring
+}
+
+#[tokio::test]
+async fn what_a_report_calls_bad_is_not_fresh_with_the_key_and_doubtful_without() {
+    let store = Store::memory();
+    let raw = || native(Encryption::Raw(Secret([7; 32])));
+    let older = back_up(&store, &content(1000, true), raw()).await.unwrap().id;
+    let newest = back_up(&store, &content(1000, true), raw()).await.unwrap().id;
+    assert_eq!(verdict(&seen(&store, raw_keyring(), None).await), Verdict::Fresh);
+    let verifier = SigningKey::from_seed(&[1; 32]).unwrap();
+    record(&store, &newest, &findings(false), &raw_keyring(), Some(&verifier), &context()).await.unwrap();
+    // Anybody could have put it there.
+    let source = seen(&store, Keyring::default(), None).await;
+    assert_eq!((source.newest().map(|point| &point.id), source.doubt), (Some(&newest), Some(Level::Full)));
+    assert_eq!(verdict(&source), Verdict::Doubtful);
+    for (keyring, signer) in [(raw_keyring(), None), (Keyring::default(), Some(&verifier))] {
+        let source = seen(&store, keyring, signer).await;
+        assert_eq!((source.newest().map(|point| &point.id), verdict(&source)), (Some(&older), Verdict::Fresh));
+        assert_eq!(source.passed_over, [(newest.clone(), "a report says that it is bad")]);
+    }
+    // As retention has it: what the given key does not open is not judged by others' words.
+    let source = seen(&store, strange(), None).await;
+    assert_eq!((verdict(&source), source.passed_over[0].1), (Verdict::Stale, "none of the given keys opens it"));
+    // A later one holds, and it says that all is well again.
+    record(&store, &newest, &findings(true), &raw_keyring(), None, &context()).await.unwrap();
+    for keyring in [Keyring::default(), raw_keyring()] {
+        assert_eq!(verdict(&seen(&store, keyring, None).await), Verdict::Fresh);
+    }
+}
+
+#[tokio::test]
+async fn a_forged_report_raises_no_more_than_a_doubt_and_the_key_dispels_it() {
+    let store = Store::memory();
+    let id = back_up(&store, &content(1000, true), native(Encryption::Raw(Secret([7; 32])))).await.unwrap().id;
+    let forger = SigningKey::from_seed(&[2; 32]).unwrap();
+    record(&store, &id, &findings(false), &Keyring::default(), Some(&forger), &context()).await.unwrap();
+    assert_eq!(verdict(&seen(&store, Keyring::default(), None).await), Verdict::Doubtful);
+    for (keyring, signer) in
+        [(raw_keyring(), None), (Keyring::default(), Some(&SigningKey::from_seed(&[3; 32]).unwrap()))]
+    {
+        assert_eq!(verdict(&seen(&store, keyring, signer).await), Verdict::Fresh);
+    }
+}
+
+#[tokio::test]
+async fn a_set_is_as_doubtful_and_as_bad_as_its_members() {
+    let store = Store::memory();
+    let encryption = Arc::new(Encryption::Raw(Secret([7; 32])));
+    let set = set_of(&store, &encryption, "shop", &["a", "b"], &context()).await;
+    assert_eq!(verdict(&seen(&store, raw_keyring(), None).await), Verdict::Fresh);
+    record(&store, &set.members[1].id, &findings(false), &raw_keyring(), None, &context()).await.unwrap();
+    assert_eq!(verdict(&seen(&store, Keyring::default(), None).await), Verdict::Doubtful);
+    let source = seen(&store, raw_keyring(), None).await;
+    assert_eq!(verdict(&source), Verdict::Stale);
+    assert_eq!(source.passed_over, [(set.id.clone(), "a report says that one of its members is bad")]);
+    // With its guid alone its members are not listed, and found all the same.
+    let filter = Filter { guid: Some(set.id.guid()), ..Filter::default() };
+    let sources = freshness(&store, &filter, &Belief::default(), jiff::Timestamp::now()).await.unwrap();
+    assert_eq!(verdict(&sources[0]), Verdict::Doubtful);
+    let source = seen(&store, strange(), None).await;
+    assert_eq!(source.passed_over, [(set.id, "none of the given keys opens it")]);
 }

@@ -323,7 +323,7 @@ async fn set_verbs(store: &Store, replica: &Store) {
         rows.push((verb, got, Requests { lists: 1, gets, ..Requests::default() }));
     }
     // The set, and what is stored of its members: they are no sources of their own.
-    let (got, sources) = asked(store, freshness(store, &filter, machine.now())).await;
+    let (got, sources) = asked(store, freshness(store, &filter, &Belief::default(), machine.now())).await;
     assert_eq!(sources.unwrap().len(), 1);
     rows.push(("check --max-age", got, Requests { lists: 1, gets: 1 + MEMBERS, ..Requests::default() }));
 

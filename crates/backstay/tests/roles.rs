@@ -115,7 +115,10 @@ async fn a_reader_does_everything_that_changes_nothing() {
     let filter = Filter::default();
     assert_eq!(catalog::list(&reader.store, &filter, true).await.unwrap().len(), 1);
     catalog::show(&reader.store, &id, &raw_keyring()).await.unwrap();
-    assert_eq!(freshness(&reader.store, &filter, context().now()).await.unwrap()[0].points.len(), 1);
+    assert_eq!(
+        freshness(&reader.store, &filter, &Belief::default(), context().now()).await.unwrap()[0].points.len(),
+        1
+    );
     for depth in [Depth::Quick, Depth::Full, Depth::Deep] {
         let policy = ReadPolicy::default();
         let report = verify(&reader.store, &id, &raw_keyring(), depth, &policy, &context(), Arc::new(Silent)).await;

@@ -11,6 +11,7 @@ use backstay::copy::CopyOptions;
 use backstay::gc::{GcOptions, gc};
 use backstay::keys::Encryption;
 use backstay::policy::ReadPolicy;
+use backstay::retention::Belief;
 use backstay::set::{self, Member, NewSet, RepairedSet, SetOptions, SetReceipt, SetState};
 use backstay::verify::Depth;
 use backstay::{Error, Observer, RestoreOptions, Silent};
@@ -254,7 +255,7 @@ async fn the_state_of_a_set_follows_from_its_members() {
         assert_eq!(copied.unwrap_err().code(), "set.incomplete");
         // A monitor is not satisfied with it either.
         let now = jiff::Timestamp::now();
-        let sources = freshness::freshness(&store, &Filter::default(), now).await.unwrap();
+        let sources = freshness::freshness(&store, &Filter::default(), &Belief::default(), now).await.unwrap();
         assert_eq!(sources.len(), 1);
         assert!(sources[0].newest().is_none() && sources[0].passed_over.len() == 1);
     }
@@ -296,7 +297,8 @@ async fn a_set_stands_for_its_members_when_something_is_selected() {
     back_up(&store, b"content", native(Encryption::Raw(Secret([7; 32])))).await.unwrap();
     let refused = select("latest").await.unwrap_err();
     assert!(refused.to_string().contains("2 sources") && refused.to_string().contains("shop ("), "{refused}");
-    let sources = freshness::freshness(&store, &Filter::default(), jiff::Timestamp::now()).await.unwrap();
+    let sources =
+        freshness::freshness(&store, &Filter::default(), &Belief::default(), jiff::Timestamp::now()).await.unwrap();
     let names: Vec<_> = sources.iter().map(|source| source.name.as_deref().unwrap()).collect();
     assert!(names.len() == 2 && names.contains(&"shop") && names.contains(&"pg-main"), "{names:?}");
     assert_eq!(sources.iter().find(|source| source.name.as_deref() == Some("shop")).unwrap().points.len(), 2);

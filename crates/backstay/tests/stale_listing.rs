@@ -8,9 +8,12 @@ use crate::common::{add_slots, back_up, content, context, native, objects, raw_k
 use backstay::backup::BackupOptions;
 use backstay::copy::{CopyOptions, copy};
 use backstay::keys::Encryption;
+use backstay::policy::ReadPolicy;
+use backstay::reassemble::{ReassembleOptions, reassemble};
 use backstay::retention::{
     Belief, Deed, GRACE, Policy, PruneOptions, Pruned, RmOptions, hold, prune, release, rm, tag,
 };
+use backstay::verify::{Depth, verify};
 use backstay::{Context, RestoreOptions, Silent};
 use backstay_format::ArchiveId;
 use backstay_format::key::Keyring;
@@ -262,4 +265,36 @@ async fn a_copy_of_what_is_not_listed_whole_is_no_archive_and_the_next_one_bring
         assert_eq!(transfer(made.clone(), to.clone()).await.unwrap().sent > 0, sent);
     }
     assert_eq!(objects(&plain).await, whole);
+}
+
+/// An archive of which this object goes while somebody reads it: it was listed, and is not there when it is fetched.
+async fn vanishing(object: impl Fn(&ArchiveId) -> String) -> (Store, ArchiveId) {
+    let (faults, plain) = (Faults::new(), Store::memory());
+    let store = plain.clone().with_wrapper(|objects| faults.wrap(objects));
+    let mut options = native(Encryption::Raw(Secret([7; 32])));
+    options.part_size = Some(70_000);
+    let id = back_up(&store, &content(400_000, true), options).await.unwrap().id;
+    faults.freeze_listings();
+    plain.delete(&object(&id)).await.unwrap();
+    (store, id)
+}
+
+/// The network has nothing to do with it, as `store.failed` would say.
+#[tokio::test]
+async fn a_part_that_goes_while_it_is_read_is_missing() {
+    let (store, id) = vanishing(|id| id.part(2)).await;
+    let (ring, silent) = (raw_keyring(), Arc::new(Silent));
+    let error = read(&store, &id, &ring, &RestoreOptions::default()).await.unwrap_err();
+    assert_eq!(error.code(), "part.missing", "{error}");
+    let copied = copy(&store, &Store::memory(), &id, &CopyOptions::default(), &context(), silent.clone()).await;
+    assert_eq!(copied.unwrap_err().code(), "part.missing");
+    for depth in [Depth::Full, Depth::Deep] {
+        let report =
+            verify(&store, &id, &ring, depth, &ReadPolicy::default(), &context(), silent.clone()).await.unwrap();
+        let codes: Vec<_> = report.findings.iter().map(|finding| finding.code).collect();
+        assert!(codes.contains(&"part.missing") && !codes.contains(&"store.failed"), "{codes:?}");
+    }
+    store.delete(&id.manifest()).await.unwrap();
+    let made = reassemble(&store, &id, &ring, &ReassembleOptions::default(), &context(), silent).await;
+    assert_eq!(made.unwrap_err().code(), "part.missing");
 }

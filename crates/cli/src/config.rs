@@ -109,7 +109,7 @@ impl Settings {
         environment: &[(OsString, OsString)],
     ) -> Result<Settings> {
         let Given { options: given, positional, rivals } = Given::of(table, command, matches);
-        let (variables, warnings) = environment::read(table, environment)?;
+        let (variables, mut warnings) = environment::read(table, environment)?;
         let single =
             |key: &str| given.get(key).or(variables.get(key)).and_then(|setting| setting.values.first().cloned());
         let places = Places::standard(environment, single("config").map(PathBuf::from));
@@ -120,10 +120,16 @@ impl Settings {
         }
         let profile = single("profile");
         let mut set = file::layered(&read, profile.as_deref())?;
+        let named = given.contains_key("profile");
+        let of_profile: BTreeMap<String, Setting> =
+            set.clone().into_iter().filter(|(_, setting)| matches!(setting.origin, Origin::Profile(..))).collect();
         for stronger in [variables, given] {
             set.extend(stronger);
         }
         let set = exclude(&rivals, &positional, set)?;
+        warnings.extend(
+            profile.iter().filter(|_| named).flat_map(|profile| overridden(profile, &of_profile, &set, &rivals)),
+        );
         Ok(Settings { set, profile, files, warnings, read })
     }
 
@@ -198,6 +204,36 @@ impl Given {
         }
         given
     }
+}
+
+/// What a profile says, and variables say otherwise. Whoever names a profile on the command line means what stands in it, and a variable that stands
+/// before it may be one of yesterday's.
+fn overridden(
+    profile: &str,
+    of_profile: &BTreeMap<String, Setting>,
+    set: &BTreeMap<String, Setting>,
+    rivals: &BTreeSet<Rivals>,
+) -> Vec<String> {
+    let variable = |setting: &Setting| match &setting.origin {
+        Origin::Environment(variable) => Some(variable.clone()),
+        _ => None,
+    };
+    let instead = |key: &str, own: &Setting| match set.get(key) {
+        Some(setting) => variable(setting).filter(|_| setting.values != own.values),
+        // Another option has taken its place.
+        None => rivals.iter().find_map(|Rivals(one, other)| match (one == key, other == key) {
+            (true, _) => set.get(other).and_then(variable),
+            (_, true) => set.get(one).and_then(variable),
+            _ => None,
+        }),
+    };
+    let told = |(key, own): (&String, &Setting)| {
+        let variable = instead(key, own)?;
+        Some(format!(
+            "the variable {variable} stands before `{key}` of the profile `{profile}`, which -p names: unset it if the profile is meant"
+        ))
+    };
+    of_profile.iter().filter_map(told).collect()
 }
 
 /// Of options that exclude each other the one from the stronger place stays, where it takes the other's place, and nothing is stronger than what stands on

@@ -3,7 +3,6 @@
 //! Every fault of the libraries already has a code and keeps it; faults of the command line get theirs here. Nothing can
 //! end a run without one, and so nothing ends without an exit status that `spec/errors.md` explains.
 
-use std::error::Error as _;
 use std::io;
 use std::path::Path;
 
@@ -99,17 +98,28 @@ impl Failure {
     }
 }
 
+/// Why, outermost first. Libraries put the text of what is below into their own: what was said is not said again.
+fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let message = error.to_string();
+    let mut causes: Vec<String> = Vec::new();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        let text = cause.to_string();
+        if !message.contains(&text) && !causes.iter().any(|cause| cause.contains(&text)) {
+            causes.retain(|cause| !text.contains(cause.as_str()));
+            causes.push(text);
+        }
+        below = cause.source();
+    }
+    causes
+}
+
 impl From<backstay::Error> for Failure {
     fn from(error: backstay::Error) -> Failure {
         if let backstay::Error::Member { name, id, why } = error {
             return Failure::from(*why).of_member(&name, &id);
         }
-        let mut causes = Vec::new();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            causes.push(error.to_string());
-            cause = error.source();
-        }
+        let causes = causes(&error);
         let unmet = matches!(error, backstay::Error::Unmet(_));
         Failure { code: error.code(), message: error.to_string(), causes, hint: error.hint(), silent: false, unmet }
     }
@@ -120,12 +130,7 @@ impl From<backstay_postgres::Error> for Failure {
         if let backstay_postgres::Error::Run(error) = error {
             return error.into();
         }
-        let mut causes = Vec::new();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            causes.push(error.to_string());
-            cause = error.source();
-        }
+        let causes = causes(&error);
         let (code, message, hint) = (error.code(), error.to_string(), error.hint());
         Failure { code, message, causes, hint, silent: false, unmet: false }
     }
@@ -154,6 +159,33 @@ mod tests {
         assert_eq!((failure.code, failure.exit()), ("io.failed", 1));
         assert_eq!(failure.causes, ["disk on fire"]);
         assert!(failure.hint().is_some());
+    }
+
+    #[derive(Debug)]
+    struct Said(&'static str, Option<Box<Said>>);
+
+    impl std::fmt::Display for Said {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Said {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            self.1.as_deref().map(|below| below as _)
+        }
+    }
+
+    #[test]
+    fn a_cause_that_was_said_is_not_said_again() {
+        let chain = |texts: &[&'static str]| {
+            texts.iter().rev().fold(None, |below, text| Some(Box::new(Said(text, below)))).unwrap()
+        };
+        let azure = ["GET x failed: 403", "Generic error: 403: <xml>", "403: <xml>", "403", "403: <xml>"];
+        assert_eq!(causes(&*chain(&azure)), ["Generic error: 403: <xml>"]);
+        assert_eq!(causes(&*chain(&["a", "b", "due to b", "c", "c"])), ["due to b", "c"]);
+        assert_eq!(causes(&*chain(&["a", "b", "c"])), ["b", "c"]);
+        assert_eq!(causes(&*chain(&["a", "a"])), [""; 0]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use backstay::Context;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::args::{Cli, Verb};
@@ -71,6 +71,38 @@ fn parse(arguments: &[OsString], environment: &[(OsString, OsString)]) -> Result
     }
 }
 
+/// What other programs call our verbs, where it is not like them.
+const OF_OTHERS: [(&str, &str); 6] =
+    [("delete", "rm"), ("del", "rm"), ("remove", "rm"), ("erase", "rm"), ("forget", "prune"), ("expire", "prune")];
+/// How much a name must be like what was given, to be what was meant. What clap takes for similar shares some letters.
+const LIKENESS: f64 = 0.85;
+
+/// The verb or option that does not exist.
+fn given(error: &clap::Error) -> Option<&str> {
+    [ContextKind::InvalidSubcommand, ContextKind::InvalidArg].into_iter().find_map(|kind| match error.get(kind)? {
+        ContextValue::String(given) => Some(given.as_str()),
+        _ => None,
+    })
+}
+
+/// Whether what is proposed in its place has little to do with it: no proposal is better then.
+fn is_wild(error: &clap::Error) -> bool {
+    let proposed: Vec<&str> = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg]
+        .into_iter()
+        .filter_map(|kind| error.get(kind))
+        .flat_map(|value| match value {
+            ContextValue::String(one) => vec![one.as_str()],
+            ContextValue::Strings(several) => several.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    let bare = |name: &str| name.trim_start_matches('-').to_owned();
+    given(error).is_some_and(|given| {
+        let is_like = |name: &&str| strsim::jaro_winkler(&bare(given), &bare(name)) >= LIKENESS;
+        !proposed.is_empty() && !proposed.iter().any(is_like)
+    })
+}
+
 /// Help and version are printed; everything else is a failure in clap's words.
 fn usage(error: &clap::Error) -> Result<()> {
     match error.kind() {
@@ -83,14 +115,21 @@ fn usage(error: &clap::Error) -> Result<()> {
             let message = lines.next().unwrap_or_default();
             let message = message.strip_prefix("error: ").unwrap_or(message);
             let mut failure = Failure::usage(message.trim_end_matches(':'));
+            if let Some((_, verb)) = given(error).and_then(|given| OF_OTHERS.iter().find(|(other, _)| *other == given))
+            {
+                failure = failure.with_hint(format!("the verb for that is `{verb}`: see `backstay help {verb}`"));
+            }
             for line in lines {
                 match line.strip_prefix("tip: ") {
+                    Some(_) if is_wild(error) => {}
                     // After `--` it would be a command to run.
                     Some(tip) if tip.contains("use '-- -") => {
                         failure = failure.with_hint("a value that begins with a hyphen is given as --option=VALUE");
                     }
                     Some(tip) => failure = failure.with_hint(tip),
                     None if line.starts_with("For more information") => {}
+                    // It shows what was proposed.
+                    None if line.starts_with("Usage: ") && is_wild(error) => {}
                     None => {
                         failure = failure.because(
                             line.strip_prefix("Usage: ").map_or(line.to_owned(), |usage| format!("usage: {usage}")),

@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) region: Option<String>,
     /// What to do about this machine's clock, if it differs much from that of the answer.
     pub(crate) clock: Option<String>,
+    /// What to do about the signature in the URL, if it had expired by the time of the answer.
+    pub(crate) expired: Option<String>,
     /// How long the store asks to be left alone (`Retry-After`).
     pub(crate) retry_after: Option<Duration>,
     /// The SHA-256 that the store keeps for the object.
@@ -138,8 +140,9 @@ impl Failure {
         // some stores answer no more than that.
         let may_be_the_clock =
             meaning == Meaning::Denied || of_credentials || seen.status == Some(StatusCode::BAD_REQUEST);
-        let clock = seen.clock.clone().filter(|_| may_be_the_clock);
-        let advice = clock.or(region);
+        // A clock that is off makes signatures that have expired: then the clock is why.
+        let of_time = seen.clock.clone().or_else(|| seen.expired.clone()).filter(|_| may_be_the_clock);
+        let advice = of_time.or(region);
         Self {
             meaning,
             effect_unknown,

@@ -25,6 +25,19 @@ pub(crate) fn offset(date: &str) -> Option<i64> {
     Some(read(date)?.as_millisecond() + 500 - Timestamp::now().as_millisecond())
 }
 
+/// What to do about a shared access signature in this query of a URL, if it had expired at the time of an answer with this date.
+pub(crate) fn expired(query: &str, date: &str) -> Option<String> {
+    let value = |wanted: &str| {
+        url::form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.into_owned())
+    };
+    let until = value("sig").and(value("se"))?;
+    // To the second, to the minute, or a day, which ends with its beginning.
+    let time = until.parse::<Timestamp>().or_else(|_| format!("{until}T00:00Z").parse()).ok()?;
+    (time <= read(date)?).then(|| format!("the shared access signature expired at {until}: make a new one"))
+}
+
 /// Every answer's date is of this form, and ends with `GMT`, which the parser knows.
 fn read(date: &str) -> Option<Timestamp> {
     Some(rfc2822::parse(date).ok()?.timestamp())
@@ -65,6 +78,23 @@ mod tests {
         }
         assert_eq!(advice("yesterday", theirs + minutes(100)), None);
     }
+
+    #[test]
+    fn a_signature_that_has_expired_is_told_with_its_time() {
+        let date = "Sat, 21 Nov 2026 10:12:05 GMT";
+        let signed = |until: &str| format!("sv=2022-11-02&se={until}&sr=c&sp=rl&sig=c2lnbmVk%3D");
+        for until in ["2026-11-21T10%3A12%3A05Z", "2026-11-21T10:12Z", "2026-11-21"] {
+            let advice = expired(&signed(until), date).unwrap();
+            assert!(advice.contains(&until.replace("%3A", ":")), "{advice}");
+        }
+        for until in ["2026-11-21T10%3A12%3A06Z", "2026-11-21T10:13Z", "2026-11-22", "soon", ""] {
+            assert_eq!(expired(&signed(until), date), None, "{until}");
+        }
+        // What is no signature's is somebody else's.
+        assert_eq!(expired("se=2020-01-01", date), None);
+        assert_eq!(expired(&signed("2020-01-01"), "yesterday"), None);
+    }
+
     #[test]
     fn the_difference_of_clocks_has_a_sign() {
         let date = |seconds| {

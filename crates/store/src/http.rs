@@ -198,6 +198,7 @@ impl HttpService for Service {
             outgoing.prepare(&mut request).await.map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         }
         let kind = kind(&request);
+        let query = request.uri().query().filter(|query| query.contains("sig=")).map(str::to_owned);
         self.shared.counters.count(kind);
         exchange.update(|seen| *seen = Default::default());
         let answer = self.send(request).await;
@@ -234,6 +235,10 @@ impl HttpService for Service {
             seen.code = header(&parts.headers, "x-ms-error-code").map(str::to_owned).or_else(|| element(&text, "Code"));
             seen.message = element(&text, "Message");
             seen.clock = clock_advice(&parts.headers);
+            seen.expired = query
+                .as_deref()
+                .zip(header(&parts.headers, "date"))
+                .and_then(|(query, date)| crate::clock::expired(query, date));
             seen.retry_after = header(&parts.headers, "retry-after").and_then(pause);
             seen.region =
                 header(&parts.headers, "x-amz-bucket-region").map(str::to_owned).or_else(|| element(&text, "Region"));

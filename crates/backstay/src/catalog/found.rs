@@ -5,14 +5,17 @@ use std::time::SystemTime;
 
 use backstay_format::manifest::{Document, MAX_MANIFEST, Manifest};
 use backstay_format::remark::{MAX_REMARK, Remark};
+use backstay_format::report::Report;
 use backstay_format::{ArchiveId, Error as Fault, Guid, ObjectName, Word, openssl};
 use backstay_store::{ObjectInfo, Store};
 use futures::TryStreamExt as _;
 use futures::stream::{BoxStream, StreamExt as _};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::{Entry, Filter, MANIFESTS, Reported, SHORTER_THAN_A_MANIFEST, State};
 use crate::archive::{Object, first_bytes};
+use crate::dated::stored_at;
 use crate::error::Result;
 use crate::inventory::{self, Holding};
 use crate::outline::Outline;
@@ -31,6 +34,8 @@ pub(super) struct Found {
     pub(super) stored: u64,
     /// When the newest of them was stored.
     newest: SystemTime,
+    /// When the first of its objects that make it an archive or a set was stored: it was begun before.
+    first_stored: Option<SystemTime>,
     keyboxes: u32,
     reports: u32,
     held: bool,
@@ -71,6 +76,8 @@ pub(super) struct FoundSet {
     pub(super) held: bool,
     /// Objects with added labels.
     pub(super) tags: Vec<String>,
+    /// When it was stored.
+    pub(super) stored_at: Timestamp,
 }
 
 /// What a store holds, id by id, in the order of the listing.
@@ -115,6 +122,7 @@ impl Holding for Found {
             parts: 0,
             stored: 0,
             newest: SystemTime::UNIX_EPOCH,
+            first_stored: None,
             keyboxes: 0,
             reports: 0,
             held: false,
@@ -129,6 +137,12 @@ impl Holding for Found {
     }
 
     fn add(&mut self, name: &ObjectName, object: ObjectInfo) {
+        if matches!(
+            name,
+            ObjectName::Part { .. } | ObjectName::Single(_) | ObjectName::Manifest(_) | ObjectName::Set(_)
+        ) {
+            self.first_stored = Some(self.first_stored.map_or(object.modified, |first| first.min(object.modified)));
+        }
         let (n, named) = match name {
             ObjectName::Part { n, padded, .. } => {
                 self.outline.add_part(*n, object.size);
@@ -176,7 +190,18 @@ impl Found {
     /// The backup set that has this id.
     pub(super) fn set(&self) -> Option<FoundSet> {
         let tags = self.said.as_ref().map(|said| said.tags.clone()).unwrap_or_default();
-        self.is_set.then(|| FoundSet { id: self.id.clone(), held: self.held, tags })
+        self.is_set.then(|| FoundSet { id: self.id.clone(), held: self.held, tags, stored_at: self.first_stored() })
+    }
+
+    /// When the first of its objects was stored, by the store's clock.
+    pub(super) fn first_stored(&self) -> Timestamp {
+        self.first_stored.map_or(Timestamp::MAX, stored_at)
+    }
+
+    /// What the newest report says. Nobody checks its seal.
+    pub(super) async fn newest_report(&self, store: &Store) -> Result<Option<Report>> {
+        let Some((_, name)) = self.said.as_ref().and_then(|said| said.report.as_ref()) else { return Ok(None) };
+        Ok(report::read(store, &self.id, name).await?.map(|sealed| sealed.report))
     }
 
     fn add_sidecar(&mut self, word: Word, number: Option<u64>, object: &ObjectInfo) {

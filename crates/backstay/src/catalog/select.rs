@@ -7,6 +7,9 @@
 //! pg-main, pg-main~1   the newest of a source by name
 //! ```
 //!
+//! The newest is that with the latest time in its name. One that the store has since an earlier time than that was dated by a clock that was ahead, and is
+//! no newer than the store says.
+//!
 //! An archive that is not encrypted never stands before one that is: whoever can write to the store could make one and
 //! have it taken for the latest (`spec/archive.md` §10).
 
@@ -18,6 +21,7 @@ use backstay_store::Store;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::archive::{LINE, Objects, read_header};
+use crate::dated::{Order, order};
 use crate::error::{Error, Result};
 use crate::guid;
 
@@ -108,6 +112,14 @@ impl Candidate {
         }
     }
 
+    /// What tells which one is the newest.
+    fn order(&self) -> Order<'_> {
+        match self {
+            Candidate::Archive(found) => order(&found.id, found.first_stored()),
+            Candidate::Set(set) => order(&set.id, set.stored_at),
+        }
+    }
+
     fn selected(&self) -> Selected {
         match self {
             Candidate::Archive(found) => Selected::Archive(found.id.clone()),
@@ -122,7 +134,7 @@ async fn candidates(store: &Store, prefix: &str, filter: &Filter, read_manifests
     let sets = load_all(store, sets, filter).await?.into_iter().map(|set| Candidate::Set(Box::new(set)));
     let mut all: Vec<Candidate> =
         archives.into_iter().map(|found| Candidate::Archive(Box::new(found))).chain(sets).collect();
-    all.sort_by(|a, b| a.id().cmp(b.id()));
+    all.sort_by(|a, b| a.order().cmp(&b.order()));
     Ok(all)
 }
 

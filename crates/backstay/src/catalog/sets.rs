@@ -4,6 +4,7 @@ use backstay_format::ArchiveId;
 use backstay_format::set::Set;
 use backstay_store::Store;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
 
 use super::found::{FoundSet, added_tags};
 use super::{Filter, REQUESTS};
@@ -29,6 +30,8 @@ pub struct SetEntry {
     pub stored: u64,
     /// Bytes of content of its members, where somebody looked and all of them tell.
     pub content: Option<u64>,
+    /// When it was committed, by the store's clock.
+    pub stored_at: Timestamp,
 }
 
 impl SetEntry {
@@ -73,7 +76,7 @@ pub(super) async fn load_all(store: &Store, sets: Vec<FoundSet>, filter: &Filter
     }
     let derived = filter.name.as_deref().and_then(|name| guid::from_name(name).ok());
     let mut sets: Vec<SetEntry> = stream::iter(sets)
-        .map(|FoundSet { id, held, tags }| async move {
+        .map(|FoundSet { id, held, tags, stored_at }| async move {
             let set = match load(store, &id).await {
                 Ok(sealed) => Some(sealed.set),
                 // Somebody deletes it, or it is damaged: that must not hide the others.
@@ -81,7 +84,7 @@ pub(super) async fn load_all(store: &Store, sets: Vec<FoundSet>, filter: &Filter
                 Err(error) => return Err(error),
             };
             let added_tags = added_tags(store, &id, &tags).await?;
-            Ok(SetEntry { id, set, held, added_tags, state: None, stored: 0, content: None })
+            Ok(SetEntry { id, set, held, added_tags, state: None, stored: 0, content: None, stored_at })
         })
         .buffered(REQUESTS)
         .try_collect()

@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use backstay_format::header::Kind;
 use backstay_format::key::Keyring;
@@ -23,6 +22,7 @@ use tokio::sync::Semaphore;
 use super::evidence::{Archive, Believed, Evidence, Mark, Need, Set, Standing};
 use super::sets;
 use crate::archive::{Object, first_bytes};
+use crate::dated::stored_at;
 use crate::error::{Error, Result};
 use crate::inventory::{self, Holding};
 use crate::outline::Outline;
@@ -50,6 +50,11 @@ pub struct Belief {
 }
 
 impl Belief {
+    /// Whether anything is given that tells more than names, sizes and the manifests' own words.
+    pub(crate) fn is_given(&self) -> bool {
+        self.signer.is_some() || self.can_believe_reports()
+    }
+
     /// Whether any report can count at all.
     pub fn can_believe_reports(&self) -> bool {
         self.report_signer.is_some() || !self.keyring.is_empty() || self.keyring.password().is_some()
@@ -80,6 +85,37 @@ pub async fn gather(store: &Store, belief: &Belief) -> Result<Evidence> {
         }
     }
     Ok(evidence)
+}
+
+/// That a report which is believed calls an archive bad.
+pub(crate) const BAD: &str = "a report says that it is bad";
+
+/// What the given keys, signers and the reports that they let count say against an archive or a set: that which is not seen without them.
+///
+/// # Errors
+/// `store.*`.
+pub(crate) async fn objection(store: &Store, id: &ArchiveId, belief: &Belief) -> Result<Option<&'static str>> {
+    let gatherer = Gatherer { store, belief, held: Semaphore::new(MANIFESTS), texts: Mutex::default() };
+    let (set, found) = gatherer.look_at(inventory::of(store, id).await?).await?;
+    const NOT_THEIRS: &str = "its seal or its signature is not what the given key or signer stands for";
+    const CLOSED: &str = "none of the given keys opens it";
+    let of_set = match &set {
+        Some(FoundSet::Unreadable(_)) => Some(NOT_THEIRS),
+        Some(FoundSet::Read(set)) if set.closed => Some(CLOSED),
+        Some(FoundSet::Read(_)) | None => None,
+    };
+    let of_archive = match &found {
+        Found::Archive(archive) => match &archive.standing {
+            Standing::Unreadable(_) => Some(NOT_THEIRS),
+            Standing::Closed => Some(CLOSED),
+            _ if archive.unread_reports => Some("so many reports are on it that none could be believed"),
+            _ if archive.verdict.is_some_and(|verdict| !verdict.good) => Some(BAD),
+            _ => None,
+        },
+        Found::Mark(_) | Found::Nothing if set.is_none() => Some("it was deleted while it was looked at"),
+        Found::Mark(_) | Found::Nothing => None,
+    };
+    Ok(of_set.or(of_archive))
 }
 
 /// A backup set, or what stands under the name of one.
@@ -118,11 +154,6 @@ struct Group {
     tombstone: Option<Timestamp>,
     /// When the newest part or keybox was stored.
     newest: Option<Timestamp>,
-}
-
-/// The store's time.
-pub(super) fn stored_at(modified: SystemTime) -> Timestamp {
-    Timestamp::try_from(modified).unwrap_or(Timestamp::MAX)
 }
 
 impl Holding for Group {

@@ -15,15 +15,14 @@ use backstay_format::{ArchiveId, Guid};
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::reason::Reason;
-use self::rules::{Source, before, begun};
+use self::rules::{Source, before};
 use self::sets::Whole;
 use super::evidence::{Archive, Evidence, Set, Standing};
 use super::policy::Policy;
+use crate::dated::{LEEWAY, begun};
 use crate::guid;
 use crate::patience::GRACE;
 
-/// How far the time in a name and the store's may differ, and how far a name may be ahead of now.
-const LEEWAY: SignedDuration = SignedDuration::from_hours(24);
 /// What nothing commits may still be written for so long.
 pub(super) const MAY_BE_WRITTEN: SignedDuration = SignedDuration::from_secs(GRACE.as_secs().cast_signed());
 

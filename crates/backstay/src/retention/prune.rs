@@ -23,11 +23,12 @@ use jiff::{SignedDuration, Timestamp};
 
 pub(super) use self::tombstones::make_tombstone;
 use super::evidence::{Archive, Evidence, Mark};
-use super::gather::{Belief, gather, stored_at};
+use super::gather::{Belief, gather};
 use super::plan::{Decision, Excess, Fate, Plan, Reason, plan};
 use super::policy::Policy;
 use crate::archive::{LINE, Object, read_header};
 use crate::context::Context;
+use crate::dated::stored_at;
 use crate::error::{Error, Result};
 use crate::gc::PROBE;
 pub use crate::patience::GRACE;

@@ -8,7 +8,7 @@ use backstay_store::{ObjectInfo, Store};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use super::gather::stored_at;
+use crate::dated::stored_at;
 use crate::error::{Error, Result};
 use crate::inventory::{self, Holding};
 

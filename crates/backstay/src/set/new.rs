@@ -93,7 +93,7 @@ impl NewSet {
             return Err(Error::Usage { why: "only sets for recipients or a passphrase can be signed".to_owned() });
         }
         let destinations = Destinations::new(store, None, observer);
-        let id = next_id(&destinations, true, &options.guid, context).await?;
+        let id = next_id(&destinations, true, &options.guid, context, observer).await?;
         Ok(NewSet { id, created: context.now(), begun: Instant::now(), options, members: Vec::new() })
     }
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use backstay::check::{Report, Verdict};
 use backstay_format::Guid;
+use backstay_format::signature::Signer;
 use backstay_store::Store;
 use clap::Args;
 use serde::Serialize;
 
+use crate::args::unlock::Unlock;
 use crate::args::value::{parse_duration, parse_percent};
 use crate::failure::{Failure, Result};
 use crate::output::Size;
@@ -23,6 +25,7 @@ Examples:
   backstay check                              what the store can do, and with whose credentials
   backstay check --max-age 26h                is there a fresh backup of each source
   backstay check --max-age 26h --name shop --json
+  backstay check --max-age 26h -i key.txt     the same, and what reports say counts
   backstay check --max-age 26h --metrics > /var/lib/node_exporter/backstay.prom
 
 Without --max-age or --metrics, small objects are written to the store and deleted again; what
@@ -32,9 +35,10 @@ no backup should go there.
 
 With one of them only the listing and the newest manifests are read, which needs no key. An archive
 counts when it is committed and its parts are those of its manifest; other managers' archives have
-none, and names and sizes have to do. The exit status is 0 when each
-source has one that is fresh, 22 when one has none, and 3 when one is far smaller than usual: that
-is how broken dumps look.";
+none, and names and sizes have to do. With a key a report that it is bad counts too. The exit status
+is 0 when each source has one that is fresh, 22 when one has none, and 3 when one is far smaller
+than usual, which is how broken dumps look, or when a report calls it bad and no key tells whether
+that is so.";
 
 /// Check a store: credentials, what it can do, speed and clock; or with --max-age whether its backups are fresh
 #[derive(Debug, Args)]
@@ -55,17 +59,44 @@ pub(crate) struct Check {
     /// The guid of the source
     #[arg(long, value_name = "GUID", help_heading = "Freshness")]
     guid: Option<Guid>,
+    /// Demand that this public key signed the newest archive
+    #[arg(long, value_name = "KEY", value_parser = Signer::parse, help_heading = "Trust")]
+    signer: Option<Signer>,
+    /// Believe only reports that this public key signed
+    #[arg(long, value_name = "KEY", value_parser = Signer::parse, help_heading = "Trust")]
+    report_signer: Option<Signer>,
+    #[command(flatten)]
+    unlock: Unlock,
 }
+
+/// Options that say something of freshness alone.
+const OF_FRESHNESS: [&str; 9] = [
+    "name",
+    "guid",
+    "min_percent",
+    "signer",
+    "report_signer",
+    "identity",
+    "passphrase_file",
+    "passphrase_command",
+    "ask_passphrase",
+];
 
 impl Check {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         if self.metrics && session.global.json {
             return Err(Failure::usage("--metrics and --json are two forms of one result: give one of them"));
         }
-        let store = session.store().await?;
         if self.max_age.is_some() || self.metrics {
-            return self.freshness(&store, session).await;
+            return self.freshness(session).await;
         }
+        // A monitor whose --max-age was forgotten would be content with any store.
+        if let Some(key) = OF_FRESHNESS.into_iter().find(|key| session.settings.is_spelled_out(key)) {
+            let message =
+                format!("--{} says which backups are to be fresh, and nothing asks for that", key.replace('_', "-"));
+            return Err(Failure::usage(message).with_hint("give --max-age, or leave it out to check the store itself"));
+        }
+        let store = session.store().await?;
         let report = backstay::check(&store, &session.context).await?;
         session.output.result("check", &Printed::of(&store, &report))?;
         if let Some(bad) = report.items.iter().find(|item| item.verdict == Verdict::Bad) {

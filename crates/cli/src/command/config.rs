@@ -39,8 +39,8 @@ Several values in a variable are separated by commas. Of two options of which on
 other, the one from the stronger place holds: --no-encryption on the command line goes before a
 recipient in a file, and `-- COMMAND` before BACKSTAY_TO_DB. Others that exclude each other are an
 error wherever they stand: a second store, a spool or a check is never dropped in silence. What one
-has to be sure of and what makes something else of a verb (--yes, --resume, --pg-dump, --sums, --all
-and the like) counts on the command line only.
+has to be sure of and what makes something else of a verb (--yes, --no-encryption, --resume, --pg-dump,
+--sums, --all and the like) counts on the command line only.
 
 Passwords and keys in values, where they do not belong, are shown as “…”.";
 

@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, Command};
 /// Options that only the moment decides: which file and which part of it to read.
 const NOT_IN_FILES: [&str; 2] = ["config", "profile"];
 /// What counts on the command line alone.
-const SPELLED_OUT: [&str; 25] = [
+const SPELLED_OUT: [&str; 26] = [
     // That one is sure: a variable that somebody exported once would disarm every dry run.
     "yes",
     "force",
@@ -22,6 +22,8 @@ const SPELLED_OUT: [&str; 25] = [
     "any_version",
     "restart",
     "replace",
+    // What everybody may read then: a variable of some test must not make it of the next backup.
+    "no_encryption",
     // What is backed up: a profile's database must not be what comes of somebody's pipe.
     "pg_dump",
     "pg_dumpall",

@@ -163,12 +163,42 @@ fn of_two_options_that_exclude_each_other_the_stronger_place_wins() {
     let files = Files::new(&[("backstay/backstay.toml", "recipient = 'age1x'\n")]);
     let settings = files.resolve("backstay backup --no-encryption", &[]).unwrap();
     assert_eq!((value(&settings, "no_encryption"), value(&settings, "recipient")), (Some("true"), None));
-    let settings = files.resolve("backstay backup", &[("BACKSTAY_NO_ENCRYPTION", "false")]).unwrap();
+    let settings = files.resolve("backstay backup", &[("BACKSTAY_ASK_PASSPHRASE", "false")]).unwrap();
     assert_eq!(value(&settings, "recipient"), Some("age1x"));
-    let files = Files::new(&[("backstay/backstay.toml", "recipient = 'age1x'\nno_encryption = true\n")]);
+    let files = Files::new(&[("backstay/backstay.toml", "recipient = 'age1x'\nraw_key = 'k'\n")]);
     let failure = files.resolve("backstay backup", &[]).unwrap_err();
     assert_eq!(failure.code, "usage.config");
     assert!(failure.message.contains("exclude each other"));
+}
+
+#[test]
+fn a_variable_that_stands_before_the_profile_that_was_named_is_told() {
+    let text = "region = 'r'\n[profile.offsite]\nstore = 'b'\nname = 'same'\nrecipient = 'age1x'\n";
+    let files = Files::new(&[("backstay/backstay.toml", text)]);
+    let environment = [("BACKSTAY_STORE", "a"), ("BACKSTAY_NAME", "same"), ("BACKSTAY_REGION", "other")];
+    let settings = files.resolve("backstay -p offsite list", &environment).unwrap();
+    assert_eq!(value(&settings, "store"), Some("a"));
+    assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
+    for told in ["BACKSTAY_STORE", "`store`", "`offsite`"] {
+        assert!(settings.warnings[0].contains(told), "{:?}", settings.warnings);
+    }
+    // Another option may have taken its place.
+    let settings = files.resolve("backstay -p offsite backup", &[("BACKSTAY_RAW_KEY", "k")]).unwrap();
+    assert!(settings.warnings[0].contains("BACKSTAY_RAW_KEY stands before `recipient`"), "{:?}", settings.warnings);
+    // Whoever says it on the command line, or names the profile in a variable too, means what he says.
+    for (line, variable) in [("backstay -p offsite -s c list", "BACKSTAY_STORE"), ("backstay list", "BACKSTAY_STORE")] {
+        let settings = files.resolve(line, &[(variable, "a"), ("BACKSTAY_PROFILE", "offsite")]).unwrap();
+        assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
+    }
+}
+
+#[test]
+fn openness_is_of_the_command_line_alone() {
+    let settings = Files::new(&[]).resolve("backstay backup", &[("BACKSTAY_NO_ENCRYPTION", "1")]).unwrap();
+    assert_eq!(value(&settings, "no_encryption"), None);
+    assert!(settings.warnings[0].contains("say --no-encryption"), "{:?}", settings.warnings);
+    let files = Files::new(&[("backstay/backstay.toml", "no_encryption = true\n")]);
+    assert_eq!(files.resolve("backstay backup", &[]).unwrap_err().code, "usage.config");
 }
 
 #[test]

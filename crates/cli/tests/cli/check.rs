@@ -136,6 +136,52 @@ fn freshness_has_a_form_for_people_programs_and_prometheus() {
     let other = place.run(["check", "--max-age", "26h", "--guid", "de2fe9e4-6535-423d-8709-dca87df7985c"]).done();
     assert_eq!(other.status.code(), Some(22));
     place.run(["check", "--min-percent", "101"]).fails("usage.arguments", 2);
+    // What says which backups are to be fresh says nothing without an age; a configuration may have it for other verbs.
+    let forgotten = place.run(["check", "--name", "pg-main"]).fails("usage.arguments", 2);
+    forgotten.says("--name").says("--max-age");
+    place.run(["check"]).env("BACKSTAY_NAME", "pg-main").good();
+    place.run(["check", "--metrics", "--name", "pg-main"]).good();
+}
+
+#[test]
+fn an_archive_that_a_report_calls_bad_is_told_and_with_the_key_it_is_none() {
+    let place = Place::new();
+    let older = place.backup("content", &[]);
+    let newest = place.backup("content", &[]);
+    let part = place.store().join(format!("{newest}-0"));
+    let mut bad = std::fs::read(&part).unwrap();
+    *bad.last_mut().unwrap() ^= 1;
+    std::fs::write(&part, bad).unwrap();
+    assert!(!place.run(["verify", &newest, "-i", "key.txt", "--record"]).done().status.success());
+    let done = place.run(["check", "--max-age", "26h"]).done();
+    assert_eq!(done.status.code(), Some(3), "{}", done.stderr);
+    done.says_out("doubtful").says(&format!("the newest report on {newest} says that it is bad (deep)"));
+    let json = place.run(["check", "--max-age", "26h", "--json"]).done().json("freshness");
+    assert_eq!((&json["verdict"], &json["sources"][0]["reported_bad"]), (&"doubtful".into(), &"deep".into()));
+    let metrics = place.run(["check", "--metrics"]).done();
+    metrics.says_out("backstay_source_doubtful{name=\"pg-main\",guid=\"");
+    let keyed = place.run(["check", "--max-age", "26h", "-i", "key.txt"]).good();
+    keyed.says_out(&older).says(&format!("{newest} was passed over: a report says that it is bad"));
+}
+
+/// A source of which nothing counts has its name all the same: alarms are told apart by it.
+#[test]
+fn a_source_whose_archives_are_passed_over_is_called_by_its_name() {
+    let place = Place::new();
+    let id = place.backup("content", &[]);
+    let past = std::time::SystemTime::now() - std::time::Duration::from_secs(40 * 3600);
+    for name in place.objects() {
+        std::fs::File::options().write(true).open(place.store().join(name)).unwrap().set_modified(past).unwrap();
+    }
+    let done = place.run(["check", "--max-age", "26h"]).done();
+    assert_eq!(done.status.code(), Some(22), "{}", done.stderr);
+    done.says("pg-main: stale")
+        .says(&format!("{id} was passed over: it is dated more than a day later than the store has it"));
+    let metrics = place.run(["check", "--metrics"]).done();
+    metrics.says_out("backstay_source_stale{name=\"pg-main\",guid=\"");
+    // Nor does it date the next one.
+    let next = place.backup("content", &[]);
+    place.run(["check", "--max-age", "26h"]).good().says_out(&next);
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn the_programs_that_a_database_is_filled_with_are_those_that_are_named() {
 
 /// Options that say something, beside what each verb does with an archive or a set: of each pair that cannot be honoured the code that it is refused with, and
 /// of the others the code of what they ask for. ID is an archive, SET a backup set, SIGNER a stranger's.
-const PAIRS: [(&str, &str, i32); 75] = [
+const PAIRS: [(&str, &str, i32); 81] = [
     ("restore ID --to-db host=/nowhere --pg-table public.t", "usage.arguments", 2),
     ("restore SET --to-db host=/nowhere --pg-table public.t", "usage.arguments", 2),
     ("restore ID --to-db host=/nowhere --range 0..1", "usage.arguments", 2),
@@ -327,6 +327,12 @@ const PAIRS: [(&str, &str, i32); 75] = [
     ("show ID --objects --document", "usage.arguments", 2),
     ("show SET --document", "usage.arguments", 2),
     ("copy ID --to new", "usage.arguments", 2),
+    ("check --name shop", "usage.arguments", 2),
+    ("check --guid de2fe9e4-6535-423d-8709-dca87df7985c", "usage.arguments", 2),
+    ("check --min-percent 90", "usage.arguments", 2),
+    ("check --signer SIGNER", "usage.arguments", 2),
+    ("check --report-signer SIGNER", "usage.arguments", 2),
+    ("check", "usage.arguments", 2),
     ("copy ID --repair new --reencrypt", "usage.arguments", 2),
 ];
 

@@ -86,6 +86,13 @@ fn a_wrong_word_is_answered_with_the_right_one() {
     let place = Place::new();
     place.run(["bakup"]).fails("usage.arguments", 2).says("'backup'");
     place.run(["backup", "--recipent", "x"]).fails("usage.arguments", 2).says("--recipient");
+    place.run(["delete", "x"]).fails("usage.arguments", 2).says("`rm`");
+    for line in [&["delete", "x"][..], &["rm", "--all"]] {
+        let wild = place.run(line).fails("usage.arguments", 2);
+        for word in ["release", "stall-timeout", "similar"] {
+            assert!(!wild.stderr.contains(word), "{}", wild.stderr);
+        }
+    }
     place.run(Vec::<&str>::new()).fails("usage.arguments", 2).says("backstay help");
     let version = place.run(["--version"]).good();
     assert_eq!(version.out(), format!("backstay {}\n", env!("CARGO_PKG_VERSION")));

@@ -6,6 +6,7 @@ use backstay_format::ArchiveId;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Reason;
+use crate::dated::begun;
 use crate::retention::policy::{Policy, Rule};
 
 /// The newest archive of each span of time, the newest first.
@@ -67,14 +68,6 @@ impl<'a> Source<'a> {
         }
         reasons
     }
-}
-
-/// The time in a name.
-pub(super) fn begun(id: &ArchiveId) -> Timestamp {
-    i64::try_from(id.millis())
-        .ok()
-        .and_then(|millis| Timestamp::from_millisecond(millis).ok())
-        .unwrap_or(Timestamp::MAX)
 }
 
 pub(super) fn before(time: Timestamp, by: Duration) -> Timestamp {

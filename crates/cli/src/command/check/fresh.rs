@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use backstay::catalog::Filter;
 use backstay::catalog::freshness::{Point, Source, Verdict, freshness};
-use backstay_store::Store;
+use backstay::dated::by_store;
+use backstay::retention::Belief;
+use backstay_format::report::Level;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Check;
 use crate::failure::Result;
+use crate::keys;
 use crate::output::Size;
 use crate::output::human::{Elapsed, table};
 use crate::run::{DEGRADED, Status};
@@ -18,12 +21,26 @@ use crate::session::Session;
 
 /// The exit status when a source has no fresh archive.
 const STALE: Status = 22;
+/// Milliseconds that clocks may differ before it is worth a word.
+const CLOCK: i64 = 60_000;
 
 impl Check {
-    pub(super) async fn freshness(&self, store: &Store, session: &Session) -> Result<Status> {
+    pub(super) async fn freshness(&self, session: &Session) -> Result<Status> {
+        let keyring = keys::keyring(&self.unlock, &session.output)?;
+        let belief = Belief { keyring, signer: self.signer, report_signer: self.report_signer };
+        let store = session.store().await?;
         let filter = Filter { name: self.name.clone(), guid: self.guid.clone(), ..Filter::default() };
         let now = session.context.now();
-        let found = freshness(store, &filter, now).await?;
+        let found = freshness(&store, &filter, &belief, now).await?;
+        let now = by_store(&store, now);
+        if let Some(offset) = store.clock_offset().filter(|offset| offset.abs() >= CLOCK) {
+            let side = if offset > 0 { "behind" } else { "ahead of" };
+            let apart = Elapsed(Duration::from_millis(offset.unsigned_abs()));
+            let text = format!(
+                "the clock of this machine is {apart} {side} the store's, by which ages are counted; set it right"
+            );
+            session.output.warning(None, &text);
+        }
         let mut sources: Vec<Row> = found.iter().map(|source| Row::of(source, self, now)).collect();
         if sources.is_empty() {
             // Whoever watches a source must hear of it when all of it is gone, or the store is the wrong one.
@@ -31,23 +48,24 @@ impl Check {
         }
         for row in &sources {
             session.output.note(&row.sentence());
+            if let Some((newest, level)) = row.archives.first().zip(row.reported_bad) {
+                let text = format!(
+                    "the newest report on {} says that it is bad ({level}), and no key was given that tells whether that is so: give -i, or verify it",
+                    newest.id
+                );
+                session.output.warning(None, &text);
+            }
         }
-        let worst = sources.iter().map(|row| row.status()).max().unwrap_or(0);
-        let report = Report { store: store.url().to_owned(), verdict: word(worst), sources };
+        // Of two that are as bad, the first one gives its name.
+        let worst = sources.iter().rev().max_by_key(|row| row.status());
+        let (status, verdict) = worst.map_or((0, "fresh"), |row| (row.status(), row.verdict));
+        let report = Report { store: store.url().to_owned(), verdict, sources };
         if self.metrics {
             session.output.data(&report.metrics())?;
         } else {
             session.output.result("freshness", &report)?;
         }
-        Ok(worst)
-    }
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        0 => "fresh",
-        DEGRADED => "small",
-        _ => "stale",
+        Ok(status)
     }
 }
 
@@ -66,6 +84,8 @@ struct Row {
     guid: Option<String>,
     verdict: &'static str,
     age_seconds: Option<u64>,
+    /// How thoroughly somebody looked whose report, which nobody can judge, calls the newest one bad.
+    reported_bad: Option<&'static str>,
     /// The size that was compared, and the usual one.
     size: Option<u64>,
     usual_size: Option<u64>,
@@ -111,6 +131,7 @@ impl Row {
         let verdict = match source.verdict(now, check.max_age, check.min_percent) {
             Verdict::Fresh => "fresh",
             Verdict::Small => "small",
+            Verdict::Doubtful => "doubtful",
             Verdict::Stale => "stale",
         };
         Row {
@@ -118,6 +139,7 @@ impl Row {
             guid: Some(source.guid.to_string()),
             verdict,
             age_seconds: source.age(now).map(|age| age.as_secs()),
+            reported_bad: source.doubt.map(Level::as_str),
             size: source.sizes().map(|(newest, _)| newest),
             usual_size: source.sizes().map(|(_, usual)| usual),
             archives: source.points.iter().map(Archive::from).collect(),
@@ -133,6 +155,7 @@ impl Row {
             guid: check.guid.as_ref().map(ToString::to_string),
             verdict: "stale",
             age_seconds: None,
+            reported_bad: None,
             size: None,
             usual_size: None,
             archives: Vec::new(),
@@ -144,7 +167,7 @@ impl Row {
     fn status(&self) -> Status {
         match self.verdict {
             "fresh" => 0,
-            "small" => DEGRADED,
+            "small" | "doubtful" => DEGRADED,
             _ => STALE,
         }
     }
@@ -174,6 +197,7 @@ impl Row {
                 Size(self.size.unwrap_or_default()),
                 Size(self.usual_size.unwrap_or_default())
             ),
+            ("doubtful", _) => "a report says that the newest archive is bad".to_owned(),
             (_, Some(age)) => format!("the newest good archive is {age} old"),
             (_, None) => String::new(),
         };
@@ -210,7 +234,7 @@ type Value = fn(&Row) -> Option<f64>;
 
 /// Metric, help, value.
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
-const METRICS: [(&str, &str, Value); 8] = [
+const METRICS: [(&str, &str, Value); 9] = [
     (
         "backstay_source_fresh",
         "Whether the source has a good archive that is young enough and of a usual size.",
@@ -222,6 +246,11 @@ const METRICS: [(&str, &str, Value); 8] = [
     ("backstay_source_small", "Whether the newest good archive is far smaller than usual.", |row| {
         Some(f64::from(u8::from(row.verdict == "small")))
     }),
+    (
+        "backstay_source_doubtful",
+        "Whether a report that nobody could judge calls the newest good archive bad.",
+        |row| Some(f64::from(u8::from(row.verdict == "doubtful"))),
+    ),
     ("backstay_last_archive_timestamp_seconds", "When the newest good archive was begun.", |row| {
         row.archives.first().map(|archive| archive.at.as_second() as f64)
     }),
