@@ -164,11 +164,23 @@ async fn keeps_conditions(store: &Store, id: &ArchiveId, keyboxes: &[u32], conte
             Err(error) => return Err(error.into()),
         };
         let digest = sha256(&bytes);
-        return match store.overwrites(&name, bytes, digest).await? {
-            true => Err(StoreError::ConditionIgnored { store: store.url().to_owned(), name }.into()),
-            false => Ok(()),
-        };
+        if !store.overwrites(&name, bytes, digest).await? {
+            return Ok(());
+        }
+        // Or it was deleted just then, and is there again by our doing: which one another object tells.
+        if probe(store, context).await.is_err() {
+            return Err(StoreError::ConditionIgnored { store: store.url().to_owned(), name }.into());
+        }
+        store.delete(&name).await?;
+        return Err(match ObjectName::parse(&name) {
+            ObjectName::Keybox(..) => Error::KeysDestroyed { id: id.to_string(), how: "nothing was added".to_owned() },
+            _ => Error::ArchiveNotFound { what: id.to_string(), store: store.url().to_owned() },
+        });
     }
+    probe(store, context).await
+}
+
+async fn probe(store: &Store, context: &Context) -> Result<()> {
     let probe = format!("{PROBE}{}", to_hex(&context.random::<16>()));
     Ok(probe_conditional_create(&store.for_passing_objects(), &probe).await.map(drop)?)
 }
