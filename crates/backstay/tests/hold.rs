@@ -344,7 +344,7 @@ async fn destroyed_keys_stay_destroyed_at_whatever_step_of_a_rewrap() {
     let calls = at_every_call(&before, rewrapping, destroying, judge).await;
     assert!(calls >= 8 && refused.get() > 8, "{calls} {}", refused.get());
     at_every_call(&before, destroying, rewrapping, async |store, destroyed, added| {
-        judge(store, added, destroyed).await
+        judge(store, added, destroyed).await;
     })
     .await;
     assert!(let_in.get() > 1);
