@@ -94,8 +94,12 @@ pub enum Error {
     Held { id: String, how: &'static str },
     #[error("the keys of {id} are not destroyed: {how}")]
     KeysHeld { id: String, how: String },
-    #[error("{id} is not deleted: it is the newest good archive of its source")]
-    NewestGood { id: String },
+    #[error("{id} is not deleted: {how}")]
+    NewestGood { id: String, how: String },
+    #[error("{id} is not held: its deletion had begun before, and {how}")]
+    HeldTooLate { id: String, how: String },
+    #[error("the keyboxes of {id} were deleted while another one was to be added: {how}")]
+    KeysDestroyed { id: String, how: String },
     #[error("`{command}` {how}")]
     TargetFailed { command: String, how: String },
     #[error("writing to {target} failed")]
@@ -137,6 +141,8 @@ impl Error {
             Error::Referenced { .. } => "retention.referenced",
             Error::Held { .. } | Error::KeysHeld { .. } => "retention.held",
             Error::NewestGood { .. } => "retention.newest",
+            Error::HeldTooLate { .. } => "retention.too-late",
+            Error::KeysDestroyed { .. } => "key.not-found",
             Error::TargetFailed { .. } | Error::TargetWrite { .. } => "target.failed",
             Error::Io { .. } => "io.failed",
             Error::Interrupted { .. } => "interrupted",

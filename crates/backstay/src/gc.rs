@@ -1,4 +1,4 @@
-//! Clearing away what interrupted runs left: parts that nothing commits, the markers that give them up, staged files.
+//! Clearing away what interrupted runs left: parts that nothing commits, the markers that give them up, staged files, what was said of archives that are gone.
 //!
 //! Every run of `gc` makes a plan first, with a reason for each leftover, and acts only when told to. What it may delete is
 //! narrow: an object of the native format, by its first bytes, under an id without a manifest, that neither its name nor
@@ -56,6 +56,10 @@ pub enum What {
     Upload(ArchiveId),
     /// The marker that gave an archive up, of which nothing else is left.
     Marker(ArchiveId),
+    /// Holds, notes, tags and reports of an archive or a set that is gone.
+    Remarks(ArchiveId),
+    /// Marks of deletions that began and did not go on, beside what they were to delete.
+    Begun(ArchiveId),
     /// A file that was never published, in a directory's staging folder.
     Staged(String),
     /// An object by which a store's promises were tried.
@@ -65,7 +69,7 @@ pub enum What {
 impl std::fmt::Display for What {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            What::Upload(id) => write!(f, "{id}"),
+            What::Upload(id) | What::Remarks(id) | What::Begun(id) => write!(f, "{id}"),
             What::Marker(id) => f.write_str(&id.manifest()),
             What::Staged(name) | What::Probe(name) => f.write_str(name),
         }
@@ -180,6 +184,15 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
     match &leftover.what {
         What::Staged(name) => store.remove_staged(name).await?,
         What::Probe(name) => store.delete(name).await?,
+        What::Remarks(id) => {
+            let group = inventory::of::<Group>(store, id).await?;
+            if group.is_anything() || group.is_committed(store).await? {
+                leftover.reason = "something of it was stored meanwhile";
+                return Ok(Fate::Kept);
+            }
+            delete_all(store, &leftover.objects).await?;
+        }
+        What::Begun(_) => delete_all(store, &leftover.objects).await?,
         What::Marker(id) => {
             // A writer that was slow beyond measure may have stored something since.
             if !inventory::of::<Group>(store, id).await?.is_empty() {
@@ -192,7 +205,7 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
             // Looked at before anything is said about it: a marker beside what is kept would keep it from being repaired.
             if !leftover.given_up {
                 let group = inventory::of::<Group>(store, id).await?;
-                if group.untouchable || !group.is_native(store).await? {
+                if group.is_untouchable() || !group.is_native(store).await? {
                     leftover.reason = NOT_TO_BE_TOUCHED;
                     return Ok(Fate::Kept);
                 }
@@ -211,7 +224,7 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
             }
             // Only from here on is it certain that nothing commits them, and what there is now is what is deleted.
             let group = inventory::of::<Group>(store, id).await?;
-            if group.untouchable || !group.is_native(store).await? {
+            if group.is_untouchable() || !group.is_native(store).await? {
                 // Something came meanwhile. Our own marker goes again; one that stood already may have told its writer to give up.
                 if !leftover.given_up {
                     store.delete(&id.manifest()).await?;
@@ -228,6 +241,11 @@ async fn clear(store: &Store, leftover: &mut Leftover, now: SystemTime) -> Resul
         }
     }
     Ok(Fate::Deleted)
+}
+
+async fn delete_all(store: &Store, names: &[String]) -> Result<()> {
+    let deletes = stream::iter(names).map(|name| async move { store.delete(name).await });
+    Ok(deletes.buffer_unordered(REQUESTS).try_collect::<()>().await?)
 }
 
 /// Clears away an upload that nothing commits, now and whatever its age: the caller knows that nobody is writing it. The marker goes too, so
@@ -305,8 +323,12 @@ impl Leftover {
     ) -> Leftover {
         let (reason, fate) = match (is_old(modified, now, options.grace), &what) {
             (false, What::Marker(_)) => ("the upload may still send something", Fate::Kept),
+            (false, What::Remarks(_)) => ("what it was said of was there not long ago", Fate::Kept),
+            (false, What::Begun(_)) => ("a run may be deleting it", Fate::Kept),
             (false, _) => ("it may still be written", Fate::Kept),
             (true, What::Marker(_)) => ("everything else of the upload is gone", Fate::Due),
+            (true, What::Remarks(_)) => ("what it was said of is gone", Fate::Due),
+            (true, What::Begun(_)) => ("the run that began to delete it has ended", Fate::Due),
             (true, What::Staged(_)) => ("it was never published", Fate::Due),
             (true, What::Probe(_)) => ("the check that it was for is over", Fate::Due),
             (true, What::Upload(_)) => ("its upload did not finish", Fate::Due),
@@ -322,19 +344,28 @@ struct Group {
     keyboxes: Vec<(String, u64)>,
     /// Size and time of `<id>.json`.
     manifest: Option<(u64, SystemTime)>,
-    /// The single form, or a hold, or a sidecar of a later version: not to be touched.
+    /// The single form, a set, or a sidecar of a later version: not to be touched.
     untouchable: bool,
-    /// The time in the name, or that of the newest part or keybox.
+    /// Nor is what is held.
+    held: bool,
+    /// What was said of it, but for its tombstone, which tells when the source was pruned.
+    remarks: Vec<ObjectInfo>,
+    /// How many of these are marks of deletions that began.
+    begun: usize,
+    /// The time in the name, or that of the newest object beside the manifest.
     modified: SystemTime,
 }
 
 impl Holding for Group {
     fn new(id: &ArchiveId) -> Group {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(id.millis());
-        Group { id: id.clone(), parts: Vec::new(), keyboxes: Vec::new(), manifest: None, untouchable: false, modified }
+        let (id, untouchable, held, begun) = (id.clone(), false, false, 0);
+        let (parts, keyboxes, remarks) = (Vec::new(), Vec::new(), Vec::new());
+        Group { id, parts, keyboxes, manifest: None, untouchable, held, remarks, begun, modified }
     }
 
-    fn add(&mut self, parsed: &ObjectName, ObjectInfo { name, size, modified, .. }: ObjectInfo) {
+    fn add(&mut self, parsed: &ObjectName, object: ObjectInfo) {
+        let (name, size, modified) = (object.name.clone(), object.size, object.modified);
         match parsed {
             ObjectName::Manifest(_) => {
                 self.manifest = Some((size, modified));
@@ -347,7 +378,12 @@ impl Holding for Group {
             }
             ObjectName::Keybox(..) => self.keyboxes.push((name, size)),
             ObjectName::Single(_) | ObjectName::Set(_) | ObjectName::Unknown(_) => self.untouchable = true,
-            ObjectName::Sidecar(_, word, _) => self.untouchable |= *word == Word::Hold,
+            ObjectName::Sidecar(_, Word::Expired, None) => {}
+            ObjectName::Sidecar(_, word, _) => {
+                self.held |= *word == Word::Hold;
+                self.begun += usize::from(*word == Word::Expired);
+                self.remarks.push(object);
+            }
             ObjectName::Foreign => {}
         }
         self.modified = self.modified.max(modified);
@@ -357,7 +393,44 @@ impl Holding for Group {
 impl Group {
     /// Whether nothing is left but a manifest and sidecars that say nothing.
     fn is_empty(&self) -> bool {
-        self.parts.is_empty() && self.keyboxes.is_empty() && !self.untouchable
+        self.parts.is_empty() && self.keyboxes.is_empty() && !self.is_untouchable()
+    }
+
+    fn is_untouchable(&self) -> bool {
+        self.untouchable || self.held
+    }
+
+    /// Whether anything is left beside a manifest and what was said of it.
+    fn is_anything(&self) -> bool {
+        self.untouchable || !self.parts.is_empty() || !self.keyboxes.is_empty()
+    }
+
+    /// Whether there is a manifest that is no abort marker.
+    async fn is_committed(&self, store: &Store) -> Result<bool> {
+        match self.manifest {
+            Some((size, _)) => Ok(!is_marker(store, &self.id, size).await?),
+            None => Ok(false),
+        }
+    }
+
+    /// These remarks as what is left over.
+    fn said(&self, what: What, remarks: Vec<&ObjectInfo>, options: &GcOptions, now: SystemTime) -> Option<Leftover> {
+        let stored = remarks.iter().map(|remark| remark.modified).max()?;
+        let modified = if matches!(what, What::Begun(_)) { stored } else { self.modified };
+        let bytes = remarks.iter().map(|remark| remark.size).sum();
+        let names = remarks.into_iter().map(|remark| remark.name.clone()).collect();
+        Some(Leftover::old_or_not(what, names, bytes, modified, options, now))
+    }
+
+    /// Marks that its deletion began, of which it is still there.
+    fn begun(&self, options: &GcOptions, now: SystemTime) -> Option<Leftover> {
+        if self.begun == 0 {
+            return None;
+        }
+        let is_mark = |remark: &&ObjectInfo| {
+            matches!(ObjectName::parse(&remark.name), ObjectName::Sidecar(_, Word::Expired, Some(_)))
+        };
+        self.said(What::Begun(self.id.clone()), self.remarks.iter().filter(is_mark).collect(), options, now)
     }
 
     /// Keyboxes first: whatever is interrupted then, the rest is only noise.
@@ -371,7 +444,7 @@ impl Group {
         let mut given_up = false;
         if let Some((size, modified)) = self.manifest {
             if !is_marker(store, &self.id, size).await? {
-                return Ok(None);
+                return Ok(self.begun(options, now));
             }
             if self.is_empty() {
                 let (what, objects) = (What::Marker(self.id.clone()), vec![self.id.manifest()]);
@@ -380,8 +453,11 @@ impl Group {
             }
             given_up = true;
         }
+        if !self.is_anything() {
+            return Ok(self.said(What::Remarks(self.id.clone()), self.remarks.iter().collect(), options, now));
+        }
         if self.parts.is_empty() && self.keyboxes.is_empty() {
-            return Ok(None);
+            return Ok(self.begun(options, now));
         }
         self.parts.sort_unstable_by_key(|part| part.n);
         let parts = self.parts.iter().map(|part| part.size);
@@ -389,7 +465,7 @@ impl Group {
         let (objects, modified) = (self.names(), self.modified);
         let what = What::Upload(self.id.clone());
         let mut leftover = Leftover::old_or_not(what, objects, bytes, modified, options, now);
-        let kept = if self.untouchable {
+        let kept = if self.is_untouchable() {
             Some("something stands beside it that is not to be touched")
         } else if leftover.fate == Fate::Kept && !given_up {
             None

@@ -6,6 +6,7 @@
 //! names, times, reports and tombstones count for what the store or a key says of them, and everything in doubt is
 //! neither counted nor deleted (`spec/archive.md` §12.5).
 
+mod beginning;
 mod evidence;
 mod gather;
 mod plan;
@@ -16,6 +17,7 @@ mod removal;
 mod rm;
 mod sets;
 
+pub(crate) use beginning::Beginning;
 pub use evidence::{Archive, Believed, Evidence, Mark, Member, Need, Set, Standing};
 pub(crate) use gather::{BAD, objection};
 pub use gather::{Belief, gather};

@@ -15,13 +15,14 @@ use backstay_store::{Error as StoreError, Setting, Store, probe_conditional_crea
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::archive::{Archive, Committed, Lines, Native, Objects, keyboxes};
+use crate::archive::{Archive, Committed, Lines, Located, Native, Objects, keyboxes};
 use crate::catalog::{self, Filter, Selected};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::gc::PROBE;
 use crate::keys::wrap;
 use crate::policy::ReadPolicy;
+use crate::retention::Beginning;
 use crate::set;
 
 /// What to add to archives and sets.
@@ -58,7 +59,8 @@ pub async fn every(store: &Store, filter: &Filter, context: &Context) -> Result<
 ///
 /// # Errors
 /// Those of opening it; `usage.arguments` for what has no slots to add to, or has as many keyboxes as readers look at;
-/// `store.condition-ignored`, and nothing is stored, when the store would overwrite another run's keybox.
+/// `store.condition-ignored`, and nothing is stored, when the store would overwrite another run's keybox; `key.not-found` when the keyboxes
+/// were deleted meanwhile: then no new one is left.
 pub async fn rewrap(
     store: &Store,
     of: &Selected,
@@ -75,8 +77,13 @@ pub async fn rewrap(
         }
     }
     let id = of.id();
-    let (secret, attached) = secret_of(store, of, keyring).await?;
+    let (secret, attached, seen) = secret_of(store, of, keyring).await?;
     let taken = set::keyboxes(store, id).await?;
+    // Somebody destroys the keys, who is not to be undone.
+    let destroyed = |left: &[u32]| !seen.is_empty() && !seen.iter().any(|m| left.contains(m));
+    if destroyed(&taken) {
+        return Err(Error::KeysDestroyed { id: id.to_string(), how: "nothing was added".to_owned() });
+    }
     let there = attached.into_iter().chain(keyboxes(id, &taken, store).await?).collect::<Vec<_>>();
     let mut recipients = Vec::new();
     for recipient in new.recipients.iter().map(AsRef::as_ref) {
@@ -115,15 +122,29 @@ pub async fn rewrap(
         };
         names.push(name);
     }
-    Ok(names)
+    // Whoever destroys keys lists them again when all are deleted: one of us sees what the other did.
+    if !destroyed(&set::keyboxes(store, id).await?) {
+        return Ok(names);
+    }
+    let mut how = "nothing was added".to_owned();
+    for name in &names {
+        match store.delete(name).await {
+            Ok(()) => {}
+            Err(StoreError::Denied { .. } | StoreError::Locked { .. }) => {
+                how = format!("{name} is there and opens it, and this credential may not delete it");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::KeysDestroyed { id: id.to_string(), how })
 }
 
-/// The secret, and the slots that are in the parts or in the set's object.
-async fn secret_of(store: &Store, of: &Selected, keyring: &Keyring) -> Result<(Secret, Vec<Vec<u8>>)> {
+/// The secret, the slots that are in the parts or in the set's object, and the numbers of the keyboxes that were there when it was opened.
+async fn secret_of(store: &Store, of: &Selected, keyring: &Keyring) -> Result<(Secret, Vec<Vec<u8>>, Vec<u32>)> {
     match of {
         Selected::Archive(id) => {
-            let native = native(store, id, keyring).await?;
-            Ok((native.secret, native.header.common.keys))
+            let (native, seen) = native(store, id, keyring).await?;
+            Ok((native.secret, native.header.common.keys, seen))
         }
         Selected::Set(id) => set::secret(store, id, keyring).await,
     }
@@ -143,11 +164,23 @@ async fn keeps_conditions(store: &Store, id: &ArchiveId, keyboxes: &[u32], conte
             Err(error) => return Err(error.into()),
         };
         let digest = sha256(&bytes);
-        return match store.overwrites(&name, bytes, digest).await? {
-            true => Err(StoreError::ConditionIgnored { store: store.url().to_owned(), name }.into()),
-            false => Ok(()),
-        };
+        if !store.overwrites(&name, bytes, digest).await? {
+            return Ok(());
+        }
+        // Or it was deleted just then, and is there again by our doing: which one another object tells.
+        if probe(store, context).await.is_err() {
+            return Err(StoreError::ConditionIgnored { store: store.url().to_owned(), name }.into());
+        }
+        store.delete(&name).await?;
+        return Err(match ObjectName::parse(&name) {
+            ObjectName::Keybox(..) => Error::KeysDestroyed { id: id.to_string(), how: "nothing was added".to_owned() },
+            _ => Error::ArchiveNotFound { what: id.to_string(), store: store.url().to_owned() },
+        });
     }
+    probe(store, context).await
+}
+
+async fn probe(store: &Store, context: &Context) -> Result<()> {
     let probe = format!("{PROBE}{}", to_hex(&context.random::<16>()));
     Ok(probe_conditional_create(&store.for_passing_objects(), &probe).await.map(drop)?)
 }
@@ -157,14 +190,17 @@ async fn keeps_conditions(store: &Store, id: &ArchiveId, keyboxes: &[u32], conte
 /// # Errors
 /// Those of opening the archive; `usage.arguments` for the openssl profile, whose key is the password.
 pub async fn export_secret(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<Secret> {
-    Ok(native(store, id, keyring).await?.secret)
+    Ok(native(store, id, keyring).await?.0.secret)
 }
 
-async fn native(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<Box<Native>> {
+/// The archive, opened, and the numbers of its keyboxes.
+async fn native(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<(Box<Native>, Vec<u32>)> {
     // A manifest that is lost or damaged does not keep the key's holder from the key.
     let policy = ReadPolicy { no_manifest: true, this_stream_only: true, ..ReadPolicy::default() };
-    match Archive::open(store, id, keyring, &policy, Lines::Stored).await? {
-        Archive::Native(native) => Ok(native),
+    let located = Located::find(store, id, keyring, &policy).await?;
+    let keyboxes = located.objects.keyboxes.clone();
+    match located.unlock(store, keyring, &policy, Lines::Stored).await? {
+        Archive::Native(native) => Ok((native, keyboxes)),
         Archive::Openssl(_) => {
             Err(Error::Usage { why: format!("{id} is of the openssl profile: its key is the password") })
         }
@@ -250,13 +286,13 @@ pub async fn demand_no_hold(store: &Store, id: &ArchiveId) -> Result<()> {
     Ok(())
 }
 
-/// Deletes every keybox of an archive whose slots are only there: without one of them nobody can read it, for good. Gives
-/// the names of what was deleted.
+/// Deletes every keybox of an archive whose slots are only there: without one of them nobody can read it, for good. What is added meanwhile goes, too.
+/// Gives the names of what was deleted.
 ///
 /// # Errors
 /// `usage.arguments`, and nothing is deleted, when the archive would stay readable: its slots are in its parts, or it has
 /// none at all; `retention.held`, as [`demand_no_hold`]. `store.locked` when a lock holds one of them: those before it are gone then, and the archive is readable as long as one is left.
-pub async fn destroy_keys(store: &Store, id: &ArchiveId) -> Result<Vec<String>> {
+pub async fn destroy_keys(store: &Store, id: &ArchiveId, by: &str, context: &Context) -> Result<Vec<String>> {
     let objects = Objects::list(store, id).await?;
     let refuse = |why: &str| Err(Error::Usage { why: format!("the keys of {id} cannot be destroyed: {why}") });
     let attached = match &Committed::load(store, id, &objects).await? {
@@ -274,10 +310,34 @@ pub async fn destroy_keys(store: &Store, id: &ArchiveId) -> Result<Vec<String>> 
     if objects.keyboxes.is_empty() {
         return refuse("it has no keyboxes: it was made with a raw key, or they are destroyed already");
     }
-    demand_no_hold(store, id).await?;
-    let names: Vec<String> = objects.keyboxes.iter().map(|m| id.keybox(*m)).collect();
-    for name in &names {
-        store.delete(name).await?;
+    // A hold that is not seen here sees this.
+    let begun = Beginning::mark(store, id, by, context).await?;
+    let destroyed = match demand_no_hold(store, id).await {
+        Ok(()) => delete_keyboxes(store, id, objects.keyboxes).await,
+        Err(error) => Err(error),
+    };
+    let taken_back = begun.take_back(store).await;
+    destroyed.and_then(|names| taken_back.map(|()| names))
+}
+
+/// Deletes these keyboxes, and those that somebody adds until there are none. Whoever adds one when the others are gone sees that they are,
+/// and takes it back; so this ends.
+async fn delete_keyboxes(store: &Store, id: &ArchiveId, mut keyboxes: Vec<u32>) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    while !keyboxes.is_empty() {
+        for name in keyboxes.iter().map(|m| id.keybox(*m)) {
+            store.delete(&name).await?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        keyboxes = Vec::new();
+        for m in set::keyboxes(store, id).await? {
+            // A listing may lag behind.
+            if store.head(&id.keybox(m)).await?.is_some() {
+                keyboxes.push(m);
+            }
+        }
     }
     Ok(names)
 }

@@ -128,16 +128,20 @@ pub(crate) fn reveal(set: &mut Set, keys: &Keys) -> Result<Option<String>> {
     Ok(private)
 }
 
-/// The secret of a set that a holder of its key sealed, and the slots in its object.
+/// The secret of a set that a holder of its key sealed, the slots in its object, and the numbers of the keyboxes that were there.
 ///
 /// # Errors
 /// Those of [`load`]; `key.*`; `set.seal`.
-pub(crate) async fn secret(store: &Store, id: &ArchiveId, keyring: &Keyring) -> Result<(Secret, Vec<Vec<u8>>)> {
+pub(crate) async fn secret(
+    store: &Store,
+    id: &ArchiveId,
+    keyring: &Keyring,
+) -> Result<(Secret, Vec<Vec<u8>>, Vec<u32>)> {
     let sealed = load(store, id).await?;
     let boxes = keyboxes(store, id).await?;
     let unlocked = unlock(id, &sealed.set.lock, &boxes, store, keyring, &ReadPolicy::default()).await?;
     sealed.check(&unlocked.keys.set())?;
-    Ok((unlocked.secret, sealed.set.lock.keys))
+    Ok((unlocked.secret, sealed.set.lock.keys, boxes))
 }
 
 /// Refuses what can be demanded of one archive only.

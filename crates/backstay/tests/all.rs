@@ -19,6 +19,7 @@ mod damage_matrix;
 mod disordered;
 mod gc;
 mod guards;
+mod hold;
 mod in_flight;
 mod keyless;
 mod leftovers;

@@ -361,6 +361,8 @@ async fn an_rm_that_dies_at_any_call_leaves_no_half_of_an_archive_that_looks_who
                     Ok(_) => {}
                     Err(error) => assert_eq!(error.code(), "archive.not-found"),
                 }
+                let all = GcOptions { grace: Duration::ZERO, delete: true, whole: false };
+                gc(&store, &all, &context()).await.unwrap();
                 assert_eq!(strangers(&store, &[&kept.id]).await, [""; 0]);
                 kept.is_whole(&store).await;
             },
@@ -477,10 +479,10 @@ async fn a_rewrap_that_dies_at_any_call_loses_no_key() {
     crash_everywhere(
         &before,
         |store| async move {
-            destroy_keys(&store, id).await.unwrap();
+            destroy_keys(&store, id, "test", &context()).await.unwrap();
         },
         |store, _| async move {
-            let again = destroy_keys(&store, id).await;
+            let again = destroy_keys(&store, id, "test", &context()).await;
             assert!(again.is_ok() || again.is_err_and(|error| error.to_string().contains("destroyed already")));
             let code = read(&store, id, &opens(old), &RestoreOptions::default()).await.unwrap_err().code();
             assert_eq!(code, "key.not-found");

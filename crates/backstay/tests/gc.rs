@@ -149,6 +149,61 @@ async fn what_is_not_known_to_be_an_interrupted_upload_is_told_and_kept() {
 }
 
 #[tokio::test]
+async fn what_was_said_of_an_archive_that_is_gone_goes_after_a_grace_and_its_tombstone_stays() {
+    let store = Store::memory();
+    let encryption = Encryption::Raw(Secret([7; 32]));
+    let archive = back_up(&store, b"content", native(encryption)).await.unwrap().id;
+    let gone: ArchiveId = "de2fe9e4-6535-423d-8709-dca87df7985c-1740130000123".parse().unwrap();
+    let said = ["hold.1740130000123", "hold", "note.5", "tag.6", "verified.7", "expired.8"]
+        .map(|word| format!("{gone}.{word}"));
+    for name in said.iter().chain([&gone.tombstone(), &format!("{archive}.hold.1"), &format!("{archive}.note.2")]) {
+        put(&store, name, b"x").await;
+    }
+    // What a later version says of an archive is not judged.
+    let later: ArchiveId = "de2fe9e4-6535-423d-8709-dca87df7985c-1740130000124".parse().unwrap();
+    put(&store, &format!("{later}.hold.1"), b"x").await;
+    put(&store, &format!("{later}.future.1"), b"x").await;
+    let before = names(&store).await;
+    let patient = GcOptions { grace: GRACE, delete: true, whole: true };
+    let young = run(&store, &patient).await;
+    let [Leftover { what: What::Remarks(found), objects, fate: Fate::Kept, .. }] = &young[..] else {
+        panic!("{young:?}")
+    };
+    assert_eq!((found, objects.len()), (&gone, said.len()));
+    assert_eq!(names(&store).await, before);
+    let done = run(&store, &yes()).await;
+    assert_eq!((done.len(), &done[0].fate), (1, &Fate::Deleted));
+    let mut expected = before;
+    expected.retain(|name| !said.contains(name));
+    assert_eq!(names(&store).await, expected);
+    assert_eq!(run(&store, &yes()).await, []);
+
+    // A hold beside nothing but the marker that gave an upload up: first it, then the marker.
+    let id = interrupted(&store).await;
+    run(&store, &yes()).await;
+    put(&store, &format!("{id}.hold.1"), b"x").await;
+    assert_eq!(run(&store, &yes()).await[0].what, What::Remarks(id.clone()));
+    assert_eq!(run(&store, &yes()).await[0].what, What::Marker(id));
+    assert_eq!(names(&store).await, expected);
+}
+
+#[tokio::test]
+async fn the_mark_of_a_deletion_that_did_not_go_on_is_cleared_away_beside_an_archive_that_stays() {
+    let store = Store::memory();
+    let encryption = Encryption::Raw(Secret([7; 32]));
+    let archive = back_up(&store, b"content", native(encryption)).await.unwrap().id;
+    put(&store, &format!("{archive}.note.2"), b"x").await;
+    let before = names(&store).await;
+    put(&store, &format!("{archive}.expired.1"), b"x").await;
+    let young = run(&store, &GcOptions { grace: GRACE, delete: true, whole: true }).await;
+    assert_eq!((&young[0].what, &young[0].fate), (&What::Begun(archive.clone()), &Fate::Kept));
+    let done = run(&store, &yes()).await;
+    assert_eq!((&done[0].what, &done[0].fate), (&What::Begun(archive.clone()), &Fate::Deleted));
+    assert_eq!(names(&store).await, before);
+    assert_eq!(restored(&store, &archive, &raw_keyring()).await, b"content");
+}
+
+#[tokio::test]
 async fn a_commit_between_the_plan_and_the_deed_wins() {
     let faults = Faults::new();
     let store = Store::memory();

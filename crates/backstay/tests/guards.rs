@@ -272,7 +272,7 @@ async fn keys_of_what_is_held_are_not_destroyed() {
         let name = held.sidecar(Word::Hold, 7);
         put(&store, &name, b"whatever").await;
         let before = objects(&store).await;
-        let error = destroy_keys(&store, id).await.unwrap_err();
+        let error = destroy_keys(&store, id, "test", &context).await.unwrap_err();
         assert_eq!(error.code(), "retention.held", "{error}");
         assert_eq!(demand_no_hold(&store, id).await.unwrap_err().to_string(), error.to_string());
         assert_eq!(objects(&store).await, before);
@@ -280,9 +280,9 @@ async fn keys_of_what_is_held_are_not_destroyed() {
     }
     // A hold on anything else does not matter.
     hold(&store, &alone, "why", "ops", &context).await.unwrap();
-    assert_eq!(destroy_keys(&store, &members[1]).await.unwrap(), [members[1].keybox(0)]);
+    assert_eq!(destroy_keys(&store, &members[1], "test", &context).await.unwrap(), [members[1].keybox(0)]);
     release(&store, &alone).await.unwrap();
-    destroy_keys(&store, &alone).await.unwrap();
+    destroy_keys(&store, &alone, "test", &context).await.unwrap();
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ async fn a_keybox_that_was_deleted_closes_the_door_and_its_number_is_used_again(
     assert_eq!(opens(&store, &id, &ring(&new)).await, Ok(()));
     assert_eq!(add(&store, &id, &ring(&new), &old).await.unwrap(), [id.keybox(0)]);
     assert_eq!(opens(&store, &id, &ring(&old)).await, Ok(()));
-    assert_eq!(destroy_keys(&store, &id).await.unwrap(), [id.keybox(0), id.keybox(1)]);
+    assert_eq!(destroy_keys(&store, &id, "test", &context()).await.unwrap(), [id.keybox(0), id.keybox(1)]);
     for keyring in [ring(&old), ring(&new)] {
         assert_eq!(opens(&store, &id, &keyring).await, Err("key.not-found"));
     }
@@ -140,7 +140,7 @@ async fn a_slot_inside_the_parts_stays_whatever_is_put_beside_them() {
     let (old, new) = (Identity::generate(), Identity::generate());
     let id = made(&store, &old, false).await;
     add(&store, &id, &ring(&old), &new).await.unwrap();
-    assert_eq!(destroy_keys(&store, &id).await.unwrap_err().code(), "usage.arguments");
+    assert_eq!(destroy_keys(&store, &id, "test", &context()).await.unwrap_err().code(), "usage.arguments");
     assert_eq!(opens(&store, &id, &ring(&new)).await, Ok(()));
 }
 

@@ -217,7 +217,7 @@ async fn change(verb: &str, store: &Store, replica: &Store, id: &ArchiveId, keyr
             let new = [recipient(&age::x25519::Identity::generate())];
             add_slots(store, id, keyring, &new, None).await.map(drop)
         }
-        "key destroy" => destroy_keys(store, id).await.map(drop),
+        "key destroy" => destroy_keys(store, id, "test", &context).await.map(drop),
         "reassemble" => {
             let options = ReassembleOptions::default();
             reassemble(store, id, keyring, &options, &context, silent).await.map(drop)

@@ -469,6 +469,29 @@ async fn rm_takes_a_set_whose_members_are_missing_or_damaged_and_one_that_cannot
     assert!(!objects(&store).await.keys().any(|name| name.ends_with(".expired")));
 }
 
+/// What is left of a broken set may be the newest good archive of its own source.
+#[tokio::test]
+async fn rm_of_a_broken_set_names_the_member_that_is_the_newest_good_archive_of_its_source() {
+    let (clock, store, context) = place();
+    let sets = days(&clock, &store, &raw(), "newest broken", 2).await;
+    let belief = Belief::default();
+    let [first, second] = ids(&sets[1]);
+    let refused = rm(&store, &sets[1].id, &removing(), &belief, &context).await.unwrap_err().to_string();
+    assert!(refused.contains(sets[1].id.as_str()) && refused.contains("and 1 more are the newest"), "{refused}");
+    for name in left_of(&store, &[&sets[1]]).await.iter().filter(|name| name.starts_with(second.as_str())) {
+        store.delete(name).await.unwrap();
+    }
+    let refused = rm(&store, &sets[1].id, &removing(), &belief, &context).await.unwrap_err();
+    assert_eq!(refused.code(), "retention.newest");
+    assert!(refused.to_string().contains(&format!("its member {first} is the newest good archive")), "{refused}");
+    // Without it the set may go, and so may it once there is a newer one.
+    let alone = RmOptions { keep_members: true, delete: false, ..removing() };
+    rm(&store, &sets[1].id, &alone, &belief, &context).await.unwrap();
+    days(&clock, &store, &raw(), "newest broken", 1).await;
+    assert!(rm(&store, &sets[1].id, &removing(), &belief, &at(&clock)).await.unwrap().deleted);
+    assert!(!objects(&store).await.contains_key(&first.manifest()));
+}
+
 #[tokio::test]
 async fn a_set_alone_can_go_and_its_members_stand_for_themselves() {
     let (clock, store, context) = place();

@@ -137,6 +137,8 @@ struct Plan {
     /// Calls of all kinds, and the one of them at which the process ends.
     all: usize,
     crash: Option<(usize, When)>,
+    /// The one that waits.
+    stop: Option<(usize, When)>,
 }
 
 /// The faults of one store. Clones share them, so that a test keeps one and may add faults while the store is in use.
@@ -152,6 +154,8 @@ struct Plan {
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
     crashed: Arc<Notify>,
+    stopped: Arc<Notify>,
+    going_on: Arc<Notify>,
 }
 
 impl Faults {
@@ -269,6 +273,38 @@ impl Faults {
         self.crashed.notified().await;
     }
 
+    /// Lets this call of whatever kind wait, counted from 1 from now on, before it takes effect or after that and before its answer: somebody else comes
+    /// between there. Whoever plays that one waits for [`stopped`](Self::stopped), and says in the end to [`go on`](Self::go_on).
+    pub fn stop_at(&self, number: usize, when: When) -> &Self {
+        let mut plan = self.plan();
+        plan.all = 0;
+        plan.stop = Some((number, when));
+        drop(plan);
+        self
+    }
+
+    /// Waits until the call waits.
+    pub async fn stopped(&self) {
+        self.stopped.notified().await;
+    }
+
+    /// Lets the call that waits go on.
+    pub fn go_on(&self) {
+        self.going_on.notify_one();
+    }
+
+    async fn stop(&self) {
+        self.stopped.notify_one();
+        self.going_on.notified().await;
+    }
+
+    /// Whether the call that was counted last is the one that waits.
+    fn stops(&self) -> Option<When> {
+        let mut plan = self.plan();
+        let all = plan.all;
+        plan.stop.take_if(|(number, _)| *number == all).map(|(_, when)| when)
+    }
+
     /// Calls of all kinds since [`crash_at`](Self::crash_at), or since the beginning.
     #[must_use]
     pub fn all_calls(&self) -> usize {
@@ -286,6 +322,7 @@ impl Faults {
         plan.lateness = None;
         plan.lag = None;
         plan.crash = None;
+        plan.stop = None;
         drop(plan);
         self
     }
@@ -389,8 +426,19 @@ impl FaultStore {
         if let Some(delay) = delay {
             tokio::time::sleep(delay).await;
         }
-        match self.faults.next(call) {
-            None => work.await,
+        let next = self.faults.next(call);
+        let stops = self.faults.stops();
+        if stops == Some(When::Before) {
+            self.faults.stop().await;
+        }
+        match next {
+            None => {
+                let answer = work.await;
+                if stops == Some(When::After) {
+                    self.faults.stop().await;
+                }
+                answer
+            }
             Some((When::Before, failure)) => Err(failure.happen(location, &self.faults).await),
             Some((When::After, failure)) => {
                 let _ = work.await;

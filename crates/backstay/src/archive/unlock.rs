@@ -178,17 +178,29 @@ pub(crate) async fn unlock(
         }
         return Ok(Unlocked { secret, keys, notes: Vec::new() });
     }
-    let keyboxes = if keyring.is_empty() { Vec::new() } else { keyboxes(id, boxes, store).await? };
-    Ok(keyring.open(id, &lock.salt, &lock.commit, &lock.keys, &keyboxes)?)
+    let fetched = if keyring.is_empty() { Vec::new() } else { fetch_keyboxes(id, boxes, store).await? };
+    let all_gone = !fetched.is_empty() && fetched.iter().all(Option::is_none);
+    let keyboxes: Vec<Vec<u8>> = fetched.into_iter().flatten().collect();
+    match keyring.open(id, &lock.salt, &lock.commit, &lock.keys, &keyboxes) {
+        // They were listed: somebody deletes them.
+        Err(_) if all_gone && lock.keys.is_empty() => Err(Fault::KeyboxMissing { id: id.to_string() }.into()),
+        opened => Ok(opened?),
+    }
 }
 
 /// The keyboxes in order of their number, and one more than may be tried, which tells that there are. One that is gone or too long counts as empty, so as damaged.
 pub(crate) async fn keyboxes(id: &ArchiveId, boxes: &[u32], store: &Store) -> Result<Vec<Vec<u8>>> {
+    let fetched = fetch_keyboxes(id, boxes, store).await?;
+    Ok(fetched.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// The same, and `None` for one that is gone.
+async fn fetch_keyboxes(id: &ArchiveId, boxes: &[u32], store: &Store) -> Result<Vec<Option<Vec<u8>>>> {
     let mut keyboxes = Vec::new();
     for m in boxes.iter().take(MAX_KEYBOXES + 1) {
         match store.get(&id.keybox(*m), KEYBOX_FETCH).await {
-            Ok(keybox) => keyboxes.push(keybox.map(Vec::from).unwrap_or_default()),
-            Err(backstay_store::Error::TooLarge { .. }) => keyboxes.push(Vec::new()),
+            Ok(keybox) => keyboxes.push(keybox.map(Vec::from)),
+            Err(backstay_store::Error::TooLarge { .. }) => keyboxes.push(Some(Vec::new())),
             Err(error) => return Err(error.into()),
         }
     }

@@ -8,6 +8,7 @@ use backstay_store::{ObjectInfo, Store};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
+use super::beginning::Beginning;
 use crate::dated::stored_at;
 use crate::error::{Error, Result};
 use crate::inventory::{self, Holding};
@@ -107,8 +108,9 @@ impl Remaining {
         self.manifest.is_none() && self.tombstone.is_some() && self.newest <= self.tombstone
     }
 
-    /// Deletes all of it but the tombstone.
-    pub(super) async fn delete(mut self, store: &Store) -> Result<()> {
+    /// Deletes all of it but the tombstone; last the mark that it was begun with, also where a listing did not show it.
+    pub(super) async fn delete(mut self, store: &Store, begun: &Beginning) -> Result<()> {
+        self.sidecars.retain(|name| name != begun.name());
         // Stores list part 10 before part 2.
         self.parts.sort_unstable();
         for name in self.set.iter().chain(&self.manifest) {
@@ -123,7 +125,7 @@ impl Remaining {
             let deletes = stream::iter(names).map(|name| async move { store.delete(&name).await });
             deletes.buffer_unordered(REQUESTS).try_collect::<()>().await?;
         }
-        Ok(())
+        Ok(store.delete(begun.name()).await?)
     }
 
     /// Deletes the set's object, and nothing that may belong to an archive of the same name.

@@ -8,12 +8,13 @@ use backstay_format::remark::Remark;
 use backstay_format::{Error as Fault, Word};
 use backstay_store::Store;
 
+use super::beginning::Beginning;
 use super::evidence::{Archive, Evidence, Standing};
 use super::gather::{Belief, gather};
 use super::plan::{Fate, Reason, plan};
 use super::policy::Policy;
 use super::prune::make_tombstone;
-use super::removal::Remaining;
+use super::removal::{Remaining, is_of_this_object};
 use crate::backup::rfc3339;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -121,8 +122,11 @@ pub async fn rm(
     let going = |other: &ArchiveId| other == id;
     let free = Free { id, evidence: &evidence, others: needing(&evidence, &going), force: options.force };
     free.demand(archive)?;
-    if !options.force && is_newest(&evidence, &going, context) {
-        return Err(Error::NewestGood { id: id.to_string() });
+    if !options.force && !newest(&evidence, &going, context).is_empty() {
+        return Err(Error::NewestGood {
+            id: id.to_string(),
+            how: "it is the newest good archive of its source".to_owned(),
+        });
     }
     let (parts, bytes) = (archive.parts, archive.bytes);
     let mut removed = Removed { id: id.clone(), members: None, parts, bytes, deleted: false, stopped: None };
@@ -132,15 +136,36 @@ pub async fn rm(
     // From here on whoever finds half of it knows why.
     let (at, by, text) = (rfc3339(context.now()), options.by.clone(), "rm".to_owned());
     make_tombstone(store, &Remark { id: id.clone(), word: Word::Expired, at, by, text, tags: Vec::new() }).await?;
-    let remaining = demand_unheld(store, id).await?;
-    removed.stopped = delete(store, id, remaining).await.err();
+    let begun = begin(store, id, options, context).await?;
+    removed.stopped = delete(store, id, begun).await.err();
     removed.deleted = removed.stopped.is_none();
     Ok(removed)
 }
 
+/// What there is of an archive or a set, and the mark that its deletion begins: a hold that is not in the one sees the other.
+type Begun = (Remaining, Beginning);
+
+/// Begins to delete an archive or a set, if nobody held it since the checks were made.
+async fn begin(store: &Store, id: &ArchiveId, options: &RmOptions, context: &Context) -> Result<Begun> {
+    let mark = Beginning::mark(store, id, &options.by, context).await?;
+    match demand_unheld(store, id).await {
+        Ok(remaining) => Ok((remaining, mark)),
+        Err(refused @ Error::Held { .. }) => mark.take_back(store).await.and(Err(refused)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes all that there is, but for the tombstone.
+async fn delete_all(store: &Store, (remaining, mark): Begun) -> Result<()> {
+    match remaining.delete(store, &mark).await {
+        Err(refused) if is_of_this_object(&refused) => mark.take_back(store).await.and(Err(refused)),
+        deleted => deleted,
+    }
+}
+
 /// Deletes all of an archive, the tombstone last.
-async fn delete(store: &Store, id: &ArchiveId, remaining: Remaining) -> Result<()> {
-    remaining.delete(store).await?;
+async fn delete(store: &Store, id: &ArchiveId, begun: Begun) -> Result<()> {
+    delete_all(store, begun).await?;
     Ok(store.delete(&id.tombstone()).await?)
 }
 
@@ -210,14 +235,14 @@ impl Free<'_> {
     }
 }
 
-/// Whether one of those that go is the newest good one of its source.
-fn is_newest(evidence: &Evidence, going: &dyn Fn(&ArchiveId) -> bool, context: &Context) -> bool {
+/// Those among what goes that are the newest good ones of their sources.
+fn newest<'a>(evidence: &'a Evidence, going: &dyn Fn(&ArchiveId) -> bool, context: &Context) -> Vec<&'a ArchiveId> {
     // What keeps the newest: the floor of one, over what counts without any demand.
     let policy = Policy { last: 1, trust_name_time: true, ..Policy::default() };
     let plan = plan(evidence, &policy, context.now());
-    plan.decisions.iter().any(|decision| {
-        going(&evidence.archives[decision.archive].id)
-            && decision.fate == Fate::Kept
-            && decision.reasons.contains(&Reason::Floor)
-    })
+    let newest = plan
+        .decisions
+        .iter()
+        .filter(|decision| decision.fate == Fate::Kept && decision.reasons.contains(&Reason::Floor));
+    newest.map(|decision| &evidence.archives[decision.archive].id).filter(|id| going(id)).collect()
 }

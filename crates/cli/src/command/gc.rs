@@ -21,8 +21,9 @@ Examples:
   backstay gc          what interrupted runs left, and what would become of it
   backstay gc --yes    delete what is due
 
-Only parts that no manifest commits are ever deleted, and only when nothing of them was stored for two days. That
-takes two runs: the first one deletes the parts and leaves a small marker, which a run after another two days deletes.
+Only parts that no manifest commits are ever deleted, and only when nothing of them was stored for two days. The first run
+deletes all the parts and leaves a small marker, which a run after another two days deletes. Holds, notes, tags and
+reports of an archive of which nothing else is left go after two days, too.
 No other thing is left behind: objects are sent whole, so that there are no multipart uploads to
 abandon, and nothing takes a lease. Interrupted uploads of the openssl format are listed and kept, since nothing tells them from whole archives of other
 programs.";
@@ -98,6 +99,8 @@ impl From<&Leftover> for Row {
             kind: match leftover.what {
                 What::Upload(_) => "upload",
                 What::Marker(_) => "marker",
+                What::Remarks(_) => "remarks",
+                What::Begun(_) => "begun",
                 What::Staged(_) => "staged",
                 What::Probe(_) => "probe",
             },

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use backstay::retention;
+use backstay_format::ArchiveId;
 use clap::Args;
 use serde::Serialize;
 
@@ -101,7 +102,11 @@ impl Hold {
 impl Release {
     pub(crate) async fn run(self, session: &Session) -> Result<Status> {
         let store = session.store().await?;
-        let id = self.selected.find_any(&store).await?.id().clone();
+        // Of an archive that is gone a hold may be left, and nothing that could be selected.
+        let id = match self.selected.archive.parse::<ArchiveId>() {
+            Ok(id) => id,
+            Err(_) => self.selected.find_any(&store).await?.id().clone(),
+        };
         let objects = retention::release(&store, &id).await?;
         let text = match objects.len() as u64 {
             0 => format!("{id} was not held"),

@@ -237,3 +237,33 @@ fn a_name_that_nothing_has_is_told() {
     // A store that is still empty is no slip of the pen.
     place.run(["prune", "--keep-last", "1", "--yes"]).env("BACKSTAY_STORE", place.path("empty")).done();
 }
+
+/// Whatever became of an archive: a hold of it is found, and can be taken away.
+#[test]
+fn a_hold_of_an_archive_that_is_gone_is_listed_by_gc_and_released_by_its_id() {
+    let place = Place::new();
+    let ids = three(&place);
+    for id in &ids[..2] {
+        place.run(["hold", id]).good().says_out("is held");
+        for name in place.objects().iter().filter(|name| name.starts_with(id.as_str()) && !name.contains(".hold.")) {
+            std::fs::remove_file(place.store().join(name)).unwrap();
+        }
+    }
+    assert_eq!(place.objects().len(), 2 + 2);
+    place.run(["release", &ids[0]]).good().says_out("1 hold taken away");
+    place.run(["release", &ids[0]]).fails("archive.not-found", 10);
+    let row =
+        |store: &serde_json::Value| (store["leftovers"][0]["kind"].clone(), store["leftovers"][0]["fate"].clone());
+    let young = place.run(["--json", "gc", "--yes"]).good().json("gc");
+    assert_eq!(row(&young), ("remarks".into(), "kept".into()));
+    // The time in its name says as much as the store's: what is of today is left alone.
+    let guid = &ids[1][..36];
+    let hold = place.objects().into_iter().find(|name| name.contains(".hold.")).unwrap();
+    let old = format!("{guid}-1740130000123.hold.1");
+    std::fs::rename(place.store().join(hold), place.store().join(&old)).unwrap();
+    let stored = SystemTime::now() - Duration::from_secs(49 * 3600);
+    std::fs::File::options().write(true).open(place.store().join(&old)).unwrap().set_modified(stored).unwrap();
+    let done = place.run(["--json", "gc", "--yes"]).good().json("gc");
+    assert_eq!(row(&done), ("remarks".into(), "deleted".into()));
+    assert_eq!(place.objects().len(), 2);
+}

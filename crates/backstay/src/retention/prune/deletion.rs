@@ -1,19 +1,24 @@
-//! Deleting what has waited long enough: sets first, then archives, those that need others before what they need. Each is looked at once more just before.
+//! Deleting what has waited long enough: sets first, then archives, those that need others before what they need. Each is looked at once more just before, and
+//! after a mark was made that a hold would see ([`Beginning`]).
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use backstay_format::ArchiveId;
 use jiff::Timestamp;
 
-use super::{AT_ONCE, BATCH, Deed, Run};
+use super::{AT_ONCE, BATCH, Deed, REQUESTS, Run};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::retention::beginning::Beginning;
 use crate::retention::evidence::{Archive, Mark, Set, Standing};
 use crate::retention::plan::{Fate, MAY_BE_WRITTEN, Older, Reason};
 use crate::retention::removal::{Remaining, is_of_this_object};
 use crate::under_way::each;
 use crate::verify::Finding;
+
+/// How long a mark is relied on: holds take no notice of one that is two days old.
+const MARKED: Duration = Duration::from_secs(3600);
 
 impl Run<'_> {
     /// What is deleted now: its tombstone is old enough, and so is that of everything that needs it or goes with it.
@@ -67,7 +72,7 @@ impl Run<'_> {
             }
             check_interrupt(context)?;
             let mut gone = false;
-            let deleted = self.delete_set(&self.evidence.sets[at], &mut gone).await;
+            let deleted = self.delete_set(&self.evidence.sets[at], &mut gone, context).await;
             let set = &self.evidence.sets[at];
             if gone {
                 self.sets.push(set.object.clone());
@@ -93,24 +98,33 @@ impl Run<'_> {
 
     /// Deletes a set as it is now, and then what only it had; or says what speaks against it. Whatever comes of the rest, `gone` says
     /// whether the set is.
-    async fn delete_set(&self, set: &Set, gone: &mut bool) -> Result<Option<Reason>> {
+    async fn delete_set(&self, set: &Set, gone: &mut bool, context: &Context) -> Result<Option<Reason>> {
+        let begun = Beginning::mark(self.store, &set.id, &self.options.by, context).await?;
         let mut remaining = Remaining::list(self.store, &set.id).await?;
-        if remaining.held {
-            return Ok(Some(Reason::Held));
-        }
-        if remaining.unknown || remaining.is_archive() {
-            return Ok(Some(Reason::UnknownSidecar));
-        }
-        // Whoever took the tombstone away wants it to stay.
-        if remaining.tombstone.is_none() {
-            return Ok(Some(Reason::Held));
+        let kept = if remaining.unknown || remaining.is_archive() {
+            Some(Reason::UnknownSidecar)
+        } else {
+            // Whoever took the tombstone away wants it to stay.
+            (remaining.held || remaining.tombstone.is_none()).then_some(Reason::Held)
+        };
+        if kept.is_some() {
+            begun.take_back(self.store).await?;
+            return Ok(kept);
         }
         // An archive that somebody else begins under this name has its keybox first. What is young is left to a later run.
         let young = |modified| self.now.duration_since(modified) < MAY_BE_WRITTEN;
-        remaining.delete_set_alone(self.store).await?;
-        *gone = true;
-        if !remaining.newest_keybox().is_some_and(young) {
-            remaining.delete(self.store).await?;
+        match remaining.delete_set_alone(self.store).await {
+            Ok(()) => *gone = true,
+            Err(error) => {
+                if is_of_this_object(&error) {
+                    begun.take_back(self.store).await?;
+                }
+                return Err(error);
+            }
+        }
+        match remaining.newest_keybox().is_some_and(young) {
+            true => begun.take_back(self.store).await?,
+            false => remaining.delete(self.store, &begun).await?,
         }
         Ok(None)
     }
@@ -216,8 +230,30 @@ impl Run<'_> {
         context: &Context,
     ) -> Result<()> {
         let archives = &self.evidence.archives;
+        let mut marks: HashMap<usize, Beginning> = HashMap::new();
+        let mut since = Instant::now();
         while !left.is_empty() {
+            // Those of this batch that are still to come.
+            if since.elapsed() > MARKED {
+                self.take_back(std::mem::take(&mut marks)).await?;
+                since = Instant::now();
+            }
             let batch = &left[..left.len().min(BATCH)];
+            let marking = batch.iter().filter(|at| !marks.contains_key(at)).map(|at| async move {
+                check_interrupt(context)?;
+                Ok((*at, Beginning::mark(self.store, &archives[*at].id, &self.options.by, context).await?))
+            });
+            let marking: Vec<_> = marking.collect();
+            let mut made = Vec::new();
+            let all = each(marking, REQUESTS, |mark| {
+                made.push(mark);
+                Ok(())
+            });
+            let all = all.await;
+            marks.extend(made);
+            if let Err(error) = all {
+                return self.take_back(marks).await.and(Err(error));
+            }
             let begun = Instant::now();
             let ids = batch.iter().map(|at| archives[*at].id.clone()).collect();
             let mut listed = Remaining::list_each(self.store, ids).await?;
@@ -227,53 +263,80 @@ impl Run<'_> {
             let deleting = fresh.map(|(_, at)| {
                 taken += 1;
                 let remaining = listed.remove(&archives[*at].id).unwrap_or_default();
+                let mark = marks.remove(at);
                 async move {
-                    check_interrupt(context)?;
-                    self.delete_listed(&archives[*at], remaining).await.map(|deleted| (*at, deleted))
+                    let Some(mark) = mark else { return Err(Error::Internal { why: "nothing was marked".to_owned() }) };
+                    if let Err(interrupted) = check_interrupt(context) {
+                        return mark.take_back(self.store).await.and(Err(interrupted));
+                    }
+                    self.delete_listed(&archives[*at], remaining, mark).await.map(|deleted| (*at, deleted))
                 }
             });
             let take = |(at, (outcome, goes_on)): (usize, Deleted)| {
                 done.push((at, outcome));
                 goes_on
             };
-            each(deleting, AT_ONCE, take).await?;
+            let all = each(deleting, AT_ONCE, take).await;
+            if let Err(error) = all {
+                return self.take_back(marks).await.and(Err(error));
+            }
             left = &left[taken..];
         }
         Ok(())
+    }
+
+    /// Takes back the marks of what was not touched.
+    async fn take_back(&self, marks: HashMap<usize, Beginning>) -> Result<()> {
+        each(marks.into_values().map(|mark| mark.take_back(self.store)), REQUESTS, Ok).await
     }
 
     /// Deletes one archive, as it is now: what was said of it since the plan was made counts.
     async fn delete(&self, at: usize, context: &Context) -> Result<Deleted> {
         check_interrupt(context)?;
         let archive = &self.evidence.archives[at];
-        self.delete_listed(archive, Remaining::list(self.store, &archive.id).await?).await
+        let begun = Beginning::mark(self.store, &archive.id, &self.options.by, context).await?;
+        self.delete_listed(archive, Remaining::list(self.store, &archive.id).await?, begun).await
     }
 
-    async fn delete_listed(&self, archive: &Archive, remaining: Remaining) -> Result<Deleted> {
+    /// Deletes what was listed after this mark was made.
+    async fn delete_listed(&self, archive: &Archive, remaining: Remaining, begun: Beginning) -> Result<Deleted> {
         let tombstone = remaining.tombstone;
-        if remaining.held {
-            return Ok((Outcome::kept(Reason::Held), Ok(())));
-        }
-        if remaining.unknown || remaining.is_set() {
-            return Ok((Outcome::kept(Reason::UnknownSidecar), Ok(())));
+        if let Some(reason) = self.against(archive, &remaining) {
+            begun.take_back(self.store).await?;
+            return Ok((Outcome::kept(reason), Ok(())));
         }
         if remaining.is_empty() {
             // Another run was faster; or this one is the one that was interrupted.
-            remaining.delete(self.store).await?;
+            remaining.delete(self.store, &begun).await?;
             return Ok((Outcome::Deleted(tombstone), Ok(())));
         }
-        // Whoever took the tombstone away wants it to stay.
-        if tombstone.is_none_or(|at| !self.is_over(at)) {
-            return Ok((Outcome::kept(Reason::Held), Ok(())));
-        }
-        if matches!(archive.standing, Standing::Remains) && !remaining.is_half_deleted() {
-            return Ok((Outcome::kept(Reason::MayBeWritten), Ok(())));
-        }
-        match remaining.delete(self.store).await {
+        match remaining.delete(self.store, &begun).await {
             Ok(()) => Ok((Outcome::Deleted(tombstone), Ok(()))),
-            Err(error) if is_of_this_object(&error) => Ok((Outcome::Failed(Box::new(Finding::of(&error))), Ok(()))),
+            Err(error) if is_of_this_object(&error) => {
+                begun.take_back(self.store).await?;
+                Ok((Outcome::Failed(Box::new(Finding::of(&error))), Ok(())))
+            }
             Err(error) => Ok((Outcome::Begun(Box::new(Finding::of(&error))), Err(error))),
         }
+    }
+
+    /// What speaks against deleting what there is of an archive now.
+    fn against(&self, archive: &Archive, remaining: &Remaining) -> Option<Reason> {
+        if remaining.held {
+            return Some(Reason::Held);
+        }
+        if remaining.unknown || remaining.is_set() {
+            return Some(Reason::UnknownSidecar);
+        }
+        if remaining.is_empty() {
+            return None;
+        }
+        // Whoever took the tombstone away wants it to stay.
+        if remaining.tombstone.is_none_or(|at| !self.is_over(at)) {
+            return Some(Reason::Held);
+        }
+        let half_deleted = !matches!(archive.standing, Standing::Remains) || remaining.is_half_deleted();
+        (!half_deleted).then_some(Reason::MayBeWritten)
     }
 }
 

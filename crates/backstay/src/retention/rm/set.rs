@@ -13,14 +13,14 @@ use backstay_store::Store;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Free, MemberFate, Removed, RemovedMember, RmOptions, UNKNOWN, demand_unheld, is_newest, needing, uncommitted,
+    Begun, Free, MemberFate, Removed, RemovedMember, RmOptions, UNKNOWN, begin, delete_all, demand_unheld, needing,
+    newest, uncommitted,
 };
 use crate::backup::rfc3339;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::retention::evidence::{Archive, Evidence, Standing};
 use crate::retention::plan::MAY_BE_WRITTEN;
-use crate::retention::removal::Remaining;
 
 /// Requests in flight.
 const REQUESTS: usize = 16;
@@ -102,7 +102,9 @@ impl Removal {
             return Ok(removed);
         }
         if self.beside_archive {
-            Remaining::list(store, &self.id).await?.delete_set_alone(store).await?;
+            let (mut remaining, mark) = begin(store, &self.id, options, context).await?;
+            let deleted = remaining.delete_set_alone(store).await;
+            mark.take_back(store).await.and(deleted)?;
             removed.deleted = true;
             return Ok(removed);
         }
@@ -124,12 +126,13 @@ impl Removal {
         // Nothing goes before it is known that everything may.
         let looking = stream::iter(&self.going).map(|id| async move { demand_unheld(store, id).await.map(drop) });
         looking.buffer_unordered(REQUESTS).try_collect::<()>().await?;
-        let remaining = demand_unheld(store, &self.id).await?;
-        if remaining.is_archive() {
-            return Err(Error::Held { id: self.id.to_string(), how: UNKNOWN });
+        let begun = begin(store, &self.id, options, context).await?;
+        if begun.0.is_archive() {
+            let held = Error::Held { id: self.id.to_string(), how: UNKNOWN };
+            return begun.1.take_back(store).await.and(Err(held));
         }
         let mut gone = HashSet::new();
-        removed.stopped = self.delete(store, remaining, archives().collect(), &mut gone, context).await.err();
+        removed.stopped = self.delete(store, begun, archives().collect(), &mut gone, options, context).await.err();
         removed.deleted = removed.stopped.is_none();
         for member in removed.members.iter_mut().flatten() {
             member.deleted = gone.contains(&member.id);
@@ -141,12 +144,13 @@ impl Removal {
     async fn delete(
         &self,
         store: &Store,
-        remaining: Remaining,
+        begun: Begun,
         mut members: Vec<&Archive>,
         gone: &mut HashSet<ArchiveId>,
+        options: &RmOptions,
         context: &Context,
     ) -> Result<()> {
-        remaining.delete(store).await?;
+        delete_all(store, begun).await?;
         // Those that need others go before them.
         members
             .sort_unstable_by(|one, other| (one.needs.is_empty(), &other.id).cmp(&(other.needs.is_empty(), &one.id)));
@@ -156,7 +160,7 @@ impl Removal {
                 let left = format!("rm {} finishes what is left of the set", self.id);
                 return Err(Error::Interrupted { left });
             }
-            super::delete(store, id, demand_unheld(store, id).await?).await?;
+            super::delete(store, id, begin(store, id, options, context).await?).await?;
             gone.insert(id.clone());
         }
         Ok(store.delete(&self.id.tombstone()).await?)
@@ -179,8 +183,12 @@ impl Removal {
             }
             free.demand(archive)?;
         }
-        if !options.force && is_newest(evidence, &going, context) {
-            return Err(Error::NewestGood { id: self.id.to_string() });
+        if let (false, [first, others @ ..]) = (options.force, &*newest(evidence, &going, context)) {
+            let how = match others.len() {
+                0 => format!("its member {first} is the newest good archive of its source"),
+                others => format!("its member {first} and {others} more are the newest good archives of their sources"),
+            };
+            return Err(Error::NewestGood { id: self.id.to_string(), how });
         }
         Ok(())
     }

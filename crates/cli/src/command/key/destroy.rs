@@ -7,6 +7,7 @@ use backstay_format::key::Keyring;
 use clap::Args;
 use serde::Serialize;
 
+use super::super::verify::host;
 use crate::args::select::Selected;
 use crate::failure::Result;
 use crate::run::Status;
@@ -43,7 +44,7 @@ impl Destroy {
         let id = self.selected.find(&store).await?;
         let stays = backstay::rewrap::stays_behind(&store).await?;
         let keyboxes = if self.yes {
-            backstay::rewrap::destroy_keys(&store, &id).await?
+            backstay::rewrap::destroy_keys(&store, &id, &host(), &session.context).await?
         } else {
             let details = backstay::catalog::show(&store, &id, &Keyring::default()).await?;
             backstay::rewrap::demand_no_hold(&store, &id).await?;
