@@ -94,26 +94,28 @@ pub(crate) async fn first_missing(
     id: &ArchiveId,
     objects: impl Iterator<Item = (String, u64)>,
 ) -> Result<Option<String>> {
-    if store.is_local() {
-        // A listing would read the whole directory.
-        for (name, size) in objects {
-            if store.head(&name).await?.is_none_or(|found| found.size != size) {
-                return Ok(Some(name));
+    let mut expected: BTreeMap<String, u64> = objects.collect();
+    // Of a directory a listing would read everything.
+    if !store.is_local() {
+        let mut listing = store.list(id.as_str(), None);
+        while let Some(object) = listing.next().await {
+            match object {
+                Ok(object) if expected.get(&object.name) == Some(&object.size) => drop(expected.remove(&object.name)),
+                Ok(_) => {}
+                Err(StoreError::Denied { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
             }
         }
-        return Ok(None);
     }
-    let mut expected: BTreeMap<String, u64> = objects.collect();
-    let mut listing = store.list(id.as_str(), None);
-    while let Some(object) = listing.next().await {
-        match object {
-            Ok(object) if expected.get(&object.name) == Some(&object.size) => drop(expected.remove(&object.name)),
-            Ok(_) => {}
-            Err(StoreError::Denied { .. }) => return Ok(None),
+    // A listing may lag behind.
+    for (name, size) in expected {
+        match store.head(&name).await {
+            Ok(Some(found)) if found.size == size => {}
+            Ok(_) | Err(StoreError::Denied { .. }) => return Ok(Some(name)),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(expected.into_keys().next())
+    Ok(None)
 }
 
 /// On a store that overwrites: exactly these objects carry the id, and they hold our bytes.

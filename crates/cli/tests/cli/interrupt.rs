@@ -320,7 +320,12 @@ fn every_verb_ends_at_the_first_signal_when_the_store_falls_silent_on_the_way() 
         ("check", &id, delete, silence()),
         ("check --max-age 26h", &id, manifest, Fate::StallAnswer(10)),
         ("key audit -i key.txt", &id, manifest, Fate::StallAnswer(10)),
-        ("key rewrap --all -i key.txt -r KEY", &id, write, silence()),
+        (
+            "key rewrap --all -i key.txt -r age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj",
+            &id,
+            write,
+            silence(),
+        ),
         ("key destroy ID --yes", &detached, delete, silence()),
     ];
     let objects = || {
