@@ -280,6 +280,9 @@ PYTHON
     exits 0 as reader "$BACKSTAY" verify roles --depth full
     exits 0 as reader "$BACKSTAY" check --max-age 1h
     refuses store.denied as writer "$BACKSTAY" cat roles -i key.txt
+    # What is kept and what goes is for others to say.
+    refuses store.denied as writer "$BACKSTAY" hold "$(cut -d ' ' -f 1 receipt)"
+    exits 0 as writer "$BACKSTAY" note "$(cut -d ' ' -f 1 receipt)" 'the last one before the move'
     refuses store.denied as reader "$BACKSTAY" backup -r "$RECIPIENT" --name roles -- echo no
     exits 3 as writer "$BACKSTAY" check
     grep -qE '^left ' out || fail "$(cat out)"

@@ -107,6 +107,9 @@ pub fn policy(url: &str, role: Role, options: &StoreOptions) -> Result<Policy, E
     }
 }
 
+/// How objects end that say what is to be kept, what goes and what was found good (`spec/archive.md` §12.2): none of a writer's business.
+const FOR_OTHERS: [&str; 3] = [".expired*", ".hold*", ".verified.*"];
+
 fn s3(role: Role, bucket: &str, prefix: &str, options: &StoreOptions) -> Policy {
     let partition = match options.region.as_deref() {
         Some(region) if region.starts_with("cn-") => "aws-cn",
@@ -166,6 +169,10 @@ fn s3(role: Role, bucket: &str, prefix: &str, options: &StoreOptions) -> Policy 
             id => format!("arn:{partition}:kms:*:*:key/{id}"),
         };
         statements.push(json!({"Sid": "Key", "Effect": "Allow", "Action": actions, "Resource": key}));
+    }
+    if role == Role::Writer {
+        let names: Vec<String> = FOR_OTHERS.iter().map(|name| format!("{objects}{name}")).collect();
+        statements.push(json!({"Sid": "ForOthers", "Effect": "Deny", "Action": ["s3:PutObject"], "Resource": names}));
     }
     if role.may(Operation::Create) {
         notes.push(
@@ -281,8 +288,8 @@ mod tests {
         let document = &policy.document;
         let lists: Vec<&Value> = match document["Statement"].as_array() {
             Some(statements) => {
-                assert!(statements.iter().all(|statement| statement["Effect"] == "Allow"), "{document}");
-                statements.iter().map(|statement| &statement["Action"]).collect()
+                let allow = |statement: &&Value| statement["Effect"] == "Allow";
+                statements.iter().filter(allow).map(|statement| &statement["Action"]).collect()
             }
             None => [&document["DataActions"], &document["includedPermissions"]]
                 .into_iter()
@@ -364,6 +371,10 @@ mod tests {
         assert_eq!(create["Action"], json!(["s3:PutObject"]));
         assert_eq!(create["Resource"], "arn:aws:s3:::bucket/pg/*");
         assert_eq!(create["Condition"], json!({"Null": {"s3:if-none-match": "false"}}));
+        let denied = statement(&policy, "ForOthers").unwrap();
+        assert_eq!((&denied["Effect"], &denied["Action"]), (&json!("Deny"), &json!(["s3:PutObject"])));
+        let names = ["*.expired*", "*.hold*", "*.verified.*"].map(|name| format!("arn:aws:s3:::bucket/pg/{name}"));
+        assert_eq!(denied["Resource"], json!(names));
         let list = statement(&policy, "List").unwrap();
         assert_eq!(list["Condition"], json!({"StringLike": {"s3:prefix": "pg/*"}}));
         let text = policy.document.to_string();
