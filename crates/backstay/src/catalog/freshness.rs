@@ -124,7 +124,7 @@ impl Source {
 
 /// The sources of a store, in the order of their guids. One that a filter names and that has no archive is not among them.
 ///
-/// `now` is this machine's time; what counts is the store's, where it tells it, see [`by_store`](crate::dated::by_store).
+/// `now` is this machine's time; what counts is the store's, where it tells it, see [`by_store`].
 ///
 /// One listing; for each source at most [`LOOKED_AT`] small reads and one of a report, one for each backup set, and those of the members of the newest sets.
 /// With keys or signers, a listing and some reads more for each archive until the newest good one is found.

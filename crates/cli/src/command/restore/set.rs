@@ -22,15 +22,17 @@ use crate::output::visible::cell;
 use crate::run::Status;
 use crate::session::Session;
 
-/// What to do when some members of a set are restored.
-const AFTERWARDS: &str = "what is restored need not be restored again: correct the cause, take a damaged object from versions or a replica, or another backup's member; and restore what is missing by its own id, as in `backstay restore ID`";
+/// What to do when some members of a set are files now, and others are damaged.
+const THE_OTHER_FILES: &str = "the others are whole and need not be restored again: take damaged objects from versions, or from a replica with `backstay copy ID --repair REPLICA`, and restore what is missing by its own id";
+/// What to do when some members are in a server now.
+const THE_OTHER_DATABASES: &str = "the others need not be restored again: correct the cause, and restore what is missing by its own id into a database that you make for it";
 
 /// Prints what was restored into a directory.
 pub(super) fn told(restored: RestoredSet, session: &Session) -> Result<Status> {
     session.output.done("restored_set", &PrintedSet::from(&restored))?;
     let (good, all) = (restored.members.len(), restored.members.len() + restored.damaged.len());
     let Some((member, why)) = restored.damaged.into_iter().next() else { return Ok(0) };
-    Err(of(&member)(why.into()).beside_members(good, all).with_hint(AFTERWARDS))
+    Err(of(&member)(why.into()).beside_members(good, all).with_hint(THE_OTHER_FILES))
 }
 
 /// Says of which member a failure is, unless it is the user's.
@@ -114,7 +116,7 @@ impl Restore {
         match first {
             Some(failure) => {
                 let (restored, lacking) = (printed.members.len(), printed.failed.len());
-                Err(failure.beside_members(restored, restored + lacking).with_hint(AFTERWARDS))
+                Err(failure.beside_members(restored, restored + lacking).with_hint(THE_OTHER_DATABASES))
             }
             None => printed.messages.failure().map_or(Ok(0), Err),
         }
