@@ -30,6 +30,29 @@ pub(crate) async fn of<H: Holding>(store: &Store, id: &ArchiveId) -> Result<H> {
     Ok(holding)
 }
 
+/// Whether there is an object of this name now: `None` where the credentials allow neither to ask for it nor to list it.
+///
+/// # Errors
+/// `store.*`.
+pub(crate) async fn is_there(store: &Store, name: &str) -> Result<Option<bool>> {
+    match store.head(name).await {
+        Ok(object) => return Ok(Some(object.is_some())),
+        // Whoever writes, or holds, may list and not read.
+        Err(StoreError::Denied { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut listing = store.list(name, None);
+    loop {
+        match listing.try_next().await {
+            Ok(Some(object)) if object.name == name => return Ok(Some(true)),
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(Some(false)),
+            Err(StoreError::Denied { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// What there is of each id, in the order of this listing, which is by name.
 pub(crate) fn each<'a, H: Holding + 'a>(
     listing: impl Stream<Item = std::result::Result<ObjectInfo, StoreError>> + Send + 'a,

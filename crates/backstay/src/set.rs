@@ -23,6 +23,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use crate::archive::unlock;
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::inventory;
 use crate::observe::Observer;
 use crate::patience::GRACE;
 use crate::policy::ReadPolicy;
@@ -255,32 +256,12 @@ pub async fn demand_complete(store: &Store, set: &Set, context: &Context) -> Res
 /// `set.incomplete`, `store.*`.
 async fn demand_committed(store: &Store, set: &Set) -> Result<()> {
     let looks = stream::iter(&set.members).map(|member| async move {
-        match is_committed(store, &member.id).await? {
-            true => Ok(()),
-            false => Err(incomplete(&set.id, member, SetState::Processing).into()),
+        match inventory::is_there(store, &member.id.manifest()).await? {
+            Some(false) => Err(incomplete(&set.id, member, SetState::Processing).into()),
+            Some(true) | None => Ok(()),
         }
     });
     looks.buffered(REQUESTS).try_collect().await
-}
-
-async fn is_committed(store: &Store, id: &ArchiveId) -> Result<bool> {
-    use backstay_store::Error::Denied;
-    let name = id.manifest();
-    match store.head(&name).await {
-        Ok(found) => return Ok(found.is_some()),
-        Err(Denied { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let mut listing = store.list(&name, None);
-    while let Some(object) = listing.next().await {
-        match object {
-            Ok(object) if object.name == name => return Ok(true),
-            Ok(_) => {}
-            Err(Denied { .. }) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(false)
 }
 
 fn incomplete(id: &ArchiveId, member: &Member, state: SetState) -> Fault {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backstay_format::remark::{MAX_REMARK, Remark};
 use backstay_format::{ArchiveId, ObjectName, Word};
-use backstay_store::{Error as StoreError, ObjectInfo, Store};
+use backstay_store::{ObjectInfo, Store};
 use futures::TryStreamExt as _;
 
 use crate::backup::rfc3339;
@@ -45,7 +45,7 @@ pub async fn hold(store: &Store, id: &ArchiveId, reason: &str, by: &str, context
         // A listing takes its time: a whole deletion may have come and gone while it was made.
         let gone = now.lacks_something_of(&before)
             || match now.goes_first() {
-                Some(first) if mark.is_none() => !is_there(store, first).await?,
+                Some(first) if mark.is_none() => inventory::is_there(store, first).await? != Some(true),
                 _ => false,
             };
         if gone {
@@ -71,24 +71,6 @@ pub async fn hold(store: &Store, id: &ArchiveId, reason: &str, by: &str, context
             }
             Some(_) => tokio::time::sleep(PAUSE).await,
         }
-    }
-}
-
-/// Whether there is an object of this name now.
-async fn is_there(store: &Store, name: &str) -> Result<bool> {
-    match store.head(name).await {
-        Ok(object) => Ok(object.is_some()),
-        // Whoever may hold may list, and not always read.
-        Err(StoreError::Denied { .. }) => {
-            let mut listing = store.list(name, None);
-            while let Some(object) = listing.try_next().await? {
-                if object.name == name {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
     }
 }
 

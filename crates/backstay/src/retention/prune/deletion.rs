@@ -335,8 +335,8 @@ impl Run<'_> {
         if remaining.tombstone.is_none_or(|at| !self.is_over(at)) {
             return Some(Reason::Held);
         }
-        let half_deleted = !matches!(archive.standing, Standing::Remains) || remaining.is_half_deleted();
-        (!half_deleted).then_some(Reason::MayBeWritten)
+        let may_be_written = matches!(archive.standing, Standing::Remains) && !remaining.is_half_deleted();
+        may_be_written.then_some(Reason::MayBeWritten)
     }
 }
 
